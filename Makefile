@@ -1,0 +1,36 @@
+# One command each; `make help` lists them.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup demo test test-slow lint format clean
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
+	touch $@
+
+setup: $(BIN)/.installed  ## create .venv and install everything, pinned by constraints.txt
+
+demo: setup  ## merge EfficientNet-Lite0 and MiniLM-L6, train on easy-VQA, save, reload, ask
+	$(BIN)/python examples/easy_vqa.py --output-dir runs/easy-vqa
+
+test: setup  ## the fast tests (CPU, no network)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: setup  ## the tests marked slow
+	$(BIN)/python -m pytest -q -m slow
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: setup  ## apply ruff's formatting and safe fixes
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:  ## remove build products (keeps runs/)
+	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
