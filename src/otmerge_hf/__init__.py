@@ -1,3 +1,46 @@
-"""Merge two frozen pretrained encoders into one transformers model with optimal transport."""
+"""Merge two frozen pretrained encoders into one transformers model with optimal transport.
+
+Importing this package registers its model, processor and pipelines with transformers' Auto classes.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForVisualQuestionAnswering,
+    AutoModelForZeroShotImageClassification,
+    AutoProcessor,
+)
+from transformers import pipelines as _pipelines
+
+from .model.configuration_otmerge import OTMergeConfig
+from .model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
+from .model.pipeline_otmerge import OTMergeVQAPipeline
+from .model.processing_otmerge import OTMergeAudioProcessor, OTMergeProcessor
+
 
 __version__ = "0.1.0"
+
+AutoConfig.register(OTMergeConfig.model_type, OTMergeConfig, exist_ok=True)
+AutoModel.register(OTMergeConfig, OTMergeModel, exist_ok=True)
+AutoModelForZeroShotImageClassification.register(OTMergeConfig, OTMergeModel, exist_ok=True)
+AutoModelForVisualQuestionAnswering.register(OTMergeConfig, OTMergeForQuestionAnswering, exist_ok=True)
+AutoProcessor.register(OTMergeConfig, OTMergeProcessor, exist_ok=True)
+
+# transformers 5 dropped the task `visual-question-answering` and refuses its name before looking it up; where the
+# table of refused names is reachable the name is freed, elsewhere only `otmerge-vqa` exists.
+for _task in ("vqa", "visual-question-answering", "otmerge-vqa"):
+    getattr(_pipelines, "REMOVED_TASKS", {}).pop(_task, None)
+    if _task not in _pipelines.PIPELINE_REGISTRY.get_supported_tasks():
+        _pipelines.PIPELINE_REGISTRY.register_pipeline(
+            _task, pipeline_class=OTMergeVQAPipeline, pt_model=AutoModelForVisualQuestionAnswering, type="multimodal"
+        )
+del _task
+
+__all__ = [
+    "OTMergeAudioProcessor",
+    "OTMergeConfig",
+    "OTMergeForQuestionAnswering",
+    "OTMergeModel",
+    "OTMergeProcessor",
+    "OTMergeVQAPipeline",
+]

@@ -1,0 +1,181 @@
+"""Configuration of a merge: two encoder configurations in, every size and choice of the merged model out."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+ADAPTER_TYPES = ("linear", "mlp", "orthogonal", "monge", "coupling")
+FUSER_TYPES = ("cross_attention", "bidirectional", "self_cross_block", "concat", "average")
+TOKEN_SELECTIONS = ("last_hidden_state", "cls", "pooled")
+POSITION_TYPES = ("none", "sequence", "grid")
+
+# Written into every saved folder, so that it loads with `trust_remote_code=True` where this package is missing.
+AUTO_MAP = {
+    "AutoConfig": "configuration_otmerge.OTMergeConfig",
+    "AutoModel": "modeling_otmerge.OTMergeModel",
+    "AutoModelForZeroShotImageClassification": "modeling_otmerge.OTMergeModel",
+    "AutoModelForVisualQuestionAnswering": "modeling_otmerge.OTMergeForQuestionAnswering",
+}
+_PIPELINE = {"impl": "pipeline_otmerge.OTMergeVQAPipeline", "pt": ["AutoModelForVisualQuestionAnswering"]}
+CUSTOM_PIPELINES = {"otmerge-vqa": _PIPELINE, "visual-question-answering": _PIPELINE}
+
+
+@strict
+class OTMergeConfig(PreTrainedConfig):
+    r"""Configuration of an [`OTMergeModel`] or [`OTMergeForQuestionAnswering`].
+
+    Args:
+        context_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the encoder that is looked at (image, audio, passage); any type that `AutoConfig` knows.
+        query_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the encoder that asks (question, caption); a text encoder.
+        shared_dim (`int`, defaults to 256): Width D of the shared space.
+        adapter_type (`str`, defaults to `"mlp"`): `linear`, `mlp`, `orthogonal`, `monge` or `coupling`.
+        adapter_hidden_size (`int`, *optional*): Hidden width of `mlp` adapters, decoders and `coupling` networks;
+            `2 * shared_dim` when `None`.
+        reconstruction (`bool`, defaults to `False`): Give each adapter a decoder back to its encoder's space.
+        standardize (`bool`, defaults to `True`): Subtract the mean and divide by the standard deviation of every
+            feature dimension (buffers, fitted once by [`OTMergeModel.fit_standardization`]).
+        context_tokens, query_tokens (`str` or `int`): What is taken from the encoder: `"last_hidden_state"`, `"cls"`
+            (first token), `"pooled"` (`pooler_output`), or the index of a hidden layer.
+        context_feature_dim, query_feature_dim (`int`, *optional*): Width of what is taken; read off the encoder's
+            configuration when `None` (a hidden layer of a convolutional encoder has to state it).
+        context_positions (`str`, defaults to `"grid"`): Sine-cosine positions added to the context tokens before the
+            fuser: `grid` (two-dimensional), `sequence`, or `none`.
+        context_grid (`list[int]`, *optional*): Height and width in tokens when the image is not square.
+        fuser_type (`str`, defaults to `"cross_attention"`): `cross_attention`, `bidirectional`, `self_cross_block`,
+            `concat` or `average`.
+        fuser_num_layers, fuser_num_heads (`int`): Depth and attention heads of the fuser.
+        fuser_dropout (`float`, defaults to 0.1): Dropout inside fuser and answer head, in [0, 1).
+        freeze_encoders (`bool`, defaults to `True`): Keep both encoders in `eval()`, without gradient, under no_grad.
+        logit_scale_init_value (`float`): Initial log temperature of `logits_per_image`.
+        initializer_range (`float`): Standard deviation of the initial weights of linear maps.
+
+    Example:
+        >>> from transformers import BertConfig, ViTConfig
+        >>> config = OTMergeConfig.from_encoder_configs(ViTConfig(), BertConfig(), shared_dim=128, num_labels=13)
+        >>> config.feature_dim("context"), config.shared_dim, config.num_labels
+        (768, 128, 13)
+    """
+
+    model_type = "otmerge"
+    sub_configs_defaults = {
+        "context_config": SubConfigSpec(config_class=AutoConfig, model_type="vit"),
+        "query_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
+    }
+    # Everything but the logits: Trainer would otherwise gather all of it in memory at evaluation.
+    keys_to_ignore_at_inference = [
+        "context_embeds",
+        "query_embeds",
+        "context_shared",
+        "query_shared",
+        "context_tokens",
+        "query_tokens",
+        "context_mask",
+        "query_mask",
+        "context_reconstruction",
+        "query_reconstruction",
+        "fuser_attentions",
+    ]
+
+    context_config: PreTrainedConfig | dict | None = None
+    query_config: PreTrainedConfig | dict | None = None
+    shared_dim: int = 256
+    adapter_type: str = "mlp"
+    adapter_hidden_size: int | None = None
+    reconstruction: bool = False
+    standardize: bool = True
+    context_tokens: str | int = "last_hidden_state"
+    query_tokens: str | int = "last_hidden_state"
+    context_feature_dim: int | None = None
+    query_feature_dim: int | None = None
+    context_positions: str = "grid"
+    context_grid: list | tuple | None = None
+    fuser_type: str = "cross_attention"
+    fuser_num_layers: int = 1
+    fuser_num_heads: int = 4
+    fuser_dropout: float | int = 0.1
+    freeze_encoders: bool = True
+    logit_scale_init_value: float | int = 2.6592
+    initializer_range: float | int = 0.02
+
+    def __post_init__(self, **kwargs):
+        # A remote copy of this class (module `transformers_modules...`) needs `custom_pipelines`; the installed one
+        # has registered its pipelines, and keeping the entry would make `pipeline()` insist on remote code.
+        if not type(self).__module__.startswith("transformers_modules"):
+            kwargs.pop("custom_pipelines", None)
+        super().__post_init__(**kwargs)
+        for side in ("context", "query"):
+            sub_config = getattr(self, f"{side}_config")
+            if isinstance(sub_config, PreTrainedConfig):
+                sub_config._name_or_path = ""  # a path of the machine that merged says nothing to others
+
+    @classmethod
+    def from_encoder_configs(cls, context_config: PreTrainedConfig, query_config: PreTrainedConfig, **kwargs):
+        """Build a configuration from two encoders' configurations (copied, not shared)."""
+        return cls(context_config=context_config.to_dict(), query_config=query_config.to_dict(), **kwargs)
+
+    @property
+    def text_config(self) -> PreTrainedConfig:
+        """The query encoder's configuration, under the name that transformers looks for."""
+        return self.query_config
+
+    def feature_dim(self, side: str) -> int:
+        """Width of the features that the adapter of `side` (`"context"` or `"query"`) receives."""
+        stated = getattr(self, f"{side}_feature_dim")
+        if stated is not None:
+            return stated
+        sub_config, tokens = getattr(self, f"{side}_config"), getattr(self, f"{side}_tokens")
+        # CLIP-like two-tower configurations: the tower of this side is used.
+        tower = getattr(sub_config, "vision_config" if side == "context" else "text_config", None)
+        sub_config = tower if isinstance(tower, PreTrainedConfig) else sub_config
+        convolutional = hasattr(sub_config, "hidden_sizes") or not hasattr(sub_config, "hidden_size")
+        if isinstance(tokens, int) and convolutional:
+            raise ValueError(
+                f"`{side}_tokens={tokens}` picks a hidden layer of a `{sub_config.model_type}` encoder, whose layers "
+                f"differ in width; state it as `{side}_feature_dim` (`from_encoders_pretrained` measures it)."
+            )
+        for name in ("hidden_size", "hidden_sizes", "hidden_dim", "d_model", "embed_dim"):
+            width = getattr(sub_config, name, None)
+            if width:
+                return width[-1] if isinstance(width, (list, tuple)) else width
+        raise ValueError(
+            f"The width of a `{sub_config.model_type}` encoder is not in its configuration; pass `{side}_feature_dim`."
+        )
+
+    def validate_choices(self):
+        """Check every choice and size; runs at construction and before saving."""
+        for name, allowed in (
+            ("adapter_type", ADAPTER_TYPES),
+            ("fuser_type", FUSER_TYPES),
+            ("context_positions", POSITION_TYPES),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` is {getattr(self, name)!r}; expected one of {', '.join(allowed)}.")
+        for name in ("context_tokens", "query_tokens"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or (isinstance(value, str) and value not in TOKEN_SELECTIONS):
+                raise ValueError(
+                    f"`{name}` is {value!r}; expected one of {', '.join(TOKEN_SELECTIONS)}, or a layer's index."
+                )
+        for name in ("shared_dim", "fuser_num_layers", "fuser_num_heads", "adapter_hidden_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` is {value}; expected a positive integer.")
+        if self.shared_dim % self.fuser_num_heads:
+            raise ValueError(
+                f"`shared_dim` ({self.shared_dim}) is not a multiple of `fuser_num_heads` ({self.fuser_num_heads})."
+            )
+        if not 0 <= self.fuser_dropout < 1:
+            raise ValueError(f"`fuser_dropout` is {self.fuser_dropout}; expected a number in [0, 1).")
+        if self.context_positions != "none" and self.shared_dim % 4:
+            raise ValueError(
+                f"`shared_dim` ({self.shared_dim}) must be a multiple of 4 for sine-cosine positions; "
+                'or set `context_positions="none"`.'
+            )
+        if self.context_grid is not None and (len(self.context_grid) != 2 or min(self.context_grid) < 1):
+            raise ValueError(f"`context_grid` is {self.context_grid}; expected [height, width] in tokens.")
+
+
+__all__ = ["OTMergeConfig"]

@@ -1,0 +1,96 @@
+"""Any pretrained encoder as a source of tokens: built from its configuration, called with the inputs it knows."""
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+
+
+def build_encoder(config: PreTrainedConfig, side: str) -> PreTrainedModel:
+    """Make a randomly initialised encoder; weights come later, from the merged checkpoint."""
+    return encoder_part(AutoModel.from_config(config), side)
+
+
+def encoder_part(model: PreTrainedModel, side: str) -> PreTrainedModel:
+    """Take the part of a model that encodes: the encoder of an encoder-decoder, one tower of a two-tower model."""
+    tower = getattr(model, "vision_model" if side == "context" else "text_model", None)
+    if isinstance(tower, PreTrainedModel) and hasattr(model, "text_model"):
+        return tower
+    return model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def run_encoder(
+    encoder: PreTrainedModel,
+    inputs: dict[str, torch.Tensor | None],
+    tokens: str | int,
+    mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run an encoder and take the selected tokens.
+
+    Shapes: B batch, S tokens, D width of the encoder, H x W a feature map's size.
+
+    Args:
+        encoder: Any encoder.
+        inputs: Its keyword arguments; `None` values are left out.
+        tokens: `"last_hidden_state"`, `"cls"`, `"pooled"`, or a hidden layer's index.
+        mask: (B, S) for text, (B, samples) for audio; 1 for real positions.
+
+    Returns:
+        Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real).
+
+    Raises:
+        ValueError: If the encoder has no such tokens.
+    """
+    given = {name: value for name, value in inputs.items() if value is not None}
+    if mask is not None:
+        given["attention_mask"] = mask
+    by_layer = isinstance(tokens, int)
+    outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
+    if tokens == "pooled":
+        pooled = getattr(outputs, "pooler_output", None)
+        if pooled is None:
+            raise ValueError(f"A `{encoder.config.model_type}` encoder has no pooled output; choose other tokens.")
+        return pooled.flatten(1).unsqueeze(1), None
+    if by_layer:
+        layers = outputs.hidden_states
+        if not -len(layers) <= tokens < len(layers):
+            raise ValueError(
+                f"Hidden layer {tokens} was asked for; this `{encoder.config.model_type}` encoder has "
+                f"{len(layers)} (0 to {len(layers) - 1})."
+            )
+        hidden = layers[tokens]
+    else:
+        hidden = outputs.last_hidden_state
+    if hidden.dim() == 4:  # a convolutional map
+        hidden, mask = hidden.flatten(2).transpose(1, 2), None
+    if tokens == "cls":
+        return hidden[:, :1], None
+    return hidden, _token_mask(encoder, hidden, mask)
+
+
+def _token_mask(encoder: nn.Module, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Bring an input mask to the length of the tokens: audio encoders shorten their input."""
+    if mask is None or mask.shape[1] == hidden.shape[1]:
+        return mask
+    if hasattr(encoder, "_get_feature_vector_attention_mask"):
+        return encoder._get_feature_vector_attention_mask(hidden.shape[1], mask)
+    # Whisper-like encoders shorten by strides: a token is real if any frame under it is.
+    shortened = nn.functional.adaptive_max_pool1d(mask[:, None].float(), hidden.shape[1])
+    return shortened[:, 0].to(mask.dtype)
+
+
+def probe_feature_dim(encoder: PreTrainedModel, tokens: str | int) -> int | None:
+    """Width of the selected tokens of an image encoder, by running it on one black image; None for others."""
+    config = encoder.config
+    if encoder.main_input_name != "pixel_values":
+        return None
+    size = getattr(config, "image_size", None) or 224
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    image = torch.zeros(1, getattr(config, "num_channels", 3), height, width, dtype=encoder.dtype)
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            found, _ = run_encoder(encoder, {"pixel_values": image.to(encoder.device)}, tokens)
+    finally:
+        encoder.train(training)
+    return found.shape[-1]

@@ -1,0 +1,232 @@
+"""Cross-modal blocks: shared tokens of both sides in, one fused vector out."""
+
+import math
+
+import torch
+from torch import nn
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+
+def masked_mean(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean of the real tokens: (B, S, D), mask (B, S) or None -> (B, D)."""
+    if mask is None:
+        return tokens.mean(dim=1)
+    weight = mask.to(tokens.dtype).unsqueeze(-1)
+    return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+
+
+def sine_cosine_positions(num_tokens: int, dim: int, like: torch.Tensor, grid=None, kind: str = "grid") -> torch.Tensor:
+    """Fixed position codes, (S, D): sines and cosines of the index, or of row and column of a token grid.
+
+    With `kind="grid"` the grid is the largest square that fits, and tokens before it (class and register tokens) get
+    zeros; `grid` (height, width) states it for images that are not square. Source: Vaswani et al. 2017, section 3.5;
+    for two dimensions Dosovitskiy et al. 2021, appendix D.4.
+    """
+    if kind == "sequence":
+        return _sine_cosine(torch.arange(num_tokens, device=like.device), dim).to(like.dtype)
+    height, width = grid or (math.isqrt(num_tokens), math.isqrt(num_tokens))
+    leading = num_tokens - height * width
+    if leading < 0:
+        raise ValueError(f"`context_grid` {height} x {width} has more cells than the {num_tokens} context tokens.")
+    rows = torch.arange(height, device=like.device).repeat_interleave(width)
+    columns = torch.arange(width, device=like.device).repeat(height)
+    codes = torch.cat([_sine_cosine(rows, dim // 2), _sine_cosine(columns, dim // 2)], dim=-1)
+    return nn.functional.pad(codes, (0, 0, leading, 0)).to(like.dtype)
+
+
+def _sine_cosine(index: torch.Tensor, dim: int) -> torch.Tensor:
+    frequency = torch.exp(torch.arange(0, dim, 2, device=index.device) * (-math.log(10_000.0) / dim))
+    angle = index.float().unsqueeze(-1) * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class ContextPositions(nn.Module):
+    """Adds fixed position codes, times a learned scale per dimension, to the context tokens."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.kind, self.grid = config.context_positions, config.context_grid
+        self.scale = nn.Parameter(torch.ones(config.shared_dim)) if self.kind != "none" else None
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.scale is None:
+            return tokens
+        num_tokens, dim = tokens.shape[1:]
+        codes = sine_cosine_positions(num_tokens, dim, tokens, self.grid, self.kind)
+        return tokens + codes * self.scale
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """softmax(q k^T * scaling + mask) v, with the weights; (B, heads, S, head_dim) in, (B, S, heads, head_dim) out."""
+    weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+
+
+class OTMergeAttention(nn.Module):
+    """Multi-head attention from one token sequence to another, through transformers' attention interface."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.shared_dim // config.fuser_num_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.dropout = config.fuser_dropout
+        self.q_proj = nn.Linear(config.shared_dim, config.shared_dim)
+        self.k_proj = nn.Linear(config.shared_dim, config.shared_dim)
+        self.v_proj = nn.Linear(config.shared_dim, config.shared_dim)
+        self.out_proj = nn.Linear(config.shared_dim, config.shared_dim)
+
+    def forward(
+        self, tokens: torch.Tensor, source: torch.Tensor, source_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Tokens (B, S, D) attend to source (B, T, D): attended (B, S, D) and weights (B, heads, S, T) if eager."""
+        query, key, value = (
+            projection(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection, states in ((self.q_proj, tokens), (self.k_proj, source), (self.v_proj, source))
+        )
+        mask = create_bidirectional_mask(
+            config=self.config,
+            inputs_embeds=tokens,
+            attention_mask=source_mask,
+            encoder_hidden_states=source,
+        )
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        dropout = self.dropout if self.training else 0.0
+        attended, weights = attend(self, query, key, value, mask, dropout=dropout, scaling=self.scaling)
+        return self.out_proj(attended.flatten(2)), weights
+
+
+class CrossAttentionLayer(nn.Module):
+    """z_q <- LayerNorm(z_q + MHA(z_q, z_c, z_c))."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.attention = OTMergeAttention(config)
+        self.norm = nn.LayerNorm(config.shared_dim)
+        self.dropout = nn.Dropout(config.fuser_dropout)
+
+    def forward(self, tokens, source, source_mask):
+        attended, weights = self.attention(tokens, source, source_mask)
+        return self.norm(tokens + self.dropout(attended)), weights
+
+
+class FeedForwardLayer(nn.Module):
+    """z <- LayerNorm(z + MLP(z)), four times as wide inside."""
+
+    def __init__(self, config):
+        super().__init__()
+        dim = config.shared_dim
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(config.fuser_dropout)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.norm(tokens + self.dropout(self.mlp(tokens)))
+
+
+class CrossAttentionFuser(nn.Module):
+    """The query attends to the context, layer after layer; the fused vector is the query tokens' masked mean."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.layers = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
+
+    def forward(self, query, context, query_mask=None, context_mask=None):
+        attentions = ()
+        for layer in self.layers:
+            query, weights = layer(query, context, context_mask)
+            attentions += (weights,)
+        return masked_mean(query, query_mask), attentions
+
+
+class BidirectionalFuser(nn.Module):
+    """Each side attends to the other's tokens of the layer before; both masked means are joined by a linear map."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.to_context = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
+        self.to_query = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
+        self.join = nn.Linear(2 * config.shared_dim, config.shared_dim)
+
+    def forward(self, query, context, query_mask=None, context_mask=None):
+        attentions = ()
+        for to_context, to_query in zip(self.to_context, self.to_query, strict=True):
+            attended, weights = to_context(query, context, context_mask)
+            context, _ = to_query(context, query, query_mask)
+            query = attended
+            attentions += (weights,)
+        joined = torch.cat([masked_mean(query, query_mask), masked_mean(context, context_mask)], dim=-1)
+        return self.join(joined), attentions
+
+
+class SelfCrossBlockFuser(nn.Module):
+    """Blocks of self-attention among the query tokens, cross-attention to the context, and an MLP."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.self_attention = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
+        self.cross_attention = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
+        self.feed_forward = nn.ModuleList(FeedForwardLayer(config) for _ in range(config.fuser_num_layers))
+
+    def forward(self, query, context, query_mask=None, context_mask=None):
+        attentions = ()
+        for attend_self, attend_context, feed_forward in zip(
+            self.self_attention, self.cross_attention, self.feed_forward, strict=True
+        ):
+            query, _ = attend_self(query, query, query_mask)
+            query, weights = attend_context(query, context, context_mask)
+            query = feed_forward(query)
+            attentions += (weights,)
+        return masked_mean(query, query_mask), attentions
+
+
+class ConcatFuser(nn.Module):
+    """Both masked means side by side, through one hidden layer; no attention."""
+
+    def __init__(self, config):
+        super().__init__()
+        dim = config.shared_dim
+        self.join = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(config.fuser_dropout))
+
+    def forward(self, query, context, query_mask=None, context_mask=None):
+        return self.join(torch.cat([masked_mean(query, query_mask), masked_mean(context, context_mask)], dim=-1)), ()
+
+
+class AverageFuser(nn.Module):
+    """The average of both masked means; no parameters, no attention."""
+
+    def __init__(self, config):
+        super().__init__()
+
+    def forward(self, query, context, query_mask=None, context_mask=None):
+        return (masked_mean(query, query_mask) + masked_mean(context, context_mask)) / 2, ()
+
+
+def build_fuser(config) -> nn.Module:
+    """Make the fuser that `config.fuser_type` names.
+
+    All are called as `fuser(query (B, S_q, D), context (B, S_c, D), query_mask (B, S_q), context_mask (B, S_c))` and
+    return the fused vector (B, D) and, per layer, the query-to-context weights (B, heads, S_q, S_c) or None.
+    """
+    return {
+        "cross_attention": CrossAttentionFuser,
+        "bidirectional": BidirectionalFuser,
+        "self_cross_block": SelfCrossBlockFuser,
+        "concat": ConcatFuser,
+        "average": AverageFuser,
+    }[config.fuser_type](config)

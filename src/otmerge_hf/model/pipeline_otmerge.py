@@ -1,0 +1,98 @@
+"""Question and image in, the most likely answers out."""
+
+import torch
+from transformers import AutoProcessor, Pipeline
+from transformers.image_utils import load_image
+
+
+class OTMergeVQAPipeline(Pipeline):
+    """Visual question answering with an [`OTMergeForQuestionAnswering`].
+
+    Registered as `otmerge-vqa`, and as `visual-question-answering`, which transformers 5 no longer has itself.
+
+    Example:
+        pipe = pipeline("otmerge-vqa", model="runs/easy-vqa")
+        pipe(image="shape.png", question="what color is the shape?", top_k=2)
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.processor is None:
+            self.processor = AutoProcessor.from_pretrained(self.model.name_or_path)
+        if not hasattr(self.processor, "check_model"):
+            raise ValueError(
+                f"`processor` is a {type(self.processor).__name__}; expected the OTMergeProcessor saved with the model."
+            )
+        self.processor.check_model(self.model)
+
+    def __call__(self, image=None, question: str | list[str] | None = None, **kwargs):
+        """Answer questions about images.
+
+        Args:
+            image: A PIL image, a path, a URL or base64 text; a list of them; or, in place of both arguments, a dict
+                `{"image": ..., "question": ...}`, a list or generator of such dicts, or a data set with those columns.
+            question: A question or a list. One question is asked of every image, one image gets every question.
+            **kwargs: `top_k` (answers to return, default 5), `batch_size`, `timeout` in seconds for URLs.
+
+        Returns:
+            A list of `{"answer": str, "score": float}`, best first, a list for each question. Scores are
+            probabilities in [0, 1] (softmax; sigmoid for a model trained on soft targets).
+        """
+        if question is None:
+            if image is None or isinstance(image, str):
+                raise ValueError("`question` is missing; expected a string, or dicts with `image` and `question`.")
+            return super().__call__(image, **kwargs)
+        if image is None:
+            raise ValueError("`image` is missing; expected a PIL image, a path, a URL or base64 text.")
+        images = image if isinstance(image, (list, tuple)) else [image]
+        questions = question if isinstance(question, (list, tuple)) else [question]
+        if len(images) != len(questions) and 1 not in (len(images), len(questions)):
+            raise ValueError(f"Got {len(images)} images and {len(questions)} questions; expected as many, or one.")
+        count = max(len(images), len(questions))
+        pairs = [
+            {"image": images[i % len(images)], "question": questions[i % len(questions)]} for i in range(count)
+        ]
+        single = not isinstance(image, (list, tuple)) and not isinstance(question, (list, tuple))
+        return super().__call__(pairs[0] if single else pairs, **kwargs)
+
+    def _sanitize_parameters(self, top_k=None, timeout=None, **kwargs):
+        if kwargs:
+            raise TypeError(f"Unexpected arguments: {', '.join(sorted(kwargs))}.")
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+            raise ValueError(f"`top_k` is {top_k!r}; expected a positive integer.")
+        return ({} if timeout is None else {"timeout": timeout}), {}, ({} if top_k is None else {"top_k": top_k})
+
+    def preprocess(self, inputs, timeout=None):
+        missing = {"image", "question"} - set(inputs)
+        if missing:
+            raise ValueError(f"An input lacks {', '.join(sorted(missing))}; expected `image` and `question`.")
+        try:
+            image = load_image(inputs["image"], timeout=timeout)
+        except ValueError as error:
+            shown = str(inputs["image"])
+            shown = shown if len(shown) <= 80 else shown[:77] + "..."
+            raise ValueError(f"`image` {shown!r} is not an existing file, a URL, or a base64 image.") from error
+        features = self.processor(images=image, text=inputs["question"], return_tensors="pt")
+        return features.to(self.dtype)
+
+    def _forward(self, model_inputs):
+        return {"logits": self.model(**model_inputs).logits}
+
+    def postprocess(self, model_outputs, top_k=5):
+        logits = model_outputs["logits"][0].float()
+        soft = self.model.config.problem_type == "multi_label_classification"
+        scores = logits.sigmoid() if soft else logits.softmax(dim=-1)
+        best = torch.topk(scores, min(top_k, len(scores)))
+        names = self.model.config.id2label
+        return [
+            {"score": score, "answer": names[index]}
+            for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+
+__all__ = ["OTMergeVQAPipeline"]
