@@ -16,7 +16,9 @@ def masked_mean(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
 
-def sine_cosine_positions(num_tokens: int, dim: int, like: torch.Tensor, grid=None, kind: str = "grid") -> torch.Tensor:
+def sine_cosine_positions(
+    num_tokens: int, dim: int, like: torch.Tensor, grid=None, kind: str = "grid"
+) -> torch.Tensor:
     """Fixed position codes, (S, D): sines and cosines of the index, or of row and column of a token grid.
 
     With `kind="grid"` the grid is the largest square that fits, and tokens before it (class and register tokens) get

@@ -65,7 +65,7 @@ class OTMergeOutput(ModelOutput):
 
 @dataclass
 class OTMergeQuestionAnsweringOutput(OTMergeOutput):
-    """As [`OTMergeOutput`], with `logits` (B, num_labels) and, per fuser layer, `fuser_attentions` (B, heads, S_q, S_c).
+    """As [`OTMergeOutput`], with `logits` (B, num_labels) and `fuser_attentions`, (B, heads, S_q, S_c) per layer.
 
     `loss` is the answer loss plus the attached terms.
     """
@@ -239,7 +239,7 @@ class OTMergeModel(OTMergePreTrainedModel):
         super().__init__(config)
         self.context_encoder = context_encoder or build_encoder(config.context_config, "context")
         self.query_encoder = query_encoder or build_encoder(config.query_config, "query")
-        for side, encoder in (("context", self.context_encoder), ("query", self.query_encoder)):
+        for side in ("context", "query"):
             dim = config.feature_dim(side)
             setattr(self, f"{side}_standardizer", Standardizer(dim) if config.standardize else nn.Identity())
             setattr(self, f"{side}_adapter", build_adapter(config, side))
@@ -266,6 +266,17 @@ class OTMergeModel(OTMergePreTrainedModel):
         check_features(features, side, self.config.feature_dim(side))
         adapter_dtype = self.logit_scale.log_scale.dtype
         return getattr(self, f"{side}_standardizer")(features.to(adapter_dtype)), mask
+
+    def embed_tokens(
+        self,
+        context_tokens: torch.Tensor,
+        query_tokens: torch.Tensor,
+        context_mask: torch.Tensor | None = None,
+        query_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shared embeddings (B, D) of both sides from standardised tokens (B, S, D_side)."""
+        context = masked_mean(self.context_adapter(context_tokens), context_mask)
+        return context, masked_mean(self.query_adapter(query_tokens), query_mask)
 
     @can_return_tuple
     def forward(
@@ -302,7 +313,12 @@ class OTMergeModel(OTMergePreTrainedModel):
             ValueError: If a side is missing, is not what its encoder takes, or holds NaN.
         """
         context_inputs = pick_context_input(
-            self.context_encoder, context_features, pixel_values, input_features, input_values, context_input_ids
+            self.context_encoder,
+            context_features,
+            pixel_values,
+            input_features,
+            input_values,
+            context_input_ids,
         )
         require_query(self.query_encoder, query_features, input_ids)
         context_mask = context_attention_mask if context_features is None else context_features_mask
@@ -473,7 +489,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         return outputs
 
     def answer_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of hard labels (B,); binary cross-entropy of soft ones (B, num_labels), summed over answers."""
+        """Cross-entropy of hard labels (B,); binary cross-entropy of soft ones (B, num_labels), summed over labels."""
         check_labels(labels, logits)
         if labels.dim() == 2:
             losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")

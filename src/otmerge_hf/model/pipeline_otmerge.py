@@ -25,9 +25,7 @@ class OTMergeVQAPipeline(Pipeline):
         if self.processor is None:
             self.processor = AutoProcessor.from_pretrained(self.model.name_or_path)
         if not hasattr(self.processor, "check_model"):
-            raise ValueError(
-                f"`processor` is a {type(self.processor).__name__}; expected the OTMergeProcessor saved with the model."
-            )
+            raise ValueError(f"`processor` is a {type(self.processor).__name__}; expected an OTMergeProcessor.")
         self.processor.check_model(self.model)
 
     def __call__(self, image=None, question: str | list[str] | None = None, **kwargs):
@@ -54,9 +52,7 @@ class OTMergeVQAPipeline(Pipeline):
         if len(images) != len(questions) and 1 not in (len(images), len(questions)):
             raise ValueError(f"Got {len(images)} images and {len(questions)} questions; expected as many, or one.")
         count = max(len(images), len(questions))
-        pairs = [
-            {"image": images[i % len(images)], "question": questions[i % len(questions)]} for i in range(count)
-        ]
+        pairs = [{"image": images[i % len(images)], "question": questions[i % len(questions)]} for i in range(count)]
         single = not isinstance(image, (list, tuple)) and not isinstance(question, (list, tuple))
         return super().__call__(pairs[0] if single else pairs, **kwargs)
 
@@ -65,7 +61,11 @@ class OTMergeVQAPipeline(Pipeline):
             raise TypeError(f"Unexpected arguments: {', '.join(sorted(kwargs))}.")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"`top_k` is {top_k!r}; expected a positive integer.")
-        return ({} if timeout is None else {"timeout": timeout}), {}, ({} if top_k is None else {"top_k": top_k})
+        return (
+            ({} if timeout is None else {"timeout": timeout}),
+            {},
+            ({} if top_k is None else {"top_k": top_k}),
+        )
 
     def preprocess(self, inputs, timeout=None):
         missing = {"image", "question"} - set(inputs)

@@ -25,15 +25,16 @@ def pick_context_input(
         "input_ids": context_input_ids,
     }
     wanted = encoder.main_input_name
-    if given.get(wanted) is None:
+    value = given.get(wanted)
+    if value is None:
         public = {"input_ids": "context_input_ids"}
         came = [public.get(name, name) for name, value in given.items() if value is not None]
         raise ValueError(
             f"The context side is missing: a `{encoder.config.model_type}` encoder takes "
             f"`{public.get(wanted, wanted)}` (or `context_features`), got {', '.join(came) or 'none'}."
         )
-    check_finite(given[wanted], wanted)
-    return {wanted: given[wanted]}
+    check_finite(value, wanted)
+    return {wanted: value}
 
 
 def require_query(encoder: PreTrainedModel, features: torch.Tensor | None, input_ids: torch.Tensor | None) -> None:

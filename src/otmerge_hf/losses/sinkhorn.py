@@ -1,0 +1,94 @@
+"""Sinkhorn divergence between the batch's two clouds of shared embeddings."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from .term import LossTerm
+
+
+BACKENDS = ("geomloss",)
+
+
+def sinkhorn_loss(
+    context_embeds: torch.Tensor,
+    query_embeds: torch.Tensor,
+    epsilon: float = 0.05,
+    normalize: bool = False,
+    backend: str = "geomloss",
+) -> torch.Tensor:
+    r"""Debiased Sinkhorn divergence of two clouds, whichever point belongs to whichever.
+
+    .. math:: S_\epsilon = OT_\epsilon(x, y) - \tfrac12 OT_\epsilon(x, x) - \tfrac12 OT_\epsilon(y, y),
+              \quad c(x, y) = \tfrac12 \lVert x - y \rVert^2
+
+    Zero exactly when the clouds are equal as sets: it matches distributions, not pairs. Add a paired or contrastive
+    term to say which point belongs to which.
+
+    Shapes: N and M points, D shared width.
+
+    Args:
+        context_embeds: (N, D).
+        query_embeds: (M, D).
+        epsilon: Regularisation, as a fraction of the mean cost between the clouds.
+        normalize: Put the points on the unit sphere first.
+        backend: `"geomloss"`: `SamplesLoss("sinkhorn")` with scaling 0.9.
+
+    Returns:
+        Scalar, cost units, float32.
+
+    Raises:
+        ValueError: If `epsilon` is not positive, the backend is unknown, or the clouds are not finite.
+
+    Example:
+        >>> x = torch.randn(16, 4)
+        >>> abs(sinkhorn_loss(x, x[torch.randperm(16)]).item()) < 1e-4
+        True
+
+    Source: Feydy et al. 2019, equation 3; checked against POT's `empirical_sinkhorn_divergence`.
+    """
+    if epsilon <= 0:
+        raise ValueError(f"`epsilon` is {epsilon}; expected a positive fraction of the mean cost.")
+    x, y = context_embeds.float(), query_embeds.float()
+    if normalize:
+        x, y = torch.nn.functional.normalize(x, dim=-1), torch.nn.functional.normalize(y, dim=-1)
+    if backend == "geomloss":
+        return _geomloss_divergence(x, y, epsilon)
+    raise ValueError(f"`backend` is {backend!r}; expected one of {', '.join(BACKENDS)}.")
+
+
+def _geomloss_divergence(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> torch.Tensor:
+    from geomloss import SamplesLoss
+
+    # The divergence splits exactly into that of the centred clouds and the distance of the means; centring keeps
+    # float32 accurate for distant clouds.
+    shift = (x.mean(dim=0) - y.mean(dim=0)).square().sum() / 2
+    x, y = x - x.mean(dim=0), y - y.mean(dim=0)
+    with torch.no_grad():
+        mean_cost = (x.square().sum(dim=1).mean() + y.square().sum(dim=1).mean()) / 2 + shift
+        diameter = (torch.cat([x, y]).amax(dim=0) - torch.cat([x, y]).amin(dim=0)).norm()
+        if not torch.isfinite(mean_cost):
+            raise ValueError("The clouds hold NaN or infinite values; check the embeddings.")
+    if diameter == 0:  # two single points, repeated: nothing left to transport
+        return shift + (x.sum() + y.sum()) * 0
+    blur = float((epsilon * mean_cost).clamp(min=1e-12).sqrt())
+    # geomloss turns gradients on when it is called under no_grad, and leaves them on
+    with torch.set_grad_enabled(torch.is_grad_enabled()), torch.autocast(x.device.type, enabled=False):
+        loss = SamplesLoss("sinkhorn", p=2, blur=blur, scaling=0.9, diameter=float(diameter), backend="tensorized")
+        return loss(x, y) + shift
+
+
+@dataclass
+class SinkhornTerm(LossTerm):
+    """[`sinkhorn_loss`] of the shared embeddings."""
+
+    epsilon: float = 0.05
+    normalize: bool = False
+    backend: str = "geomloss"
+    name: ClassVar[str] = "sinkhorn"
+    of_sets: ClassVar[bool] = True
+
+    def __call__(self, outputs: Any) -> torch.Tensor:
+        """Sinkhorn divergence of the two clouds."""
+        return sinkhorn_loss(outputs.context_embeds, outputs.query_embeds, self.epsilon, self.normalize, self.backend)

@@ -1,0 +1,54 @@
+"""A floor under each dimension's spread, against collapse to a constant."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from .term import LossTerm
+
+
+def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
+    r"""How far the standard deviations of the dimensions fall short of a floor.
+
+    .. math:: L = \frac1D \sum_j \max(0, \gamma - \sqrt{\operatorname{Var}_j + 10^{-4}})
+
+    Shapes: B rows, D shared width.
+
+    Args:
+        embeds: (B, D), B >= 2; one row has no spread and gives the full floor, without gradient.
+        floor: gamma, in units of the shared space.
+
+    Returns:
+        Scalar in [0, floor], float32.
+
+    Raises:
+        ValueError: If `embeds` is not a matrix or `floor` is not positive.
+
+    Example:
+        >>> variance_loss(torch.tensor([[0.0, 0.0], [4.0, 4.0]])).item()
+        0.0
+
+    Source: Bardes, Ponce and LeCun 2022 (VICReg), equation 1.
+    """
+    if embeds.dim() != 2:
+        raise ValueError(f"`embeds` has shape {tuple(embeds.shape)}; expected (rows, dimensions).")
+    if floor <= 0:
+        raise ValueError(f"`floor` is {floor}; expected a positive number.")
+    spread = (embeds.float().var(dim=0, unbiased=len(embeds) > 1) + 1e-4).sqrt()
+    return (floor - spread).clamp(min=0).mean()
+
+
+@dataclass
+class VarianceTerm(LossTerm):
+    """[`variance_loss`] of the context's and of the query's shared embeddings, averaged."""
+
+    floor: float = 1.0
+    name: ClassVar[str] = "variance"
+    of_sets: ClassVar[bool] = True
+
+    def __call__(self, outputs: Any) -> torch.Tensor:
+        """Average shortfall of both sides."""
+        return (
+            variance_loss(outputs.context_embeds, self.floor) + variance_loss(outputs.query_embeds, self.floor)
+        ) / 2

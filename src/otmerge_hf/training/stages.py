@@ -1,0 +1,69 @@
+"""Stages of training: what learns, what is frozen, and a table that shows it."""
+
+from torch import nn
+
+from .callbacks import find_host
+
+
+STAGES = ("align", "fuse", "both")
+_ALIGN_PARTS = ("context_adapter", "query_adapter", "logit_scale")
+
+
+def set_stage(model: nn.Module, stage: str) -> str:
+    """Set what is trainable and return it as a table.
+
+    Args:
+        model: An OTMerge model, possibly wrapped.
+        stage: `"align"`: adapters, their decoders and the temperature learn. `"fuse"`: the fuser and the answer head
+            learn, adapters are frozen. `"both"`: all of these learn. Encoders learn in no stage, unless the
+            configuration says `freeze_encoders=False`.
+
+    Raises:
+        ValueError: If the stage is unknown, or is `"fuse"` on a model without a fuser.
+
+    Example:
+        >>> from transformers import BertConfig, ViTConfig
+        >>> from otmerge_hf import OTMergeConfig, OTMergeModel
+        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        >>> config = OTMergeConfig.from_encoder_configs(
+        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
+        ... )
+        >>> print(set_stage(OTMergeModel(config), "align").splitlines()[-1].split()[:2])
+        ['total', '977']
+    """
+    if stage not in STAGES:
+        raise ValueError(f"`stage` is {stage!r}; expected one of {', '.join(STAGES)}.")
+    host = find_host(model)
+    if stage == "fuse" and not hasattr(host, "fuser"):
+        raise ValueError(f"A {type(host).__name__} has no fuser; the stage `fuse` needs OTMergeForQuestionAnswering.")
+    base = getattr(host, "otmerge", host)
+    for name, child in base.named_children():
+        if name.endswith("_encoder"):
+            child.requires_grad_(not host.config.freeze_encoders)
+        else:
+            child.requires_grad_(name in _ALIGN_PARTS and stage != "fuse")
+    if host is not base:
+        for name, child in host.named_children():
+            if name != "otmerge":
+                child.requires_grad_(stage != "align")
+    return trainable_table(model)
+
+
+def trainable_table(model: nn.Module) -> str:
+    """Table of a model's parts: trainable parameters, all parameters, and the state that this makes."""
+    host = find_host(model)
+    base = getattr(host, "otmerge", host)
+    parts = dict(base.named_children())
+    parts.update({name: child for name, child in host.named_children() if name != "otmerge"})
+    rows = [("part", "trainable", "all", "")]
+    for name, part in parts.items():
+        every = sum(p.numel() for p in part.parameters())
+        learning = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        if every:
+            state = "learns" if learning == every else "frozen" if not learning else "partly learns"
+            rows.append((name, f"{learning:,}", f"{every:,}", state))
+    sums = [sum(int(row[i].replace(",", "")) for row in rows[1:]) for i in (1, 2)]
+    rows.append(("total", f"{sums[0]:,}", f"{sums[1]:,}", f"{sums[0] / max(sums[1], 1):.2%} of all"))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [f"{r[0]:<{widths[0]}}  {r[1]:>{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}".rstrip() for r in rows]
+    return "\n".join(lines)
