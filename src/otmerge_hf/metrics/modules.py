@@ -1,0 +1,111 @@
+"""The pure functions as ``evaluate.Metric`` classes: batches of embeddings in, a dictionary out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+import torch
+
+from .geometry import modality_gap, squared_wasserstein2
+from .retrieval import foscttm, pairs_from_groups, retrieval
+from .similarity import linear_cka, mutual_knn, procrustes_error
+
+
+_INPUTS = """
+Args:
+    predictions: context embeddings, one list of floats a row.
+    references: query embeddings, one list of floats a row; row i belongs to row i of `predictions`.
+"""
+_CONFIGS = ("default", "grouped")
+
+
+def _info(description: str, inputs: str, grouped: bool = False) -> evaluate.MetricInfo:
+    vector = datasets.Sequence(datasets.Value("float32"))
+    columns: dict[str, Any] = {"predictions": vector, "references": vector}
+    if grouped:
+        columns["groups"] = datasets.Value("int64")
+    return evaluate.MetricInfo(
+        description=description,
+        citation="",
+        inputs_description=inputs,
+        features=datasets.Features(columns),
+    )
+
+
+class RetrievalMetric(evaluate.Metric):
+    """Recall@k, mAP, median rank in both directions, and FOSCTTM, over embeddings added in batches.
+
+    ``RetrievalMetric()`` pairs row i with row i. ``RetrievalMetric("grouped")`` takes a third column
+    ``groups``: rows of one group are captions of one item, whose context embedding is then counted once (its
+    first row).
+
+    ``compute`` takes ``ks`` (depths of recall) and ``similarity`` (``"cosine"`` or ``"euclidean"``).
+
+    Example:
+        >>> metric = RetrievalMetric(keep_in_memory=True)
+        >>> metric.add_batch(predictions=torch.eye(2), references=torch.eye(2))
+        >>> metric.compute()["mean_recall@1"]
+        1.0
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        if self.config_name not in _CONFIGS:
+            raise ValueError(f"config_name must be one of {_CONFIGS}, got {self.config_name!r}")
+        grouped = self.config_name == "grouped"
+        inputs = _INPUTS + ("    groups: integer id of the item of each row.\n" if grouped else "")
+        return _info("Retrieval between two sides of a shared space.", inputs, grouped)
+
+    def _compute(
+        self,
+        predictions: Sequence[Sequence[float]],
+        references: Sequence[Sequence[float]],
+        groups: Sequence[int] | None = None,
+        ks: Sequence[int] = (1, 5, 10),
+        similarity: Any = "cosine",
+    ) -> dict[str, float]:
+        context, query = torch.tensor(predictions), torch.tensor(references)
+        pairs = None
+        if groups is not None:
+            ids = torch.tensor(groups)
+            first = {int(group): row for row, group in reversed(list(enumerate(groups)))}
+            rows = torch.tensor(sorted(first.values()))
+            pairs, context = pairs_from_groups(ids[rows], ids), context[rows]
+        result = retrieval(context, query, pairs, ks=ks, similarity=similarity)
+        result["foscttm"] = foscttm(context, query, pairs, similarity=similarity)
+        return result
+
+
+class GeometryMetric(evaluate.Metric):
+    """Modality gap, CKA, mutual k-NN, Procrustes error and exact W2 squared, over paired embeddings.
+
+    ``compute`` takes ``k`` (neighbours, default 10, lowered to rows - 1) and ``wasserstein`` (default True;
+    exact transport grows about cubically with the rows, so switch it off above a few thousand).
+
+    Example:
+        >>> metric = GeometryMetric(keep_in_memory=True)
+        >>> metric.add_batch(predictions=torch.eye(3), references=torch.eye(3))
+        >>> metric.compute()["modality_gap"]
+        0.0
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return _info("Geometry of two sides of a shared space.", _INPUTS)
+
+    def _compute(
+        self,
+        predictions: Sequence[Sequence[float]],
+        references: Sequence[Sequence[float]],
+        k: int = 10,
+        wasserstein: bool = True,
+    ) -> dict[str, float]:
+        context, query = torch.tensor(predictions), torch.tensor(references)
+        result = {
+            "modality_gap": modality_gap(context, query),
+            "linear_cka": linear_cka(context, query),
+            "mutual_knn": mutual_knn(context, query, min(k, len(context) - 1)),
+            "procrustes_error": procrustes_error(context, query),
+        }
+        if wasserstein:
+            result["squared_wasserstein2"] = squared_wasserstein2(context, query)
+        return result

@@ -1,0 +1,285 @@
+"""Retrieval quality: context and query embeddings and who belongs to whom in, numbers out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .neighbours import (
+    BLOCK_ROWS,
+    Similarity,
+    block_scores,
+    check_similarity,
+    check_vectors,
+    normalise,
+)
+
+
+class Ranking(NamedTuple):
+    """How one direction of a search went: one entry per searching row that has a match.
+
+    Attributes:
+        rows: Searching rows, (R,), long.
+        rank: Rank of the best match, (R,), long, 1 is best; candidates that tie with it count as better.
+        average_precision: (R,), in [0, 1].
+        closer: Share of other candidates closer than the match, averaged over its matches, (R,), in [0, 1];
+            ties count one half.
+    """
+
+    rows: Tensor
+    rank: Tensor
+    average_precision: Tensor
+    closer: Tensor
+
+
+def check_pairs(pairs: object, n_context: int, n_query: int) -> Tensor:
+    """Return ``pairs`` as long indices (P, 2); None pairs row i with row i.
+
+    Args:
+        pairs: Anything ``torch.as_tensor`` takes, (P, 2): context row, query row. Or None.
+        n_context: Number of context rows.
+        n_query: Number of query rows.
+
+    Returns:
+        Pairs, (P, 2), long, without repetitions, sorted.
+
+    Raises:
+        ValueError: If the shape or type is wrong, there is no pair, an index is out of range, or ``pairs`` is
+            None and the row counts differ.
+
+    Example:
+        >>> check_pairs([(1, 0), (0, 1)], 2, 2).tolist()
+        [[0, 1], [1, 0]]
+    """
+    if pairs is None:
+        if n_context != n_query:
+            raise ValueError(
+                f"pairs is None, which pairs rows one to one, but context has {n_context} rows "
+                f"and query {n_query}; pass pairs as (P, 2) indices"
+            )
+        return torch.arange(n_context)[:, None].expand(-1, 2)
+    index = torch.as_tensor(pairs)
+    if index.ndim != 2 or index.shape[1] != 2:
+        raise ValueError(f"pairs must be (P, 2): context row, query row; got shape {tuple(index.shape)}")
+    if len(index) == 0:
+        raise ValueError("pairs is empty")
+    if index.is_floating_point() or index.dtype == torch.bool:
+        raise ValueError(f"pairs must hold integers, got {index.dtype}")
+    index = index.long()
+    for column, (side, size) in enumerate((("context", n_context), ("query", n_query))):
+        low, high = int(index[:, column].min()), int(index[:, column].max())
+        if low < 0 or high >= size:
+            wrong = low if low < 0 else high
+            raise ValueError(f"pairs names {side} row {wrong}, but {side} has rows 0 to {size - 1}")
+    return torch.unique(index, dim=0)
+
+
+def pairs_from_groups(context_groups: Tensor, query_groups: Tensor) -> Tensor:
+    """List every (context row, query row) whose group ids agree: several captions of one image, for example.
+
+    Args:
+        context_groups: Group of each context row, (N,), integers.
+        query_groups: Group of each query row, (M,), integers.
+
+    Returns:
+        Pairs, (P, 2), long.
+
+    Raises:
+        ValueError: If a side is not one-dimensional or no group is on both sides.
+
+    Example:
+        >>> pairs_from_groups(torch.tensor([7, 8]), torch.tensor([7, 7, 8])).tolist()
+        [[0, 0], [0, 1], [1, 2]]
+    """
+    sides = [torch.as_tensor(groups) for groups in (context_groups, query_groups)]
+    for name, groups in zip(("context_groups", "query_groups"), sides, strict=True):
+        if groups.ndim != 1:
+            raise ValueError(f"{name} must be (rows,), got shape {tuple(groups.shape)}")
+    context, query = sides
+    order = torch.argsort(query, stable=True)
+    ordered = query[order].contiguous()
+    first = torch.searchsorted(ordered, context.contiguous())
+    count = torch.searchsorted(ordered, context.contiguous(), right=True) - first
+    if int(count.sum()) == 0:
+        raise ValueError("context_groups and query_groups have no group in common")
+    rows = torch.repeat_interleave(torch.arange(len(context)), count)
+    within = torch.arange(len(rows)) - torch.repeat_interleave(count.cumsum(0) - count, count)
+    return torch.stack([rows, order[first[rows] + within]], dim=1)
+
+
+def rank_matches(
+    searching: Tensor, candidates: Tensor, pairs: Tensor, *, similarity: Similarity = "cosine"
+) -> Ranking:
+    r"""Rank every row's matches among all candidates, exactly, in blocks of rows.
+
+    .. math:: AP_i = \frac{1}{|M_i|} \sum_{j \in M_i}
+              \frac{|\{m \in M_i: s_{im} \ge s_{ij}\}|}{|\{c: s_{ic} \ge s_{ij}\}|}
+
+    Args:
+        searching: Vectors, (N, D).
+        candidates: Vectors, (M, D). Rows without a pair stay in as distractors.
+        pairs: Matches, (P, 2): searching row, candidate row.
+        similarity: ``"cosine"`` or ``"euclidean"``.
+
+    Returns:
+        A :class:`Ranking` over the searching rows that have a match.
+
+    Raises:
+        ValueError: If the vectors or pairs are malformed.
+
+    Example:
+        >>> rank_matches(torch.eye(2), torch.eye(2), torch.tensor([[0, 0], [1, 0]])).rank
+        tensor([1, 2])
+
+    Source: average precision as in scikit-learn's ``average_precision_score``, and checked against it.
+    """
+    check_similarity(similarity)
+    searching = check_vectors("searching", searching)
+    candidates = check_vectors("candidates", candidates, dim=searching.shape[1])
+    pairs = check_pairs(pairs, len(searching), len(candidates)).to(searching.device)
+    if similarity == "cosine":
+        searching, candidates = normalise(searching), normalise(candidates)
+    parts = []
+    # Pairs are sorted by row, so a block of searching rows owns one slice of them.
+    bounds = torch.arange(0, len(searching) + BLOCK_ROWS, BLOCK_ROWS, device=searching.device)
+    starts = torch.searchsorted(pairs[:, 0].contiguous(), bounds)
+    for block, (low, high) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+        if low == high:
+            continue
+        offset = block * BLOCK_ROWS
+        scores = block_scores(searching[offset : offset + BLOCK_ROWS], candidates, similarity)
+        parts.append(_rank_block(scores, pairs[low:high], offset))
+    return Ranking(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+
+def _rank_block(scores: Tensor, pairs: Tensor, offset: int) -> Ranking:
+    rows, compact, matches = torch.unique(pairs[:, 0] - offset, return_inverse=True, return_counts=True)
+    scores = scores[rows]  # (R, M): rows that nobody matches need no ranking
+    wanted = scores[compact, pairs[:, 1]]  # (P,)
+    at_least, above = torch.empty_like(compact), torch.empty_like(compact)
+    for start in range(0, len(pairs), BLOCK_ROWS):  # (P, M) booleans would not fit for many captions
+        part = slice(start, start + BLOCK_ROWS)
+        own = scores[compact[part]]
+        at_least[part] = (own >= wanted[part, None]).sum(1)
+        above[part] = (own > wanted[part, None]).sum(1)
+    # The same two counts among the row's own matches: compare pairs of one row with each other.
+    width = int(matches.max())
+    slot = torch.arange(len(pairs), device=scores.device)
+    slot -= torch.repeat_interleave(matches.cumsum(0) - matches, matches)
+    own = scores.new_full((len(rows), width), -torch.inf)
+    own[compact, slot] = wanted
+    own_at_least = (own[compact] >= wanted[:, None]).sum(1)
+    own_above = (own[compact] > wanted[:, None]).sum(1)
+    ties = (at_least - above) - (own_at_least - own_above)  # other candidates with the same score
+    negatives = (scores.shape[1] - matches)[compact].clamp_min(1)
+    closer = ((above - own_above) + 0.5 * ties.double()) / negatives
+
+    def mean_by_row(value: Tensor) -> Tensor:
+        total = torch.zeros(len(rows), dtype=torch.float64, device=scores.device)
+        return total.index_add_(0, compact, value.double()) / matches
+
+    rank = torch.full_like(rows, torch.iinfo(torch.long).max)
+    rank = rank.scatter_reduce(0, compact, at_least - own_at_least + 1, "amin")
+    return Ranking(rows + offset, rank, mean_by_row(own_at_least.double() / at_least), mean_by_row(closer))
+
+
+def recall_at_k(ranking: Ranking, k: int) -> float:
+    """Share of searching rows whose best match is among the first k.
+
+    Args:
+        ranking: From :func:`rank_matches`.
+        k: Depth, at least 1.
+
+    Returns:
+        Recall in [0, 1].
+
+    Raises:
+        ValueError: If k is below 1.
+
+    Example:
+        >>> recall_at_k(rank_matches(torch.eye(2), torch.eye(2), torch.tensor([[0, 0], [1, 0]])), 1)
+        0.5
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    return float((ranking.rank <= k).double().mean())
+
+
+def retrieval(
+    context: Tensor,
+    query: Tensor,
+    pairs: object = None,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    similarity: Similarity = "cosine",
+) -> dict[str, float]:
+    """Measure retrieval in both directions.
+
+    Args:
+        context: Shared embeddings, (N, D).
+        query: Shared embeddings, (M, D).
+        pairs: Matches, (P, 2): context row, query row; None pairs row i with row i. :func:`pairs_from_groups`
+            makes them from group ids (several captions per image).
+        ks: Depths of recall.
+        similarity: ``"cosine"`` or ``"euclidean"``.
+
+    Returns:
+        ``context_to_query_recall@k``, ``..._map``, ``..._median_rank``, the same for ``query_to_context``,
+        and ``mean_recall@1`` over the two directions. Recalls and mAP in [0, 1]; ranks from 1. Ties count
+        against, so that a collapsed space scores 0.
+
+    Raises:
+        ValueError: If the embeddings or pairs are malformed.
+
+    Example:
+        >>> retrieval(torch.eye(3), torch.eye(3))["mean_recall@1"]
+        1.0
+    """
+    context = check_vectors("context", context)
+    query = check_vectors("query", query, dim=context.shape[1])
+    pairs = check_pairs(pairs, len(context), len(query))
+    result: dict[str, float] = {}
+    for name, ranking in (
+        ("context_to_query", rank_matches(context, query, pairs, similarity=similarity)),
+        ("query_to_context", rank_matches(query, context, pairs.flip(1), similarity=similarity)),
+    ):
+        for k in ks:
+            result[f"{name}_recall@{k}"] = recall_at_k(ranking, k)
+        result[f"{name}_map"] = float(ranking.average_precision.mean())
+        result[f"{name}_median_rank"] = float(ranking.rank.double().quantile(0.5))
+        result.setdefault("mean_recall@1", 0.0)
+        result["mean_recall@1"] += recall_at_k(ranking, 1) / 2
+    return result
+
+
+def foscttm(context: Tensor, query: Tensor, pairs: object = None, *, similarity: Similarity = "euclidean") -> float:
+    r"""Fraction of samples closer than the true match, over both directions; 0 is perfect, 0.5 is chance.
+
+    .. math:: \tfrac12 \Big(\operatorname{mean}_i \tfrac{|\{j: d(x_i, y_j) < d(x_i, y_{m(i)})\}|}{M - 1}
+              + \operatorname{mean}_j \tfrac{|\{i: d(x_i, y_j) < d(x_{m(j)}, y_j)\}|}{N - 1}\Big)
+
+    Args:
+        context: Shared embeddings, (N, D).
+        query: Shared embeddings, (M, D).
+        pairs: Matches, (P, 2), or None for row i with row i.
+        similarity: ``"euclidean"`` or ``"cosine"``.
+
+    Returns:
+        A number in [0, 1]. Ties count one half, so that a collapsed space scores 0.5.
+
+    Raises:
+        ValueError: If the embeddings or pairs are malformed.
+
+    Example:
+        >>> foscttm(torch.eye(3), torch.eye(3))
+        0.0
+
+    Source: Liu et al. 2019, "Jointly embedding multiple single-cell omics measurements".
+    """
+    context = check_vectors("context", context)
+    query = check_vectors("query", query, dim=context.shape[1])
+    pairs = check_pairs(pairs, len(context), len(query))
+    forward = rank_matches(context, query, pairs, similarity=similarity).closer.mean()
+    backward = rank_matches(query, context, pairs.flip(1), similarity=similarity).closer.mean()
+    return float((forward + backward) / 2)
