@@ -1,0 +1,155 @@
+"""What every fit has in common: two affine maps into one shared space, and how good they are."""
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from ..metrics.neighbours import check_vectors
+from ..metrics.retrieval import check_pairs, rank_matches, recall_at_k
+
+
+class AffineMap(NamedTuple):
+    """An affine map from an encoder's space into the shared space, as ``torch.nn.Linear`` stores it.
+
+    Attributes:
+        weight: (shared_dim, D).
+        bias: (shared_dim,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return ``x @ weight.T + bias``: (..., D) -> (..., shared_dim)."""
+        return x @ self.weight.T + self.bias
+
+
+class Alignment(ABC):
+    """Base of the fits: ``fit(context, query, pairs)``, ``transform_*``, ``score``.
+
+    Attributes that a fit sets:
+        context_map_: :class:`AffineMap`, (shared_dim, Dc) and (shared_dim,), in the features' dtype.
+        query_map_: :class:`AffineMap`, (shared_dim, Dq) and (shared_dim,).
+        shared_dim_: Width of the shared space.
+        n_pairs_: Number of distinct pairs used; 0 for an unpaired fit.
+
+    Example:
+        >>> from otmerge_hf.alignment import Procrustes
+        >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+        >>> Procrustes().fit(x, x.flip(1)).score(x, x.flip(1))
+        1.0
+    """
+
+    context_map_: AffineMap
+    query_map_: AffineMap
+    shared_dim_: int
+    n_pairs_: int
+
+    @abstractmethod
+    def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
+        """Fit the two maps.
+
+        Args:
+            context: Features, (N, Dc), unit of the encoder.
+            query: Features, (M, Dq).
+            pairs: (P, 2) long: context row, query row. None: row i with row i for paired fits (N must equal
+                M), no pairs for unpaired fits.
+
+        Returns:
+            The fit itself.
+        """
+
+    def transform_context(self, x: Tensor) -> Tensor:
+        """Map context features into the shared space: (..., Dc) -> (..., shared_dim).
+
+        Raises:
+            ValueError: If nothing was fitted yet or the width is wrong.
+        """
+        return self._transform("context", x)
+
+    def transform_query(self, y: Tensor) -> Tensor:
+        """Map query features into the shared space: (..., Dq) -> (..., shared_dim).
+
+        Raises:
+            ValueError: If nothing was fitted yet or the width is wrong.
+        """
+        return self._transform("query", y)
+
+    def score(self, context: Tensor, query: Tensor, pairs: Any = None) -> float:
+        """Mean Recall@1 of the two directions by cosine in the shared space, in [0, 1].
+
+        Args:
+            context: Features, (N, Dc).
+            query: Features, (M, Dq).
+            pairs: Matches, (P, 2), or None for row i with row i. Every row is a candidate, matched or not.
+
+        Raises:
+            ValueError: If nothing was fitted yet or the input is malformed.
+        """
+        x, y = self.transform_context(context), self.transform_query(query)
+        matches = check_pairs(pairs, len(x), len(y))
+        forward = recall_at_k(rank_matches(x, y, matches), 1)
+        return (forward + recall_at_k(rank_matches(y, x, matches.flip(1)), 1)) / 2
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the constructor's arguments: ``type(fit)(**fit.get_params())`` is a fresh copy."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]  # without self
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def _transform(self, side: str, x: Tensor) -> Tensor:
+        if not hasattr(self, "context_map_"):
+            raise ValueError(f"{type(self).__name__} is not fitted yet: call fit(context, query, pairs) first")
+        affine: AffineMap = self.context_map_ if side == "context" else self.query_map_
+        tensor = torch.as_tensor(x)
+        if tensor.ndim == 0 or tensor.shape[-1] != affine.weight.shape[1]:
+            raise ValueError(
+                f"{side} features must be (..., {affine.weight.shape[1]}), the fitted width; "
+                f"got shape {tuple(tensor.shape)}"
+            )
+        return affine(tensor.to(affine.weight))
+
+    def _set_maps(
+        self, weights: tuple[Tensor, Tensor], means: tuple[Tensor, Tensor], dtype: torch.dtype, n_pairs: int
+    ) -> None:
+        """Store float64 weights as affine maps of centred features, in the features' own precision."""
+        self.context_map_, self.query_map_ = (
+            AffineMap(weight.to(dtype).contiguous(), -(weight @ mean).to(dtype))
+            for weight, mean in zip(weights, means, strict=True)
+        )
+        self.shared_dim_, self.n_pairs_ = len(weights[0]), n_pairs
+
+
+def check_fit(name: str, context: Tensor, query: Tensor, pairs: Any, least: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Check the input of a paired fit.
+
+    Args:
+        name: Name of the fit, for the message.
+        context: Features, (N, Dc).
+        query: Features, (M, Dq).
+        pairs: (P, 2), or None for row i with row i.
+        least: Fewest distinct pairs that the fit can use.
+
+    Returns:
+        Features as float32 or float64 tensors, and distinct pairs, (P, 2) long.
+
+    Raises:
+        ValueError: If the features or pairs are malformed, on different devices, or too few.
+
+    Example:
+        >>> check_fit("Ridge", torch.eye(2), torch.eye(2), None, 2)[2].tolist()
+        [[0, 0], [1, 1]]
+    """
+    context, query = check_vectors("context", context), check_vectors("query", query)
+    if context.device != query.device:
+        raise ValueError(f"context is on {context.device} and query on {query.device}: put both on one device")
+    index = check_pairs(pairs, len(context), len(query)).to(context.device)
+    if len(index) < least:
+        raise ValueError(f"{name} needs at least {least} distinct pairs, got {len(index)}")
+    return context, query, index
