@@ -76,6 +76,9 @@ class OTMergeConfig(PreTrainedConfig):
         "query_mask",
         "context_reconstruction",
         "query_reconstruction",
+        "logit_scale",
+        "pair_mask",
+        "group_ids",
         "fuser_attentions",
     ]
 

@@ -46,6 +46,8 @@ class OTMergeOutput(ModelOutput):
         context_tokens, query_tokens: (B, S, D_c or D_q) what the adapters received: standardised features.
         context_mask, query_mask: (B, S), 1 for real tokens; None if all are.
         context_reconstruction, query_reconstruction: (B, S, D_c or D_q) decoders' outputs; None without decoders.
+        logit_scale: Factor of the cosine in the logits, scalar.
+        pair_mask, group_ids: (B,) as they were passed in, for the loss terms.
     """
 
     loss: torch.Tensor | None = None
@@ -61,6 +63,9 @@ class OTMergeOutput(ModelOutput):
     query_mask: torch.Tensor | None = None
     context_reconstruction: torch.Tensor | None = None
     query_reconstruction: torch.Tensor | None = None
+    logit_scale: torch.Tensor | None = None
+    pair_mask: torch.Tensor | None = None
+    group_ids: torch.Tensor | None = None
 
 
 @dataclass
@@ -293,6 +298,8 @@ class OTMergeModel(OTMergePreTrainedModel):
         context_features_mask: torch.Tensor | None = None,
         query_features: torch.Tensor | None = None,
         query_features_mask: torch.Tensor | None = None,
+        pair_mask: torch.Tensor | None = None,
+        group_ids: torch.Tensor | None = None,
         return_loss: bool = True,
         return_dict: bool | None = None,
     ) -> OTMergeOutput:
@@ -306,6 +313,9 @@ class OTMergeModel(OTMergePreTrainedModel):
             context_attention_mask: Mask of an audio or text context.
             context_features, query_features: (B, S, D_side) encoder tokens in place of the inputs.
             context_features_mask, query_features_mask: (B, S), 1 for real tokens.
+            pair_mask: (B,), 1 where row i's context and query belong together; all do if None. Only terms of pairs
+                look at it.
+            group_ids: (B,) integers; pairs with one number (two captions of an image) are no negatives of each other.
             return_loss: Whether to evaluate the attached loss terms.
             return_dict: Return a tuple when False.
 
@@ -347,6 +357,9 @@ class OTMergeModel(OTMergePreTrainedModel):
             query_mask=query_mask,
             context_reconstruction=_decode(self.context_adapter, context_shared),
             query_reconstruction=_decode(self.query_adapter, query_shared),
+            logit_scale=self.logit_scale(torch.ones_like(cosine[0, 0])),
+            pair_mask=pair_mask,
+            group_ids=group_ids,
         )
         outputs.loss = self._sum_terms(None, outputs) if return_loss else None
         return outputs
@@ -439,6 +452,8 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         context_features_mask: torch.Tensor | None = None,
         query_features: torch.Tensor | None = None,
         query_features_mask: torch.Tensor | None = None,
+        pair_mask: torch.Tensor | None = None,
+        group_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -466,6 +481,8 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
             context_features_mask=context_features_mask,
             query_features=query_features,
             query_features_mask=query_features_mask,
+            pair_mask=pair_mask,
+            group_ids=group_ids,
         )
         if len(aligned.query_shared) != len(aligned.context_shared):
             raise ValueError(
