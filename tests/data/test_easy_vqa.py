@@ -5,6 +5,7 @@ import pytest
 from otmerge_hf.data import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements, statement
 from otmerge_hf.data.easy_vqa import COLORS, SHAPES
 
+
 SIZES = {"train": (38_575, 4_000), "test": (9_673, 1_000)}
 
 
@@ -75,9 +76,7 @@ def test_every_statement_is_true_of_its_image(split):
     # Of some images no open question tells all; every sentence that occurs is still checked on many others.
     assert {row["statement"] for row in known} == set(rows["statement"])
     assert len(known) > 0.85 * len(rows)
-    assert [
-        row["statement"] for row in known if not _is_true(row["statement"], content[row["image_id"]])
-    ] == []
+    assert [row["statement"] for row in known if not _is_true(row["statement"], content[row["image_id"]])] == []
 
 
 def test_every_question_wording_gives_a_plain_sentence():

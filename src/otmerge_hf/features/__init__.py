@@ -1,0 +1,9 @@
+"""Frozen-encoder features, computed once per distinct input, kept on disk, fed to the model."""
+
+from .collator import FeatureCollator
+from .compute import compute_features
+from .keys import encoder_key, inputs_key
+from .store import FeatureStore
+
+
+__all__ = ["FeatureCollator", "FeatureStore", "compute_features", "encoder_key", "inputs_key"]

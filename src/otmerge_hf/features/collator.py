@@ -1,0 +1,90 @@
+"""Dataset rows that name feature rows -> the batch that the model's ``forward`` takes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import default_data_collator
+
+from .store import FeatureStore
+
+
+Rows = list[dict[str, Any]]
+
+
+class FeatureCollator:
+    """Look up both sides' cached features for a list of dataset rows.
+
+    A row has ``context_features`` and ``query_features``, row numbers in the two stores, and ``labels`` if it has
+    a label. The columns are named like ``forward``'s arguments because the stock Trainer drops all others.
+
+    Shapes: B rows, S_c and S_q tokens, D_c and D_q features, C answers.
+
+    Args:
+        context_store: Features of the context side, or None if that side is not cached.
+        query_store: Features of the query side, or None.
+        rest: Collates what is left of the rows (the raw inputs of a side without a store, say); by default
+            transformers' ``default_data_collator``, which stacks tensors and numbers and leaves text out.
+
+    Returns:
+        (when called with a list of rows) a dict of ``context_features`` (B, S_c, D_c),
+        ``context_features_mask`` (B, S_c) int64, ``query_features`` (B, S_q, D_q), ``query_features_mask``
+        (B, S_q), and ``labels``: (B,) int64, or (B, C) float32 where rows have a list of C scores.
+
+    Raises:
+        IndexError: If a row number is not in its store; the message names the column.
+        ValueError: If a row lacks a column, or rows differ in whether or how they are labelled.
+
+    Example:
+        >>> import tempfile
+        >>> from otmerge_hf.features import compute_features
+        >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
+        >>> store = compute_features(
+        ...     encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={}, batch_size=2, progress=False
+        ... )
+        >>> batch = FeatureCollator(None, store)([{"query_features": 1, "labels": 4}])
+        >>> {name: tuple(tensor.shape) for name, tensor in batch.items()}
+        {'query_features': (1, 3, 8), 'query_features_mask': (1, 3), 'labels': (1,)}
+    """
+
+    def __init__(
+        self,
+        context_store: FeatureStore | None,
+        query_store: FeatureStore | None,
+        rest: Callable[[Rows], dict[str, Any]] | None = None,
+    ) -> None:
+        stores = {"context_features": context_store, "query_features": query_store}
+        self.stores = {column: store for column, store in stores.items() if store is not None}
+        self.rest = rest or default_data_collator
+
+    def __call__(self, rows: Rows) -> dict[str, Any]:
+        """Collate rows; see the class."""
+        batch: dict[str, Any] = {}
+        for column, store in self.stores.items():
+            ids = _column(rows, column)
+            try:
+                batch[column], batch[f"{column}_mask"] = store.batch(ids)
+            except IndexError as error:
+                raise IndexError(f"column {column}: {error}") from error
+        if any("labels" in row for row in rows):
+            batch["labels"] = _labels(_column(rows, "labels"))
+        left = [{k: v for k, v in row.items() if k not in self.stores and k != "labels"} for row in rows]
+        if any(left):
+            batch |= self.rest(left)
+        return batch
+
+
+def _column(rows: Rows, name: str) -> list[Any]:
+    try:
+        return [row[name] for row in rows]
+    except KeyError:
+        place = next(i for i, row in enumerate(rows) if name not in row)
+        raise ValueError(f"row {place} of the batch has no {name}; it has {sorted(rows[place])}") from None
+
+
+def _labels(values: list[Any]) -> torch.Tensor:
+    try:
+        labels = torch.stack(values) if isinstance(values[0], torch.Tensor) else torch.tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"labels must be one class or one list of scores per row, all alike: {error}") from error
+    return labels.long() if labels.ndim == 1 and not labels.is_floating_point() else labels.float()

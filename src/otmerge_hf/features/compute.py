@@ -1,0 +1,206 @@
+"""A frozen encoder and its distinct inputs -> a store of features, computing only what is not there yet."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from .keys import digest, inputs_key
+from .shards import (
+    INDEX,
+    Shard,
+    Verify,
+    find_shards,
+    open_shard,
+    read_index,
+    remove_leftovers,
+    shard_problem,
+    write_index,
+    write_shard,
+)
+from .store import FeatureStore, check_verify
+
+
+logger = logging.getLogger(__name__)
+
+Encode = Callable[[list[Any]], tuple[torch.Tensor, torch.Tensor | None]]
+Span = tuple[int, int]
+
+
+def compute_features(
+    encode: Encode,
+    inputs: Sequence[Any],
+    *,
+    cache_dir: str | os.PathLike,
+    key: dict[str, Any],
+    batch_size: int,
+    shard_size: int = 512,
+    dtype: torch.dtype = torch.float32,
+    progress: bool = True,
+    verify: Verify = "full",
+) -> FeatureStore:
+    """Encode every input once and keep the tokens on disk; later calls with the same key read them.
+
+    The folder is named by a hash of ``key``, the inputs' content and ``dtype``. Finished shards of an interrupted
+    run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
+    One log line says whether the features were reused or computed (also ``store.reused``).
+
+    Shapes: B inputs, S tokens, D features.
+
+    Args:
+        encode: Turns a list of B inputs into tokens (B, S, D) and a mask (B, S), non-zero where a token is real
+            (None: all are). Called without gradient; S may change from call to call, D may not.
+        inputs: N distinct inputs: text, paths, PIL images or arrays.
+        cache_dir: Folder that holds the stores of many keys.
+        key: What the features depend on besides the inputs, from :func:`encoder_key`; JSON values.
+        batch_size: Inputs per call of ``encode``.
+        shard_size: Rows per file; at most this many are computed twice after an interruption.
+        dtype: Type in which the features are kept.
+        progress: Whether to show a progress bar.
+        verify: ``full`` compares every file's SHA-256, ``size`` only its size.
+
+    Returns:
+        The store; row i holds the features of ``inputs[i]``.
+
+    Raises:
+        ValueError: If ``inputs`` is empty, a size is not positive, ``key`` is not JSON, or ``encode`` returns
+            NaN, infinity, a row without tokens, a wrong shape, or another D than before.
+
+    Example:
+        >>> import tempfile
+        >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
+        >>> arguments = dict(cache_dir=tempfile.mkdtemp(), key={"encoder": "ones"}, batch_size=2, progress=False)
+        >>> compute_features(encode, ["a", "b", "c"], **arguments).reused
+        False
+        >>> compute_features(encode, ["a", "b", "c"], **arguments).reused
+        True
+    """
+    _check_arguments(inputs, batch_size, shard_size, dtype)
+    check_verify(verify)
+    full_key = {
+        "encoder": key,
+        "inputs": inputs_key(inputs),
+        "stored_dtype": str(dtype).removeprefix("torch."),
+    }
+    name = digest(full_key)
+    full_key = json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
+    folder = Path(cache_dir) / name[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+
+    spans, done = _usable(folder, full_key, len(inputs), shard_size, verify)
+    missing = [span for span in spans if span not in done]
+    if missing and not done:
+        _name_stale_siblings(folder, full_key)
+    feature_dim = open_shard(folder / next(iter(done.values())).file)[0].shape[1] if done else 0
+    rows = sum(last - first for first, last in missing)
+    with tqdm(total=rows, desc="features", unit="row", disable=not progress or not missing) as bar:
+        for first, last in missing:
+            parts = []
+            for start in range(first, last, batch_size):
+                stop = min(start + batch_size, last)
+                tokens, lengths = _encode(encode, inputs, start, stop, dtype)
+                feature_dim = feature_dim or tokens.shape[1]
+                if tokens.shape[1] != feature_dim:
+                    raise ValueError(
+                        f"encode returned {tokens.shape[1]} features per token for rows {start} to {stop - 1}, "
+                        f"but {feature_dim} before"
+                    )
+                parts.append((tokens, lengths))
+                bar.update(stop - start)
+            all_tokens, all_lengths = (torch.cat(column) for column in zip(*parts, strict=True))
+            done[first, last] = write_shard(folder, first, all_tokens, all_lengths, name)
+    if missing or not (folder / INDEX).is_file():
+        assert feature_dim is not None
+        write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
+
+    store = FeatureStore(folder, verify="size")  # every shard was checked or written just now
+    store.reused = not missing
+    if missing:
+        logger.info("computed features of %d of %d rows, kept in %s", rows, len(store), folder)
+    else:
+        logger.info("reused features of %d rows from %s", len(store), folder)
+    return store
+
+
+def _usable(
+    folder: Path, key: dict, rows: int, shard_size: int, verify: Verify
+) -> tuple[list[Span], dict[Span, Shard]]:
+    """The row ranges of the store's shards, and the shards that are there and sound."""
+    spans = [(first, min(first + shard_size, rows)) for first in range(0, rows, shard_size)]
+    problems: dict[str, str] = {}
+    try:
+        index = read_index(folder)
+        if index["key"] != key or index["rows"] != rows:
+            raise ValueError(f"{folder / INDEX} belongs to another key")
+        found = index["shards"]
+        spans = [(shard.first, shard.last) for shard in found]
+        problems = {s.file: problem for s in found if (problem := shard_problem(folder, s, verify))}
+    except (FileNotFoundError, ValueError) as error:
+        if isinstance(error, ValueError):
+            logger.warning("%s; rebuilt from the shards that are sound", error)
+            (folder / INDEX).unlink(missing_ok=True)
+        found, problems = find_shards(folder, digest(key))
+        for shard in found:
+            if (shard.first, shard.last) not in spans:
+                problems[shard.file] = f"does not hold {shard_size} rows as asked for"
+    for file, problem in problems.items():
+        logger.warning("%s %s; its rows are computed again", folder / file, problem)
+        (folder / file).unlink(missing_ok=True)
+    return spans, {(shard.first, shard.last): shard for shard in found if shard.file not in problems}
+
+
+def _name_stale_siblings(folder: Path, key: dict) -> None:
+    """Warn of finished stores of the very same inputs that cannot be used, and say what is different."""
+    for path in sorted(folder.parent.glob(f"*/{INDEX}")):
+        try:
+            other = read_index(path.parent)["key"]
+        except ValueError as error:
+            logger.warning("not used: %s", error)
+            continue
+        if other.get("inputs") == key["inputs"] and other != key:
+            ours, theirs = ({**k["encoder"], "stored_dtype": k["stored_dtype"]} for k in (key, other))
+            changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+            logger.warning(
+                "%s has features of the same inputs with another %s; not used", path.parent, ", ".join(changed)
+            )
+
+
+def _encode(
+    encode: Encode, inputs: Sequence[Any], start: int, stop: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Real tokens (T, D) of rows [start, stop) and their number per row (stop - start,)."""
+    batch = [inputs[row] for row in range(start, stop)]
+    with torch.no_grad():
+        tokens, mask = encode(batch)
+    if tokens.ndim != 3 or len(tokens) != len(batch):
+        raise ValueError(
+            f"encode must return tokens of shape ({len(batch)}, S, D) for rows {start} to {stop - 1}; "
+            f"got {tuple(tokens.shape)}"
+        )
+    tokens = tokens.detach().to("cpu", dtype)
+    real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.detach().cpu().bool()
+    if real.shape != tokens.shape[:2]:
+        raise ValueError(f"encode must return a mask of shape {tuple(tokens.shape[:2])}; got {tuple(real.shape)}")
+    # A padded token may hold anything; only real ones are kept.
+    finite = (tokens.isfinite().all(-1) | ~real).all(1)
+    for sound, problem in ((finite, f"NaN or infinity (as {dtype})"), (real.any(1), "no real token")):
+        if not sound.all():
+            row = start + int((~sound).nonzero()[0])
+            raise ValueError(f"encode returned {problem} for inputs[{row}] = {repr(inputs[row])[:80]}")
+    return tokens[real], real.sum(1)
+
+
+def _check_arguments(inputs: Sequence[Any], batch_size: int, shard_size: int, dtype: torch.dtype) -> None:
+    if isinstance(inputs, str) or len(inputs) == 0:
+        raise ValueError(f"inputs must be a non-empty sequence of inputs; got {inputs!r}")
+    for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a positive whole number of rows; got {size!r}")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point torch.dtype; got {dtype!r}")

@@ -1,0 +1,166 @@
+"""A folder of frozen-encoder features -> padded batches of any rows, and their statistics."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from .keys import digest
+from .shards import Shard, Verify, open_shard, read_index, shard_problem
+from .statistics import moments, read_statistics, write_statistics
+
+
+_STATISTICS = "statistics.safetensors"
+_BLOCK = 8192  # tokens held in float64 at a time
+
+
+class FeatureStore:
+    """Features of N inputs on disk, memory-mapped, read by row number.
+
+    Made by :func:`compute_features`; opening one by hand checks it in the same way. A store may be sent to
+    ``DataLoader`` workers: it travels as its path.
+
+    Args:
+        folder: Folder that :func:`compute_features` wrote.
+        verify: ``full`` compares every shard's SHA-256 with the index, ``size`` only its size.
+
+    Attributes:
+        folder: Where the features lie.
+        key: What they depend on, a dict.
+        feature_dim: D.
+        dtype: Type of the features.
+        reused: Whether the call of :func:`compute_features` that returned the store computed nothing.
+
+    Raises:
+        FileNotFoundError: If the folder has no index (the run did not finish).
+        ValueError: If the index or a shard is damaged; the message names it.
+    """
+
+    def __init__(self, folder: str | Path, verify: Verify = "full") -> None:
+        check_verify(verify)
+        self.folder = Path(folder)
+        index = read_index(self.folder)
+        for shard in index["shards"]:
+            if problem := shard_problem(self.folder, shard, verify):
+                raise ValueError(f"{self.folder / shard.file} {problem}; call compute_features again to rebuild it")
+        self.key: dict[str, Any] = index["key"]
+        self.feature_dim: int = index["feature_dim"]
+        self.dtype: torch.dtype = getattr(torch, index["dtype"])
+        self.reused = False
+        self._shards: list[Shard] = index["shards"]
+        self._open()
+
+    def __len__(self) -> int:
+        return self._shards[-1].last
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self.folder)!r}, rows={len(self)}, feature_dim={self.feature_dim})"
+
+    def batch(self, ids: Sequence[int] | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of some rows, padded with zeros to the longest of them.
+
+        Shapes: B rows, S tokens of the longest row, D features.
+
+        Args:
+            ids: B row numbers, repeats allowed.
+
+        Returns:
+            Features (B, S, D) in the store's dtype, a copy; mask (B, S) of int64, 1 where a token is real.
+
+        Raises:
+            IndexError: If a row number is not in [0, N).
+            ValueError: If ``ids`` is empty.
+
+        Example:
+            >>> import tempfile
+            >>> from otmerge_hf.features import compute_features
+            >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
+            >>> store = compute_features(
+            ...     encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={}, batch_size=2, progress=False
+            ... )
+            >>> features, mask = store.batch([1, 0, 1])
+            >>> features.shape, mask.shape
+            (torch.Size([3, 3, 8]), torch.Size([3, 3]))
+        """
+        rows = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
+        if not rows:
+            raise ValueError("ids must name at least one row; got none")
+        if min(rows) < 0 or max(rows) >= len(self):
+            bad = next(row for row in rows if not 0 <= row < len(self))
+            raise IndexError(f"row {bad} is out of range: the store has rows 0 to {len(self) - 1}")
+        if self._length is None:
+            tokens = [self._row(row) for row in rows]
+            lengths = torch.tensor([len(t) for t in tokens])
+            mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+            return pad_sequence(tokens, batch_first=True), mask
+        mask = torch.ones(len(rows), self._length, dtype=torch.int64)
+        if len(self._tokens) == 1:
+            grid = self._tokens[0].view(-1, self._length, self.feature_dim)
+            return grid.index_select(0, torch.as_tensor(rows)), mask
+        return torch.stack([self._row(row) for row in rows]), mask
+
+    def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        r"""Mean and standard deviation of every feature over all real tokens.
+
+        .. math:: \mu = \frac1T \sum_t x_t, \qquad \sigma^2 = \frac1T \sum_t (x_t - \mu)^2
+
+        Accumulated in float64; the result for all rows is kept in the folder.
+
+        Args:
+            ids: Rows to count, each once; all rows by default.
+
+        Returns:
+            Mean (D,) and standard deviation (D,), float32, in feature units. The deviation is zero where a
+            feature never changes: whoever divides by it must guard against that.
+
+        Raises:
+            IndexError: If a row number is not in [0, N).
+            ValueError: If ``ids`` is empty.
+
+        Source: :func:`otmerge_hf.features.statistics.moments`.
+        """
+        if ids is not None:
+            return moments(self._real_tokens(sorted(set(ids))))
+        path = self.folder / _STATISTICS
+        shards = digest([shard.sha256 for shard in self._shards])
+        if (known := read_statistics(path, shards)) is not None:
+            return known
+        result = moments(block for tokens in self._tokens for block in tokens.split(_BLOCK))
+        write_statistics(path, result, shards)
+        return result
+
+    def _real_tokens(self, ids: list[int], step: int = 512) -> Iterator[torch.Tensor]:
+        for start in range(0, max(len(ids), 1), step):
+            features, mask = self.batch(ids[start : start + step])  # refuses an empty list
+            yield features[mask.bool()]
+
+    def _open(self) -> None:
+        opened = [open_shard(self.folder / shard.file) for shard in self._shards]
+        self._tokens = [tokens for tokens, _ in opened]
+        # Where each row's tokens begin, per shard, with the end of the last row.
+        self._offsets = [[0, *lengths.cumsum(0).tolist()] for _, lengths in opened]
+        self._first = [shard.first for shard in self._shards]
+        distinct = torch.cat([lengths for _, lengths in opened]).unique().tolist()
+        self._length: int | None = distinct[0] if len(distinct) == 1 else None
+
+    def _row(self, row: int) -> torch.Tensor:
+        shard = bisect_right(self._first, row) - 1
+        offsets, place = self._offsets[shard], row - self._first[shard]
+        return self._tokens[shard][offsets[place] : offsets[place + 1]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Mapped tensors would be copied into the pickle; the receiver maps the files itself.
+        return {name: value for name, value in vars(self).items() if name not in ("_tokens", "_offsets")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
+
+
+def check_verify(verify: str) -> None:
+    """Refuse an unknown way of checking shards with a ValueError."""
+    if verify not in get_args(Verify):
+        raise ValueError(f"verify must be one of {', '.join(get_args(Verify))}; got {verify!r}")
