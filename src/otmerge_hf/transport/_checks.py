@@ -1,0 +1,115 @@
+"""What comes in: any tensors. What goes out: detached tensors the solver can trust, or a ValueError.
+
+Every public door of the transport package passes through here, so that a bad mini-batch is named at the door
+and never becomes a NaN loss three layers later.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+_HALF = (torch.bfloat16, torch.float16)
+# Weights come out of a float32 softmax or division; a sum off by more than this is a mistake, not rounding.
+_WEIGHT_SUM_TOLERANCE = 1e-3
+
+
+def upcast(tensor: Tensor, name: str) -> Tensor:
+    """Return ``tensor`` in float32 (half types) or as it is (float32, float64), and refuse other types."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.dtype in _HALF:
+        return tensor.float()
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
+    return tensor
+
+
+def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Upcast two clouds and check that they can be compared point by point."""
+    x, y = upcast(x, "x"), upcast(y, "y")
+    for name, cloud in (("x", x), ("y", y)):
+        if cloud.dim() not in (2, 3):
+            raise ValueError(f"{name} must be (N, D) or (B, N, D), got shape {tuple(cloud.shape)}")
+        if cloud.numel() == 0:
+            raise ValueError(f"{name} must not be empty, got shape {tuple(cloud.shape)}")
+    if x.dim() != y.dim() or x.shape[:-2] != y.shape[:-2]:
+        raise ValueError(f"x and y must have the same batch shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(f"x and y must have the same last dimension, got {x.shape[-1]} and {y.shape[-1]}")
+    if x.dtype != y.dtype:
+        raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}")
+    if x.device != y.device:
+        raise ValueError(f"x and y must be on the same device, got {x.device} and {y.device}")
+    return x, y
+
+
+def check_number(value: float, name: str) -> float:
+    """Return ``value`` as a float and refuse anything but a finite number above zero."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a number > 0, got {value!r}") from error
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be finite and > 0, got {number}")
+    return number
+
+
+def name_bad_tensor(**tensors: Tensor | None) -> None:
+    """Raise for the first tensor that holds a NaN or an infinity, with its name and how many."""
+    for name, tensor in tensors.items():
+        if tensor is not None and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise ValueError(f"{name} must be finite, got {bad} NaN or infinite of {tensor.numel()} entries")
+
+
+@dataclass
+class Marginal:
+    """Weights of one cloud: ``weights`` (..., N) sum to 1; ``padding`` marks weight zero, None when there is none."""
+
+    weights: Tensor
+    padding: Tensor | None
+    uniform: bool
+
+
+def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names: tuple[str, str]) -> Marginal:
+    """Turn optional weights and an optional mask (true = real point) into one checked marginal.
+
+    ``points`` (..., N, any) gives shape, dtype and device; ``names`` are the argument names for messages.
+    """
+    shape = points.shape[:-1]
+    if weights is None and mask is None:
+        return Marginal(points.new_full(shape, 1.0 / shape[-1]), None, uniform=True)
+    if mask is not None:
+        if mask.dtype.is_floating_point or mask.dtype.is_complex:
+            raise ValueError(f"{names[1]} must be boolean or integer, got {mask.dtype}")
+        mask = _expand(mask, shape, names[1]).bool().to(points.device)
+        if not bool(mask.any(dim=-1).all()):
+            raise ValueError(f"{names[1]} must keep at least one point of every cloud, got a cloud without any")
+    if weights is None:
+        assert mask is not None
+        kept = mask.to(points.dtype)
+        return Marginal(kept / kept.sum(dim=-1, keepdim=True), ~mask, uniform=False)
+    values = upcast(weights.detach(), names[0])
+    values = _expand(values, shape, names[0]).to(points.device, points.dtype).contiguous()
+    if mask is not None:
+        values = values.masked_fill(~mask, 0.0)
+    name_bad_tensor(**{names[0]: values})
+    if bool((values < 0).any()):
+        raise ValueError(f"{names[0]} must be non-negative, got a minimum of {values.min().item():g}")
+    totals = values.sum(dim=-1)
+    if bool(((totals - 1).abs() > _WEIGHT_SUM_TOLERANCE).any()):
+        raise ValueError(f"{names[0]} must sum to 1 over the kept points, got {totals.flatten()[:4].tolist()}")
+    padding = values == 0
+    return Marginal(values, padding if bool(padding.any()) else None, uniform=False)
+
+
+def _expand(tensor: Tensor, shape: torch.Size, name: str) -> Tensor:
+    """Give a per-cloud tensor the batch shape of the clouds; (N,) is shared by the whole batch."""
+    if tensor.shape != shape and tensor.shape != shape[-1:]:
+        raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
+    return tensor.expand(shape)

@@ -1,0 +1,100 @@
+r"""What comes in: a geometry too large to hold. What goes out: the same solution, a block of rows at a time.
+
+One pass over the rows is one iteration: a block of logits is made, its rows are fitted by a log-sum-exp, and the
+fitted block is at once summed into the columns. After the rows are fitted every entry of the plan is at most its
+row's weight, so the column sums cannot overflow and the pass needs no second look at the block.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._checks import Marginal
+from ._scaling import EXPONENT_FLOOR, Solution
+from .geometry import Geometry
+
+
+# Largest step in psi per iteration, in units of epsilon: a column that receives nothing must not jump to infinity.
+_LARGEST_STEP = 60.0
+
+
+class _Stream:
+    """Passes over the row blocks of a geometry. Shapes: log_b, psi (..., M), phi (..., N)."""
+
+    def __init__(self, geometry: Geometry, block: int) -> None:
+        self.geometry = geometry
+        total = geometry.a.weights.shape[-1]
+        self.blocks = [slice(start, min(start + block, total)) for start in range(0, total, block)]
+        self.log_b = geometry.b.weights.log()  # -inf on padding: such a column receives and gives nothing
+
+    def fit_rows(self, psi: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the phi that fits every row to ``a``, and the column marginal of the plan that results."""
+        phi = torch.empty_like(self.geometry.a.weights)
+        columns = torch.zeros_like(psi)
+        for rows in self.blocks:
+            plan, shift = self._fitted(psi, rows)
+            phi[..., rows] = shift
+            columns += (self.geometry.a.weights[..., rows].unsqueeze(-2) @ plan).squeeze(-2)
+        return phi, columns
+
+    def apply(self, psi: Tensor, features: Tensor) -> Tensor:
+        """Multiply (..., M, E) by the plan whose rows ``psi`` fits."""
+        parts = [self._fitted(psi, rows)[0] @ features for rows in self.blocks]
+        return torch.cat(parts, dim=-2) * self.geometry.a.weights.unsqueeze(-1)
+
+    def apply_transposed(self, psi: Tensor, features: Tensor) -> Tensor:
+        """Multiply (..., N, E) by the transpose of the plan whose rows ``psi`` fits."""
+        features = features * self.geometry.a.weights.unsqueeze(-1)
+        out = features.new_zeros((*psi.shape, features.shape[-1]))
+        for rows in self.blocks:
+            out += self._fitted(psi, rows)[0].transpose(-2, -1) @ features[..., rows, :]
+        return out
+
+    def _fitted(self, psi: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Return rows of the plan scaled to sum 1, (..., n, M), and their phi, (..., n)."""
+        kernel = self.geometry.logits(psi + self.log_b, rows)
+        shift = kernel.amax(dim=-1, keepdim=True)
+        kernel.sub_(shift).clamp_(min=EXPONENT_FLOOR).exp_()
+        totals = kernel.sum(dim=-1, keepdim=True)
+        return kernel.div_(totals), (shift + totals.log()).squeeze(-1).neg_()
+
+
+def solve_in_blocks(
+    geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int, relaxation: float, block: int
+) -> Solution:
+    """Fit rows and columns in turn, ``block`` rows at a time, until the column error is below ``tol``."""
+    stream, b = _Stream(geometry, block), geometry.b
+    psi = torch.zeros_like(b.weights) if psi is None else psi
+    done, omega, previous = 0, 1.0, float("inf")
+    while True:
+        phi, columns = stream.fit_rows(psi)
+        error = torch.linalg.vector_norm(columns - b.weights, 1, dim=-1)
+        worst = error.max().item()
+        if worst <= tol or done >= max_iterations or not worst < float("inf"):
+            break
+        if worst > previous:
+            relaxation = 1.0
+        psi = psi + _step(columns, b) * omega
+        previous, omega, done = worst, relaxation, done + 1
+    return Solution(
+        phi=_without_padding(phi, geometry.a),
+        psi=_without_padding(psi, b),
+        column_marginal=columns,
+        marginal_error=error,
+        iterations=done,
+        converged=worst <= tol,
+        apply=lambda features: stream.apply(psi, features),
+        apply_transposed=lambda features: stream.apply_transposed(psi, features),
+    )
+
+
+def _step(columns: Tensor, b: Marginal) -> Tensor:
+    """Log of wanted over received mass per column, bounded, zero on padding."""
+    step = (b.weights / columns).log_().clamp_(-_LARGEST_STEP, _LARGEST_STEP)
+    return _without_padding(step, b)
+
+
+def _without_padding(values: Tensor, marginal: Marginal) -> Tensor:
+    """Return ``values`` with zeros on padding."""
+    return values if marginal.padding is None else values.masked_fill(marginal.padding, 0.0)
