@@ -1,7 +1,10 @@
 """Optimal transport on tensors: no models, torch only. See docs/transport.md for which door to take."""
 
+from .distributed import gather_clouds as gather_clouds
 from .divergence import DivergenceResult as DivergenceResult
 from .divergence import sinkhorn_divergence as sinkhorn_divergence
+from .exact import wasserstein2 as wasserstein2
 from .result import TransportResult as TransportResult
 from .sinkhorn import sinkhorn as sinkhorn
 from .sinkhorn import sinkhorn_from_cost as sinkhorn_from_cost
+from .sliced import sliced_wasserstein as sliced_wasserstein
