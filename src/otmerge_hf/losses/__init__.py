@@ -1,20 +1,39 @@
 """Loss terms: pure functions of the model's outputs, one file each. Which one to take: `docs/losses.md`."""
 
+from .contrastive import ContrastiveTerm, contrastive_loss
+from .gromov import GromovTerm, gromov_loss
+from .klot import KLOTTerm, Teacher, klot_loss
+from .mmd import MMDTerm, mmd_loss
 from .paired import PairedTerm, paired_loss
+from .prototype import PrototypeTerm, prototype_loss
 from .reconstruction import ReconstructionTerm, reconstruction_loss
 from .sinkhorn import SinkhornTerm, sinkhorn_loss
+from .structure import StructureTerm, structure_loss
 from .term import LossTerm
 from .variance import VarianceTerm, variance_loss
 
 
 __all__ = [
+    "ContrastiveTerm",
+    "GromovTerm",
+    "KLOTTerm",
     "LossTerm",
+    "MMDTerm",
     "PairedTerm",
+    "PrototypeTerm",
     "ReconstructionTerm",
     "SinkhornTerm",
+    "StructureTerm",
+    "Teacher",
     "VarianceTerm",
+    "contrastive_loss",
+    "gromov_loss",
+    "klot_loss",
+    "mmd_loss",
     "paired_loss",
+    "prototype_loss",
     "reconstruction_loss",
     "sinkhorn_loss",
+    "structure_loss",
     "variance_loss",
 ]

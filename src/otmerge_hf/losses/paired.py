@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
+from .points import check_same_shape, full_precision, nothing, pair_rows
 from .term import LossTerm
 
 
+@full_precision
 def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> torch.Tensor:
     r"""Mean squared distance of paired embeddings.
 
@@ -19,11 +21,11 @@ def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> tor
     Shapes: B pairs, D shared width.
 
     Args:
-        context_embeds: (B, D).
+        context_embeds: (B, D); zero if there are no rows.
         query_embeds: (B, D), row i belonging to row i of the context.
 
     Returns:
-        Scalar, squared units of the shared space, float32.
+        Scalar, squared units of the shared space, float32 (float64 for float64 embeddings).
 
     Raises:
         ValueError: If the shapes differ.
@@ -32,21 +34,24 @@ def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> tor
         >>> paired_loss(torch.zeros(4, 2), torch.ones(4, 2)).item()
         2.0
     """
-    if context_embeds.shape != query_embeds.shape:
-        raise ValueError(
-            f"`context_embeds` {tuple(context_embeds.shape)} and `query_embeds` {tuple(query_embeds.shape)} must have "
-            "the same shape: each row of one belongs to a row of the other."
-        )
-    return (context_embeds.float() - query_embeds.float()).square().sum(dim=-1).mean()
+    check_same_shape(context_embeds, query_embeds)
+    if len(context_embeds) == 0:
+        return nothing(context_embeds, query_embeds)
+    return (context_embeds - query_embeds).square().sum(dim=-1).mean()
 
 
 @dataclass
 class PairedTerm(LossTerm):
-    """[`paired_loss`] of the shared embeddings."""
+    """[`paired_loss`] of the rows that are pairs.
+
+    A mean over the batch's pairs: batches (of ranks, of an accumulation window) teach alike only if each holds the
+    same number of pairs, as [`MixedCollator`]'s do.
+    """
 
     name: ClassVar[str] = "paired"
     of_sets: ClassVar[bool] = False
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Mean squared distance of the pairs."""
-        return paired_loss(outputs.context_embeds, outputs.query_embeds)
+        context, query, _ = pair_rows(outputs)
+        return paired_loss(context, query)

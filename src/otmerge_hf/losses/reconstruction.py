@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
+from .points import full_precision
 from .term import LossTerm
 
 
+@full_precision
 def reconstruction_loss(
     reconstruction: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -23,7 +25,8 @@ def reconstruction_loss(
         mask: (B, S), 1 for real tokens; None if all are.
 
     Returns:
-        Scalar, float32; with standardised features, 1 is the error of answering the mean.
+        Scalar, float32 (float64 for float64 features); with standardised features, 1 is the error of answering the
+        mean.
 
     Raises:
         ValueError: If the shapes differ.
@@ -36,7 +39,7 @@ def reconstruction_loss(
         raise ValueError(
             f"`reconstruction` {tuple(reconstruction.shape)} and `tokens` {tuple(tokens.shape)} must have one shape."
         )
-    error = (reconstruction.float() - tokens.float()).square().mean(dim=-1)  # (B, S)
+    error = (reconstruction - tokens).square().mean(dim=-1)  # (B, S)
     if mask is None:
         return error.mean()
     weight = mask.to(error.dtype)

@@ -5,18 +5,21 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..transport import sinkhorn_divergence
+from .points import check_clouds, check_positive, full_precision, unit
 from .term import LossTerm
 
 
-BACKENDS = ("geomloss",)
+BACKENDS = ("native", "geomloss")
 
 
+@full_precision
 def sinkhorn_loss(
     context_embeds: torch.Tensor,
     query_embeds: torch.Tensor,
     epsilon: float = 0.05,
     normalize: bool = False,
-    backend: str = "geomloss",
+    backend: str = "native",
 ) -> torch.Tensor:
     r"""Debiased Sinkhorn divergence of two clouds, whichever point belongs to whichever.
 
@@ -24,7 +27,7 @@ def sinkhorn_loss(
               \quad c(x, y) = \tfrac12 \lVert x - y \rVert^2
 
     Zero exactly when the clouds are equal as sets: it matches distributions, not pairs. Add a paired or contrastive
-    term to say which point belongs to which.
+    term to say which point belongs to which. Its gradient holds epsilon still.
 
     Shapes: N and M points, D shared width.
 
@@ -33,10 +36,11 @@ def sinkhorn_loss(
         query_embeds: (M, D).
         epsilon: Regularisation, as a fraction of the mean cost between the clouds.
         normalize: Put the points on the unit sphere first.
-        backend: `"geomloss"`: `SamplesLoss("sinkhorn")` with scaling 0.9.
+        backend: `"native"`: [`transport.sinkhorn_divergence`], which stops on the error of the marginals.
+            `"geomloss"`: `SamplesLoss("sinkhorn")` with scaling 0.9, which does not.
 
     Returns:
-        Scalar, cost units, float32.
+        Scalar, cost units, float32 (float64 for float64 embeddings).
 
     Raises:
         ValueError: If `epsilon` is not positive, the backend is unknown, or the clouds are not finite.
@@ -48,11 +52,11 @@ def sinkhorn_loss(
 
     Source: Feydy et al. 2019, equation 3; checked against POT's `empirical_sinkhorn_divergence`.
     """
-    if epsilon <= 0:
-        raise ValueError(f"`epsilon` is {epsilon}; expected a positive fraction of the mean cost.")
-    x, y = context_embeds.float(), query_embeds.float()
-    if normalize:
-        x, y = torch.nn.functional.normalize(x, dim=-1), torch.nn.functional.normalize(y, dim=-1)
+    check_clouds(context_embeds, query_embeds)
+    check_positive(epsilon, "epsilon")
+    x, y = (unit(context_embeds), unit(query_embeds)) if normalize else (context_embeds, query_embeds)
+    if backend == "native":
+        return sinkhorn_divergence(x, y, epsilon=epsilon).value
     if backend == "geomloss":
         return _geomloss_divergence(x, y, epsilon)
     raise ValueError(f"`backend` is {backend!r}; expected one of {', '.join(BACKENDS)}.")
@@ -74,18 +78,18 @@ def _geomloss_divergence(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> to
         return shift + (x.sum() + y.sum()) * 0
     blur = float((epsilon * mean_cost).clamp(min=1e-12).sqrt())
     # geomloss turns gradients on when it is called under no_grad, and leaves them on
-    with torch.set_grad_enabled(torch.is_grad_enabled()), torch.autocast(x.device.type, enabled=False):
+    with torch.set_grad_enabled(torch.is_grad_enabled()):
         loss = SamplesLoss("sinkhorn", p=2, blur=blur, scaling=0.9, diameter=float(diameter), backend="tensorized")
         return loss(x, y) + shift
 
 
 @dataclass
 class SinkhornTerm(LossTerm):
-    """[`sinkhorn_loss`] of the shared embeddings."""
+    """[`sinkhorn_loss`] of the shared embeddings, paired or not."""
 
     epsilon: float = 0.05
     normalize: bool = False
-    backend: str = "geomloss"
+    backend: str = "native"
     name: ClassVar[str] = "sinkhorn"
     of_sets: ClassVar[bool] = True
 

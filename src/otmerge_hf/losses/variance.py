@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
+from .points import full_precision
 from .term import LossTerm
 
 
+@full_precision
 def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
     r"""How far the standard deviations of the dimensions fall short of a floor.
 
@@ -20,7 +22,7 @@ def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
         floor: gamma, in units of the shared space.
 
     Returns:
-        Scalar in [0, floor], float32.
+        Scalar in [0, floor], float32 (float64 for float64 embeddings).
 
     Raises:
         ValueError: If `embeds` is not a matrix or `floor` is not positive.
@@ -35,7 +37,7 @@ def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
         raise ValueError(f"`embeds` has shape {tuple(embeds.shape)}; expected (rows, dimensions).")
     if floor <= 0:
         raise ValueError(f"`floor` is {floor}; expected a positive number.")
-    spread = (embeds.float().var(dim=0, unbiased=len(embeds) > 1) + 1e-4).sqrt()
+    spread = (embeds.var(dim=0, unbiased=len(embeds) > 1) + 1e-4).sqrt()
     return (floor - spread).clamp(min=0).mean()
 
 
