@@ -1,12 +1,15 @@
 """Terms of sets under gradient accumulation: the whole window as one cloud, not one cloud per micro-batch."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from accelerate.state import GradientState
 
 from ..model.modeling_otmerge import OTMergeModel, OTMergeOutput
+from .union import as_points, join_points
+
+
+_KEPT = ("context_tokens", "query_tokens", "context_mask", "query_mask", "pair_mask", "group_ids")
 
 
 class AccumulationWindow:
@@ -23,15 +26,23 @@ class AccumulationWindow:
 
     def __init__(self, model: OTMergeModel):
         self._embed: Callable[..., tuple[torch.Tensor, torch.Tensor]] = model.embed_tokens
-        self._kept: list[tuple[torch.Tensor | None, ...]] = []
+        self._kept: list[OTMergeOutput] = []
 
-    def __call__(self, term: Callable[[Any], torch.Tensor], outputs: OTMergeOutput) -> tuple[torch.Tensor | None, int]:
-        """Value of `term` for the whole window and the window's length; None before its last micro-batch."""
+    def __call__(self, outputs: OTMergeOutput, tokens: bool = False) -> tuple[OTMergeOutput | None, int]:
+        """Points of the whole window and the window's length; None before its last micro-batch.
+
+        Args:
+            outputs: Of this micro-batch.
+            tokens: Whether the points need the tokens' means.
+        """
         if not GradientState().sync_gradients:
-            kept = (outputs.context_tokens, outputs.query_tokens, outputs.context_mask, outputs.query_mask)
-            self._kept.append(tuple(None if t is None else t.detach() for t in kept))
+            kept = {name: getattr(outputs, name) for name in _KEPT}
+            self._kept.append(OTMergeOutput(**{k: None if t is None else t.detach() for k, t in kept.items()}))
             return None, len(self._kept)
         earlier, self._kept = self._kept, []
-        embeds = [self._embed(*tensors) for tensors in earlier] + [(outputs.context_embeds, outputs.query_embeds)]
-        context, query = (torch.cat(side) for side in zip(*embeds, strict=True))
-        return term(OTMergeOutput(context_embeds=context, query_embeds=query)), len(embeds)
+        parts = [as_points(part, self._embed_again(part), tokens) for part in earlier]
+        parts.append(as_points(outputs, tokens=tokens))
+        return join_points(parts), len(parts)
+
+    def _embed_again(self, part: OTMergeOutput) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._embed(part.context_tokens, part.query_tokens, part.context_mask, part.query_mask)

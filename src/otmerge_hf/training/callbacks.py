@@ -15,6 +15,8 @@ from ..losses import LossTerm, PairedTerm, ReconstructionTerm, SinkhornTerm, Var
 from ..model.modeling_otmerge import OTMergeModel, OTMergeOutput, OTMergePreTrainedModel
 from .accumulation import AccumulationWindow
 from .schedule import Schedule, value_at
+from .state import pack_tensors, unpack_tensors
+from .union import as_points, gather_points
 
 
 logger = logging.get_logger(__name__)
@@ -45,8 +47,18 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
 
     def state(self) -> dict:
-        """What a checkpoint keeps; schedules depend on the Trainer's step alone."""
-        return {"args": {"weight": self.weight, **self.options}, "attributes": {}}
+        """What a checkpoint keeps: arguments and buffers; schedules depend on the Trainer's step alone."""
+        buffers = self.buffers
+        return {"args": {"weight": self.weight, **self.options}, "attributes": {"buffers": buffers} if buffers else {}}
+
+    @property
+    def buffers(self) -> dict[str, Any]:
+        """The term's buffers as JSON."""
+        return pack_tensors(self.term.buffers())
+
+    @buffers.setter
+    def buffers(self, packed: dict[str, Any]) -> None:
+        self.term.load_buffers(unpack_tensors(packed))
 
     def _options_at(self, progress: float) -> dict[str, Any]:
         return {
@@ -57,13 +69,18 @@ class LossTermCallback(TrainerCallback, ExportableState):
     def __call__(self, outputs: OTMergeOutput) -> torch.Tensor:
         """Weighted value of the term; what the model's `forward` calls."""
         training = self._host is not None and self._host.training
-        if training and self._window is not None:
-            value, length = self._window(self.term, outputs)
-            if value is None:
+        seen: OTMergeOutput | None = outputs
+        length = 1
+        if self.term.of_sets:
+            if training and self._window is not None:
+                seen, length = self._window(outputs, self.term.needs_tokens)
+            else:
+                seen = as_points(outputs, tokens=self.term.needs_tokens)
+            if seen is None:
                 return outputs["context_embeds"].sum() * 0  # keeps a graph, so that a loss of this term alone has one
-        else:
-            value, length = self.term(outputs), 1
-        self._record("train" if training else "eval", value.detach())
+            seen = gather_points(seen)
+        value = self.term(seen)
+        self._sums["train" if training else "eval"].append(value.detach().float())
         return self._weight_now * length * value
 
     def on_train_begin(
@@ -87,6 +104,9 @@ class LossTermCallback(TrainerCallback, ExportableState):
                     "each micro-batch by itself, not their union."
                 )
         self._sums.clear()
+        # A resumed training goes on from the checkpoint's buffers, any other starts anew.
+        kept: Any = state.stateful_callbacks if state.global_step else {}
+        self.buffers = kept.get(type(self).__name__, {}).get("attributes", {}).get("buffers", {})
         self._host.loss_terms[self.term.name] = self
         self._update(state)
 
@@ -107,7 +127,9 @@ class LossTermCallback(TrainerCallback, ExportableState):
         """Add the term's mean since the last log."""
         if logs is None or self._host is None:
             return
-        prefix = next((key[: -len("loss")] for key in logs if key.endswith("_loss") and key != "train_loss"), None)
+        # the shortest: a metric of the user's may end in `_loss` as well
+        prefixes = [key[: -len("loss")] for key in logs if key.endswith("_loss") and key != "train_loss"]
+        prefix = min(prefixes, key=len, default=None)
         if prefix is None and "loss" not in logs:
             return  # the closing summary of a training
         kind = "train" if prefix is None else "eval"
@@ -135,9 +157,6 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self._weight_now = value_at(self.weight, progress)
         for name, value in self._options_at(progress).items():
             setattr(self.term, name, value)
-
-    def _record(self, kind: str, value: torch.Tensor) -> None:
-        self._sums[kind].append(value.float())
 
 
 class PairedLossCallback(LossTermCallback):

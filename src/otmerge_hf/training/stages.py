@@ -29,7 +29,7 @@ def set_stage(model: nn.Module, stage: str) -> str:
         ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
         ... )
         >>> print(set_stage(OTMergeModel(config), "align").splitlines()[-1].split()[:2])
-        ['total', '977']
+        ['total', '817']
     """
     if stage not in STAGES:
         raise ValueError(f"`stage` is {stage!r}; expected one of {', '.join(STAGES)}.")

@@ -1,0 +1,117 @@
+"""Callbacks of the terms that align with few pairs, unpaired points or negatives. Which one: `docs/losses.md`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from ..losses import ContrastiveTerm, GromovTerm, KLOTTerm, MMDTerm, PrototypeTerm, StructureTerm, Teacher
+from ..model.modeling_otmerge import OTMergePreTrainedModel, Standardizer
+from .callbacks import LossTermCallback, base_model
+from .schedule import Schedule
+from .state import pack_tensors, unpack_tensors
+
+
+class ContrastiveLossCallback(LossTermCallback):
+    """Attaches [`ContrastiveTerm`]: InfoNCE or SigLIP, with negatives from all processes."""
+
+    term_class = ContrastiveTerm
+
+
+class MMDLossCallback(LossTermCallback):
+    """Attaches [`MMDTerm`]: maximum mean discrepancy of the two clouds."""
+
+    term_class = MMDTerm
+
+
+class PrototypeLossCallback(LossTermCallback):
+    """Attaches [`PrototypeTerm`]; checkpoints hold the prototypes, and a resumed training goes on from them."""
+
+    term_class = PrototypeTerm
+    scheduled = ("epsilon",)
+
+
+class GromovLossCallback(LossTermCallback):
+    """Attaches [`GromovTerm`]: equal inner shape of the two clouds; `epsilon` may be a schedule."""
+
+    term_class = GromovTerm
+    scheduled = ("epsilon",)
+
+
+class StructureLossCallback(LossTermCallback):
+    """Attaches [`StructureTerm`]: neighbours of the encoders' spaces stay neighbours."""
+
+    term_class = StructureTerm
+
+
+class KLOTLossCallback(LossTermCallback):
+    """Attaches [`KLOTTerm`] with a teacher that was fitted in closed form, as `alignment.CCA` and its siblings are.
+
+    Args:
+        weight: Weight of the term, a number or a schedule.
+        teacher: A fit with `context_map_` and `query_map_`, or a [`Teacher`]. Checkpoints hold a copy (as text, a
+            third larger than the tensors).
+        standardized: What the teacher was fitted on: False, means of the encoders' tokens as features come; True,
+            as the adapters receive them.
+        **options: `epsilon` (a number or a schedule) and `teacher_epsilon`.
+
+    Raises:
+        ValueError: If the teacher has no affine maps; when training starts, if its widths are not the model's.
+    """
+
+    term_class = KLOTTerm
+    scheduled = ("epsilon",)
+
+    def __init__(self, weight: Schedule = 1.0, *, teacher: Any, standardized: bool = False, **options: Any):
+        super().__init__(weight, **options)
+        self.teacher, self.standardized = as_teacher(teacher), standardized
+
+    def state(self) -> dict:
+        """What a checkpoint keeps: the arguments, the teacher packed as text."""
+        state = super().state()
+        state["args"] |= {"teacher": pack_tensors(self.teacher._asdict()), "standardized": self.standardized}
+        return state
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Give the term its teacher, in the space of what the adapters receive, and attach it."""
+        super().on_train_begin(args, state, control, model=model, **kwargs)
+        assert self._host is not None
+        assert isinstance(self.term, KLOTTerm)
+        self.term.teacher = self._fold(self._host)
+
+    def _fold(self, host: OTMergePreTrainedModel) -> Teacher:
+        """W x + b in terms of t = (x - mean) / std is (W std) t + (W mean + b)."""
+        folded: dict[str, torch.Tensor] = {}
+        for side in ("context", "query"):
+            weight, bias = getattr(self.teacher, f"{side}_weight"), getattr(self.teacher, f"{side}_bias")
+            width = host.config.feature_dim(side)
+            if weight.shape[1] != width:
+                raise ValueError(f"The teacher maps {weight.shape[1]} {side} features; the model has {width}.")
+            standardizer = base_model(host).get_submodule(f"{side}_standardizer")
+            if isinstance(standardizer, Standardizer) and not self.standardized:
+                buffers = dict(standardizer.named_buffers())
+                mean, std = buffers["mean"], buffers["std"]
+                weight, bias = weight.to(mean) * std, bias.to(mean) + weight.to(mean) @ mean
+            folded |= {f"{side}_weight": weight.detach(), f"{side}_bias": bias.detach()}
+        return Teacher(**folded)
+
+
+def as_teacher(teacher: Any) -> Teacher:
+    """Take a [`Teacher`], a closed-form fit, or what a checkpoint kept of one."""
+    if isinstance(teacher, Teacher):
+        return teacher
+    if isinstance(teacher, Mapping):
+        return Teacher(**unpack_tensors(dict(teacher)))
+    if not (hasattr(teacher, "context_map_") and hasattr(teacher, "query_map_")):
+        raise ValueError(
+            f"`teacher` is a {type(teacher).__name__}; expected a fit (call its `fit` first) or a Teacher of maps."
+        )
+    return Teacher(*teacher.context_map_, *teacher.query_map_)

@@ -1,0 +1,122 @@
+"""Batches of paired and unpaired rows, each with the same share of both."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+
+def mixed_dataset(
+    pairs: Sequence[Sequence[int]] | torch.Tensor,
+    context_ids: Sequence[int] | torch.Tensor,
+    query_ids: Sequence[int] | torch.Tensor,
+    unpaired_per_pair: int,
+    seed: int = 0,
+    labels: Sequence[int] | None = None,
+) -> Dataset:
+    """Make a data set whose items are one pair and some unpaired rows; collate it with [`MixedCollator`].
+
+    An unpaired row is a context and a query that were drawn independently. One epoch goes over every pair and every
+    unpaired id at least once: the shorter lists start again, in a new order. Blocks rather than single rows, so that
+    however Trainer shuffles and shards, every batch has one pair to `unpaired_per_pair` unpaired rows.
+
+    Args:
+        pairs: (P, 2): number of the context, number of the query, as rows of the feature stores.
+        context_ids: Numbers of contexts to draw unpaired rows from; the paired ones may be among them.
+        query_ids: Numbers of queries.
+        unpaired_per_pair: u; 0 gives the pairs alone.
+        seed: Of the order; the same seed gives the same data set.
+        labels: Answer of each pair, (P,); unpaired rows get -100, which the answer loss ignores.
+
+    Returns:
+        Data set whose items hold lists of 1 + u numbers: `context_features`, `query_features`, `pair_mask`, which is
+        1 for the first, `group_ids`, equal for pairs that share a context or a query, -1 for unpaired rows, and
+        `labels` if given.
+
+    Raises:
+        ValueError: If there are no pairs, `unpaired_per_pair` is negative, or there is nothing unpaired to draw from.
+
+    Example:
+        >>> rest = range(2, 6)
+        >>> dataset = mixed_dataset([[0, 0], [1, 1]], context_ids=rest, query_ids=rest, unpaired_per_pair=1)
+        >>> len(dataset), dataset[0]["pair_mask"]
+        (4, [1, 0])
+    """
+    couples = torch.as_tensor(pairs)
+    if couples.dim() != 2 or couples.shape[1] != 2 or len(couples) == 0:
+        raise ValueError(f"`pairs` has shape {tuple(couples.shape)}; expected (at least one pair, 2).")
+    if unpaired_per_pair < 0:
+        raise ValueError(f"`unpaired_per_pair` is {unpaired_per_pair}; expected 0 or more.")
+    if labels is not None and len(labels) != len(couples):
+        raise ValueError(f"`labels` holds {len(labels)} answers for {len(couples)} pairs.")
+    pools = {"context": torch.as_tensor(list(context_ids)), "query": torch.as_tensor(list(query_ids))}
+    for side, pool in pools.items():
+        if unpaired_per_pair and len(pool) == 0:
+            raise ValueError(f"`{side}_ids` is empty; expected numbers to draw unpaired rows from.")
+    count = len(couples)
+    if unpaired_per_pair:
+        count = max(count, *(-(-len(pool) // unpaired_per_pair) for pool in pools.values()))
+    generator = torch.Generator().manual_seed(seed)
+    order = _cycle(torch.arange(len(couples)), count, generator)
+    columns = {
+        f"{side}_features": torch.cat(
+            [couples[order, place : place + 1], _cycle(pool, count * unpaired_per_pair, generator).view(count, -1)],
+            dim=1,
+        )
+        for place, (side, pool) in enumerate(pools.items())
+    }
+    first = torch.zeros(count, 1 + unpaired_per_pair, dtype=torch.long)
+    first[:, 0] = 1
+    columns["pair_mask"] = first
+    columns["group_ids"] = torch.where(first.bool(), _groups(couples)[order][:, None], -1)
+    if labels is not None:
+        columns["labels"] = torch.where(first.bool(), torch.as_tensor(labels)[order][:, None], -100)
+    return Dataset.from_dict({name: column.tolist() for name, column in columns.items()})
+
+
+def _cycle(values: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """`count` of the values: all of them in random order, then all again in another, as often as it takes."""
+    if count == 0:
+        return values[:0]
+    rounds = -(-count // len(values))
+    return torch.cat([values[torch.randperm(len(values), generator=generator)] for _ in range(rounds)])[:count]
+
+
+def _groups(pairs: torch.Tensor) -> torch.Tensor:
+    """One number (P,) for all pairs that are connected by a common context or a common query."""
+    contexts, queries = (side.unique(return_inverse=True)[1] for side in pairs.T)
+    groups = torch.arange(len(pairs))
+    while True:
+        before = groups
+        for ends in (contexts, queries):
+            least = torch.full((len(pairs),), len(pairs)).scatter_reduce(0, ends, groups, "amin")
+            groups = least[ends]
+        if torch.equal(groups, before):
+            return groups
+
+
+class MixedCollator:
+    """Unfolds the blocks of [`mixed_dataset`] into rows and hands them to another collator.
+
+    With a batch size of n the model sees n pairs and n * u unpaired rows.
+
+    Args:
+        collate: Collator of single rows, such as [`features.FeatureCollator`].
+    """
+
+    def __init__(self, collate: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+        self.collate = collate
+
+    def __call__(self, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+        """Collate blocks; see the class."""
+        if "pair_mask" not in blocks[0]:
+            raise ValueError(
+                f"A block has no `pair_mask`, but {sorted(blocks[0])}; expected items of `mixed_dataset`."
+            )
+        rows = [
+            {name: column[place] for name, column in block.items()}
+            for block in blocks
+            for place in range(len(block["pair_mask"]))
+        ]
+        return self.collate(rows)
