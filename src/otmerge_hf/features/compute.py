@@ -116,7 +116,6 @@ def compute_features(
             all_tokens, all_lengths = (torch.cat(column) for column in zip(*parts, strict=True))
             done[first, last] = write_shard(folder, first, all_tokens, all_lengths, name)
     if missing or not (folder / INDEX).is_file():
-        assert feature_dim is not None
         write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
 
     store = FeatureStore(folder, verify="size")  # every shard was checked or written just now

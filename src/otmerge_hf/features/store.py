@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from .keys import digest
 from .shards import Shard, Verify, open_shard, read_index, shard_problem
@@ -14,6 +14,7 @@ from .statistics import moments, read_statistics, write_statistics
 
 
 _STATISTICS = "statistics.safetensors"
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BLOCK = 8192  # tokens held in float64 at a time
 
 
@@ -91,16 +92,17 @@ class FeatureStore:
         if min(rows) < 0 or max(rows) >= len(self):
             bad = next(row for row in rows if not 0 <= row < len(self))
             raise IndexError(f"row {bad} is out of range: the store has rows 0 to {len(self) - 1}")
-        if self._length is None:
-            tokens = [self._row(row) for row in rows]
-            lengths = torch.tensor([len(t) for t in tokens])
-            mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-            return pad_sequence(tokens, batch_first=True), mask
-        mask = torch.ones(len(rows), self._length, dtype=torch.int64)
-        if len(self._tokens) == 1:
-            grid = self._tokens[0].view(-1, self._length, self.feature_dim)
-            return grid.index_select(0, torch.as_tensor(rows)), mask
-        return torch.stack([self._row(row) for row in rows]), mask
+        tokens = [self._row(row) for row in rows]
+        lengths = np.array([len(row) for row in tokens])
+        longest = int(lengths.max())
+        mask = np.arange(longest) < lengths[:, None]  # (B, S)
+        # NumPy copies on one thread: torch would split these few MiB, and its threads wait for each other
+        # far longer than the copy takes when the processor is busy.
+        new = np.empty if mask.all() else np.zeros
+        features = new((len(rows), longest, self.feature_dim), dtype=tokens[0].dtype)  # (B, S, D)
+        for place, row in enumerate(tokens):
+            features[place, : len(row)] = row
+        return torch.from_numpy(features).view(self.dtype), torch.from_numpy(mask.astype(np.int64))
 
     def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         r"""Mean and standard deviation of every feature over all real tokens.
@@ -143,17 +145,18 @@ class FeatureStore:
         # Where each row's tokens begin, per shard, with the end of the last row.
         self._offsets = [[0, *lengths.cumsum(0).tolist()] for _, lengths in opened]
         self._first = [shard.first for shard in self._shards]
-        distinct = torch.cat([lengths for _, lengths in opened]).unique().tolist()
-        self._length: int | None = distinct[0] if len(distinct) == 1 else None
+        # The same memory as integers, because NumPy knows no bfloat16; only copied, never computed with.
+        self._bits = [tokens.view(_BITS[tokens.element_size()]).numpy() for tokens in self._tokens]
 
-    def _row(self, row: int) -> torch.Tensor:
+    def _row(self, row: int) -> np.ndarray:
         shard = bisect_right(self._first, row) - 1
         offsets, place = self._offsets[shard], row - self._first[shard]
-        return self._tokens[shard][offsets[place] : offsets[place + 1]]
+        return self._bits[shard][offsets[place] : offsets[place + 1]]
 
     def __getstate__(self) -> dict[str, Any]:
         # Mapped tensors would be copied into the pickle; the receiver maps the files itself.
-        return {name: value for name, value in vars(self).items() if name not in ("_tokens", "_offsets")}
+        mapped = ("_tokens", "_bits", "_offsets")
+        return {name: value for name, value in vars(self).items() if name not in mapped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

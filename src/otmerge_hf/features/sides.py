@@ -1,0 +1,77 @@
+"""One side of a merge -> its feature store: the model's own encoder and token selection, the processor's inputs."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..model.encoders import run_encoder
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
+from ..model.processing_otmerge import OTMergeProcessor
+from .compute import compute_features
+from .keys import encoder_key
+from .store import FeatureStore
+
+
+def compute_side(
+    model: OTMergeModel | OTMergeForQuestionAnswering,
+    processor: OTMergeProcessor,
+    side: str,
+    inputs: Sequence[Any],
+    *,
+    cache_dir: str | os.PathLike,
+    batch_size: int = 64,
+    **options: Any,
+) -> FeatureStore:
+    """Run the frozen encoder of one side over distinct inputs once, and keep what the adapter will receive.
+
+    `model(context_features=..., query_features=...)` on rows of the stores equals `model` on the raw inputs. Features
+    are kept as the encoder gives them; standardisation stays in the model.
+
+    Args:
+        model: The merge; its encoder of `side` must be frozen, or the features would go stale.
+        processor: The merge's processor.
+        side: `"context"` or `"query"`.
+        inputs: Distinct images (PIL or paths), waveforms, or texts.
+        cache_dir: Folder that holds the stores of many keys.
+        batch_size: Inputs per forward of the encoder.
+        **options: Further options of [`compute_features`].
+
+    Raises:
+        ValueError: If `side` is unknown, the encoder is not frozen, or an input gives NaN.
+    """
+    if side not in ("context", "query"):
+        raise ValueError(f"`side` is {side!r}; expected context or query.")
+    if not model.config.freeze_encoders:
+        raise ValueError("The encoders train (`freeze_encoders=False`): features kept on disk would go stale.")
+    processor.check_model(model)
+    base = model if isinstance(model, OTMergeModel) else model.otmerge
+    encoder, tokens = getattr(base, f"{side}_encoder"), getattr(model.config, f"{side}_tokens")
+    encoder.eval()
+    image = side == "context" and "pixel_values" in processor.context_input_names
+
+    def encode(batch: list[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if image:
+            batch = [_open(item) for item in batch]
+        kind = "images" if image else "audio" if side == "context" else "text"
+        made = processor(**{kind: batch}, return_tensors="pt").to(encoder.device)
+        mask = made.pop("context_attention_mask" if side == "context" else "attention_mask", None)
+        cast = {k: v.to(encoder.dtype) if v.is_floating_point() else v for k, v in made.items()}
+        if image and encoder.device.type == "cpu":
+            # convolutions on the CPU are about a quarter faster in this layout, with the same values
+            cast["pixel_values"] = cast["pixel_values"].to(memory_format=torch.channels_last)
+        return run_encoder(encoder, cast, tokens, mask)
+
+    key = encoder_key(
+        encoder, processor.tokenizer if side == "query" else processor, tokens=tokens, dtype=encoder.dtype
+    )
+    return compute_features(encode, inputs, cache_dir=cache_dir, key=key, batch_size=batch_size, **options)
+
+
+def _open(item: Any) -> Any:
+    if not isinstance(item, str | os.PathLike):
+        return item
+    with Image.open(item) as image:
+        return image.convert("RGB")
