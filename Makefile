@@ -18,7 +18,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 setup: $(BIN)/.installed  ## create .venv and install everything, pinned by constraints.txt
 
 demo: setup  ## merge EfficientNet-Lite0 and MiniLM-L6, train on easy-VQA, save, reload, ask
-	$(BIN)/python examples/easy_vqa.py --output-dir runs/easy-vqa
+	$(BIN)/python examples/merge_easy_vqa.py --output_dir runs/easy-vqa
 
 test: setup  ## the fast tests (CPU, no network)
 	$(BIN)/python -m pytest -q -m "not slow"

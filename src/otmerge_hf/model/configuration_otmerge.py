@@ -66,6 +66,8 @@ class OTMergeConfig(PreTrainedConfig):
     }
     # Everything but the logits: Trainer would otherwise gather all of it in memory at evaluation.
     keys_to_ignore_at_inference = [
+        "logits_per_image",
+        "logits_per_text",
         "context_embeds",
         "query_embeds",
         "context_shared",

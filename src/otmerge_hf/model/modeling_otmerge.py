@@ -401,7 +401,7 @@ class OTMergeModel(OTMergePreTrainedModel):
                     f"expected {tuple(standardizer.mean.shape)} each."
                 )
             standardizer.mean.copy_(mean)
-            standardizer.std.copy_(torch.where(std > 1e-6 * std.max(), std, torch.ones_like(std)))
+            standardizer.std.copy_(torch.where(std > 1e-3 * std.median(), std, torch.ones_like(std)))
 
 
 class OTMergeForQuestionAnswering(OTMergePreTrainedModel):

