@@ -6,26 +6,21 @@ differentiated: with the plan P, row marginal a and barycentres Py, it is ``a * 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._checks import name_bad_tensor, upcast
+from ._checks import Marginal, name_bad_tensor, upcast
 from ._scaling import Solution, solve
 from ._streaming import solve_in_blocks
 from .geometry import Geometry, PointGeometry
 
 
-# A known gradient, or how to make it.
-Gradient = Tensor | None | Callable[[], Tensor]
-
-_RELAXATION = 1.5
 _warned = False
 
 
@@ -38,54 +33,88 @@ class Options:
     memory_budget: int
 
 
-@contextlib.contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No gradient tape, no autocast, no TF32 or bf16 products: a cost error of 1e-3 is a tenth of epsilon."""
-    precision = torch.get_float32_matmul_precision()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        if torch.is_autocast_enabled(device.type):
-            stack.enter_context(torch.autocast(device.type, enabled=False))
-        if precision != "highest":
-            stack.callback(torch.set_float32_matmul_precision, precision)
+class full_precision:
+    """No gradient tape, no autocast, no TF32 or bf16 products: a cost error of 1e-3 is a tenth of epsilon.
+
+    A plain class: contextlib's machinery would take a tenth of a small solve.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device.type
+
+    def __enter__(self) -> None:
+        self.grad = torch.is_grad_enabled()
+        self.autocast = torch.is_autocast_enabled(self.device)
+        self.precision = torch.get_float32_matmul_precision()
+        torch.set_grad_enabled(False)
+        if self.autocast:
+            torch.set_autocast_enabled(self.device, False)
+        if self.precision != "highest":
             torch.set_float32_matmul_precision("highest")
-        yield
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_grad_enabled(self.grad)
+        if self.autocast:
+            torch.set_autocast_enabled(self.device, True)
+        if self.precision != "highest":
+            torch.set_float32_matmul_precision(self.precision)
 
 
-def solve_geometry(geometry: Geometry, potentials: Sequence[Tensor] | None, options: Options) -> Solution:
-    """Solve in memory when the matrix fits the budget, in blocks of rows otherwise."""
-    psi = None if potentials is None else _warm_start(geometry, potentials)
+def solve_geometry(
+    geometry: Geometry, potentials: Sequence[Tensor] | None, options: Options, start: Tensor | None = None
+) -> Solution:
+    """Solve in memory when the matrix fits the budget, in blocks of rows otherwise.
+
+    The caller's ``potentials`` start the solve, else the psi in ``start``, else nothing.
+    """
+    psi = start if potentials is None else _warm_start(geometry, potentials)
+    if psi is not None and geometry.b.padding is not None:
+        # -inf, so that no row takes a padded column for its largest entry
+        psi = psi.masked_fill(geometry.b.padding, -math.inf)
     a, b = geometry.a.weights, geometry.b.weights
     row_bytes = b.numel() * b.element_size()
     if a.shape[-1] * row_bytes <= options.memory_budget:
-        return solve(geometry, psi, options.tol, options.max_iterations, _RELAXATION)
+        return solve(geometry, psi, options.tol, options.max_iterations)
     block = max(1, options.memory_budget // row_bytes)
-    return solve_in_blocks(geometry, psi, options.tol, options.max_iterations, _RELAXATION, block)
+    return solve_in_blocks(geometry, psi, options.tol, options.max_iterations, block)
 
 
 def dual_of(geometry: Geometry, solution: Solution) -> Tensor:
     """Dual value less the mean cost, (...): its error is of second order in the marginal error."""
-    phi = (geometry.a.weights * solution.phi).sum(-1)
-    psi = (geometry.b.weights * solution.psi).sum(-1)
-    return geometry.epsilon * (phi + psi)
+    return (
+        integrate(geometry.a, solution.phi)
+        .add_(integrate(geometry.b, solution.psi))
+        .mul_(per_problem(geometry.epsilons, solution.phi))
+    )
+
+
+def integrate(marginal: Marginal, values: Tensor) -> Tensor:
+    """Weighted sum over points, (..., N) -> (...)."""
+    weights = marginal.weights
+    return torch.dot(weights, values) if values.dim() == 1 else (weights * values).sum(-1)
+
+
+def per_problem(values: list[float], like: Tensor) -> float | Tensor:
+    """One number per problem, to combine with (...): a float without batch (``like`` is (N,)), else (B,)."""
+    return values[0] if like.dim() == 1 else like.new_tensor(values)
 
 
 def gradient_x(geometry: PointGeometry, solution: Solution) -> Tensor:
     """Gradient of the value in the source points, (..., N, D)."""
-    weights = geometry.a.weights.unsqueeze(-1)
-    return weights * (geometry.x + geometry.shift) - solution.apply(geometry.y)
+    return weigh(geometry.a, (geometry.x + geometry.shift).sub_(solution.pull(geometry.y)))
 
 
 def gradient_y(geometry: PointGeometry, solution: Solution) -> Tensor:
     """Gradient of the value in the target points, (..., M, D), from the plan with its columns fitted."""
-    b = geometry.b
-    # The last half-step fitted the rows. One more, on the columns, costs a division here and makes this side exact.
-    columns = solution.column_marginal
-    if b.padding is not None:
-        columns = columns.masked_fill(b.padding, 1.0)
-    fit = (b.weights / columns).unsqueeze(-1)
-    received = solution.apply_transposed(geometry.x).mul_(fit)
-    return b.weights.unsqueeze(-1) * (geometry.y - geometry.shift) - received
+    return weigh(geometry.b, (geometry.y - geometry.shift).sub_(solution.push(geometry.x)))
+
+
+def weigh(marginal: Marginal, features: Tensor) -> Tensor:
+    """Multiply rows by their weights, in place; rows of padding become zero whatever they held."""
+    if marginal.uniform:
+        return features.mul_(1.0 / features.shape[-2])
+    features.mul_(marginal.weights.unsqueeze(-1))
+    return features if marginal.padding is None else features.masked_fill_(marginal.padding.unsqueeze(-1), 0.0)
 
 
 def warn_unconverged(error: Tensor, tol: float, iterations: int) -> None:
@@ -106,32 +135,28 @@ class _KnownGradient(torch.autograd.Function):
     """A value whose gradients are already known: forward passes it on, backward scales them."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
-        """``tensors`` are ``count`` inputs followed by their ``count`` gradients."""
-        ctx.count = count
-        ctx.save_for_backward(*tensors[count:])
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *inputs: Tensor) -> Tensor:
+        """``gradients`` are those of ``value`` in ``inputs``."""
+        ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale each saved gradient by the gradient of the value, item by item of a batch."""
-        scaled = (known * grad.reshape(grad.shape + (1,) * (known.dim() - grad.dim())) for known in ctx.saved_tensors)
-        return (None, None, *scaled, *(None,) * ctx.count)
+        """Scale each gradient by that of the value, item by item of a batch."""
+        return (None, None, *(_scaled(known, grad) for known in ctx.gradients))
 
 
-def attach(value: Tensor, *pairs: tuple[Tensor | None, Gradient]) -> Tensor:
-    """Give ``value`` the gradient, known or yet to be made, in each input of ``pairs`` that asks for one.
+def _scaled(known: Tensor, grad: Tensor) -> Tensor:
+    return known * (grad if grad.dim() == 0 else grad.reshape(grad.shape + (1,) * (known.dim() - grad.dim())))
 
-    Gradients are made now, while the solver's matrix is in memory, and nothing of size N x M is kept for backward.
-    """
-    wanted = [(tensor, make) for tensor, make in pairs if wants_gradient(tensor)]
-    if not wanted:
+
+def attach(value: Tensor, *pairs: tuple[Tensor | None, Tensor | None]) -> Tensor:
+    """Give ``value`` known gradients: pairs of an input and its gradient, made where `wants_gradient` said so."""
+    inputs = [tensor for tensor, known in pairs if known is not None]
+    if not inputs:
         return value
-    inputs = [tensor for tensor, _ in wanted]
-    with full_precision(value.device):
-        gradients = [make() if callable(make) else make for _, make in wanted]
-    return _KnownGradient.apply(value, len(inputs), *inputs, *gradients)
+    return _KnownGradient.apply(value, [known for _, known in pairs if known is not None], *inputs)
 
 
 def wants_gradient(tensor: Tensor | None) -> bool:
@@ -147,6 +172,4 @@ def _warm_start(geometry: Geometry, potentials: Sequence[Tensor]) -> Tensor:
     if g.shape != expected.shape:
         raise ValueError(f"potentials must hold g of shape {tuple(expected.shape)}, got {tuple(g.shape)}")
     name_bad_tensor(potentials=g)
-    psi = geometry.to_psi(g.to(expected))
-    # -inf, so that no row takes a padded column for its largest entry
-    return psi if geometry.b.padding is None else psi.masked_fill(geometry.b.padding, -math.inf)
+    return geometry.to_psi(g.to(expected))

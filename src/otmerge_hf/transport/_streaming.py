@@ -7,11 +7,14 @@ row's weight, so the column sums cannot overflow and the pass needs no second lo
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ._checks import Marginal
-from ._scaling import EXPONENT_FLOOR, Solution
+from ._relaxation import Relaxation
+from ._scaling import EXPONENT_FLOOR, Solution, miss
 from .geometry import Geometry
 
 
@@ -28,28 +31,40 @@ class _Stream:
         self.blocks = [slice(start, min(start + block, total)) for start in range(0, total, block)]
         self.log_b = geometry.b.weights.log()  # -inf on padding: such a column receives and gives nothing
 
-    def fit_rows(self, psi: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the phi that fits every row to ``a``, and the column marginal of the plan that results."""
-        phi = torch.empty_like(self.geometry.a.weights)
-        columns = torch.zeros_like(psi)
+    def sweep(self, psi: Tensor, phi: Tensor | None, omega: float) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Fit every row to ``a``, over-relaxed from ``phi``, and sum the columns of the plan that results.
+
+        Return the new phi, the column marginal, and the L1 error of the row marginal; None when the rows fit exactly.
+        """
+        a = self.geometry.a.weights
+        new, columns = torch.empty_like(a), torch.zeros_like(psi)
         for rows in self.blocks:
-            plan, shift = self._fitted(psi, rows)
-            phi[..., rows] = shift
-            columns += (self.geometry.a.weights[..., rows].unsqueeze(-2) @ plan).squeeze(-2)
-        return phi, columns
+            plan, fitted = self._fitted(psi, rows)
+            weights = a[..., rows]
+            if phi is None or omega == 1.0:
+                new[..., rows] = fitted
+            else:
+                further = (fitted - phi[..., rows]).mul_(omega - 1.0).clamp_(max=_LARGEST_STEP / 2)
+                new[..., rows] = fitted + further
+                weights = weights * further.exp_()
+            columns += (weights.unsqueeze(-2) @ plan).squeeze(-2)
+        if phi is None or omega == 1.0:
+            return new, columns, None
+        # Before the step row i held exp(phi - fitted) of its weight, and new - phi is omega times the difference.
+        held = ((phi - new) / omega).clamp_(max=_LARGEST_STEP).exp_()
+        return new, columns, (a * (held - 1.0).abs_()).sum(-1)
 
-    def apply(self, psi: Tensor, features: Tensor) -> Tensor:
-        """Multiply (..., M, E) by the plan whose rows ``psi`` fits."""
-        parts = [self._fitted(psi, rows)[0] @ features for rows in self.blocks]
-        return torch.cat(parts, dim=-2) * self.geometry.a.weights.unsqueeze(-1)
+    def pull(self, psi: Tensor, features: Tensor) -> Tensor:
+        """Multiply (..., M, E) by the plan that ``psi`` gives, its rows scaled to sum 1."""
+        return torch.cat([self._fitted(psi, rows)[0] @ features for rows in self.blocks], dim=-2)
 
-    def apply_transposed(self, psi: Tensor, features: Tensor) -> Tensor:
-        """Multiply (..., N, E) by the transpose of the plan whose rows ``psi`` fits."""
+    def push(self, psi: Tensor, features: Tensor, columns: Tensor) -> Tensor:
+        """Multiply (..., N, E) by the transposed plan, its columns, of mass ``columns``, scaled to sum 1."""
         features = features * self.geometry.a.weights.unsqueeze(-1)
         out = features.new_zeros((*psi.shape, features.shape[-1]))
         for rows in self.blocks:
-            out += self._fitted(psi, rows)[0].transpose(-2, -1) @ features[..., rows, :]
-        return out
+            out += self._fitted(psi, rows)[0].mT @ features[..., rows, :]
+        return out.div_(columns.unsqueeze(-1))
 
     def _fitted(self, psi: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """Return rows of the plan scaled to sum 1, (..., n, M), and their phi, (..., n)."""
@@ -60,23 +75,24 @@ class _Stream:
         return kernel.div_(totals), (shift + totals.log()).squeeze(-1).neg_()
 
 
-def solve_in_blocks(
-    geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int, relaxation: float, block: int
-) -> Solution:
+def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int, block: int) -> Solution:
     """Fit rows and columns in turn, ``block`` rows at a time, until the column error is below ``tol``."""
     stream, b = _Stream(geometry, block), geometry.b
     psi = torch.zeros_like(b.weights) if psi is None else psi
-    done, omega, previous = 0, 1.0, float("inf")
+    done, relaxation = 0, Relaxation()
+    omega, phi = 1.0, None
     while True:
-        phi, columns = stream.fit_rows(psi)
-        error = torch.linalg.vector_norm(columns - b.weights, 1, dim=-1)
-        worst = error.max().item()
-        if worst <= tol or done >= max_iterations or not worst < float("inf"):
+        phi, columns, row_error = stream.sweep(psi, phi, omega)
+        error = miss(columns, b)
+        worst = (error if row_error is None else error + row_error).max().item()
+        last = worst <= tol or done >= max_iterations or not worst < math.inf
+        if last and row_error is None:
             break
-        if worst > previous:
-            relaxation = 1.0
-        psi = psi + _step(columns, b) * omega
-        previous, omega, done = worst, relaxation, done + 1
+        if not last:
+            psi = psi + _step(columns, b) * omega
+            relaxation.update(worst, 1)
+            done += 1
+        omega = 1.0 if last else relaxation.omega  # the last sweep fits the rows exactly
     return Solution(
         phi=_without_padding(phi, geometry.a),
         psi=_without_padding(psi, b),
@@ -84,8 +100,8 @@ def solve_in_blocks(
         marginal_error=error,
         iterations=done,
         converged=worst <= tol,
-        apply=lambda features: stream.apply(psi, features),
-        apply_transposed=lambda features: stream.apply_transposed(psi, features),
+        pull=lambda features: stream.pull(psi, features),
+        push=lambda features: stream.push(psi, features, columns),
     )
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ._checks import Marginal
-from ._core import Options
-from ._scaling import EXPONENT_FLOOR, SAFE_SPREAD, log_ratio, matvec
-from .geometry import inner_products
+from ._core import Options, integrate, per_problem
+from ._scaling import EXPONENT_FLOOR, SAFE_SPREAD, log_ratio, matvec, miss
+from .geometry import Scale, inner_products
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class SelfTerm:
     """A solved self term. Shapes: phi, potential (..., N), the rest (...).
 
     ``dual`` is the value less the mean cost; ``potential`` is f in units of the cost; ``pulled`` is the
-    plan, its rows fitted, times the centred points, (..., N, D), when a gradient asked for it.
+    plan, its rows scaled to sum 1, times the centred points, (..., N, D), when a gradient asked for it.
     """
 
     phi: Tensor
     dual: Tensor
-    epsilon: Tensor
+    epsilons: list[float]
     potential: Tensor
     marginal_error: Tensor
     converged: bool
@@ -40,19 +40,19 @@ class SelfTerm:
 
 @dataclass(frozen=True)
 class SelfProblem:
-    """A centred cloud, its half squared norms, weights, and the epsilon of the divergence it belongs to."""
+    """A centred cloud, its squared norms, weights, and the epsilon of the divergence it belongs to."""
 
     points: Tensor
-    half: Tensor
+    squares: Tensor
     marginal: Marginal
-    epsilon: Tensor
-    inverse: float | Tensor
+    epsilons: list[float]
+    inverse: Scale
     spread: float
 
     def solve(self, options: Options, pull: bool) -> SelfTerm:
         """Iterate until the L1 error of the marginal is at most the tolerance; ``pull`` asks for ``pulled``."""
-        row_bytes = self.half.numel() * self.half.element_size()
-        if self.half.shape[-1] * row_bytes <= options.memory_budget:
+        row_bytes = self.squares.numel() * self.squares.element_size()
+        if self.squares.shape[-1] * row_bytes <= options.memory_budget:
             return self._solve_dense(options, pull)
         return self._solve_in_blocks(options, pull, max(1, options.memory_budget // row_bytes))
 
@@ -69,7 +69,7 @@ class SelfProblem:
         while True:
             product(u, mass)
             mass.mul_(u)
-            error = torch.linalg.vector_norm(mass - self.marginal.weights, 1, dim=-1)
+            error = miss(mass, self.marginal)
             worst = error.max().item()
             if worst <= options.tol or done >= options.max_iterations or not worst < math.inf:
                 break
@@ -86,10 +86,10 @@ class SelfProblem:
         )
 
     def _solve_in_blocks(self, options: Options, pull: bool, block: int) -> SelfTerm:
-        total = self.half.shape[-1]
+        total = self.squares.shape[-1]
         blocks = [slice(start, min(start + block, total)) for start in range(0, total, block)]
         log_a = self.marginal.weights.log()
-        phi = self._norms() if self.spread > SAFE_SPREAD else torch.zeros_like(self.half)
+        phi = self._norms() if self.spread > SAFE_SPREAD else torch.zeros_like(self.squares)
         mass, done = torch.empty_like(phi), 0
 
         def rows_of_plan(rows: slice) -> Tensor:
@@ -100,7 +100,7 @@ class SelfProblem:
         while True:
             for rows in blocks:
                 mass[..., rows] = rows_of_plan(rows).sum(-1)
-            error = torch.linalg.vector_norm(mass - self.marginal.weights, 1, dim=-1)
+            error = miss(mass, self.marginal)
             worst = error.max().item()
             if worst <= options.tol or done >= options.max_iterations or not worst < math.inf:
                 break
@@ -118,8 +118,10 @@ class SelfProblem:
         )
 
     def _norms(self) -> Tensor:
-        inverse = self.inverse if isinstance(self.inverse, float) else self.inverse.squeeze(-1)
-        return self.half * -inverse
+        return self.squares * (-0.5 * self._inverse())
+
+    def _inverse(self) -> Scale:
+        return self.inverse if isinstance(self.inverse, float) else self.inverse.squeeze(-1)
 
     def _ratio(self, mass: Tensor) -> Tensor:
         """Return wanted over present mass, 1 on padding."""
@@ -131,13 +133,14 @@ class SelfProblem:
     ) -> SelfTerm:
         # The plan's total mass is off by the error; the dual value counts what is missing.
         excess = mass.sum(-1) - 1
+        epsilon, inverse = per_problem(self.epsilons, phi), self._inverse()
         return SelfTerm(
             phi=phi,
-            dual=self.epsilon * (2 * (self.marginal.weights * phi).sum(-1) - excess),
-            epsilon=self.epsilon,
-            potential=self.epsilon.unsqueeze(-1) * phi + self.half,
+            dual=epsilon * (2 * integrate(self.marginal, phi) - excess),
+            epsilons=self.epsilons,
+            potential=phi / inverse + 0.5 * self.squares,
             marginal_error=error,
             converged=converged,
             iterations=done,
-            pulled=None if pulled is None else pulled.mul_(self._ratio(mass).unsqueeze(-1)),
+            pulled=None if pulled is None else pulled.div_(mass.unsqueeze(-1)),
         )

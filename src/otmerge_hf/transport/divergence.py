@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,10 +17,13 @@ from ._core import (
     full_precision,
     gradient_x,
     gradient_y,
+    per_problem,
     solve_geometry,
     wants_gradient,
     warn_unconverged,
+    weigh,
 )
+from ._scaling import SAFE_SPREAD, Solution
 from ._symmetric import SelfProblem, SelfTerm
 from .geometry import PointGeometry
 from .sinkhorn import (
@@ -48,12 +53,38 @@ class DivergenceResult:
     """
 
     value: Tensor
-    potentials: tuple[Tensor, Tensor]
-    epsilon: Tensor
-    marginal_error: Tensor
-    converged: Tensor
-    iterations: int
-    y_self: SelfTerm
+    _x_self: SelfTerm = field(repr=False)
+    y_self: SelfTerm = field(repr=False)
+    _geometry: PointGeometry = field(repr=False)
+    _between: Solution = field(repr=False)
+    _tol: float = field(repr=False)
+
+    @cached_property
+    def potentials(self) -> tuple[Tensor, Tensor]:
+        """Dual potentials of the transport between the clouds, in units of the cost."""
+        with torch.no_grad():
+            return self._geometry.to_potentials(self._between.phi, self._between.psi)
+
+    @cached_property
+    def epsilon(self) -> Tensor:
+        """Epsilon in units of the cost."""
+        return self.value.detach().new_tensor(self._geometry.epsilons).reshape(self.value.shape)
+
+    @cached_property
+    def marginal_error(self) -> Tensor:
+        """Largest L1 marginal error of the three terms."""
+        terms = (self._between, self._x_self, self.y_self)
+        return torch.stack([term.marginal_error for term in terms]).amax(0)
+
+    @cached_property
+    def converged(self) -> Tensor:
+        """Whether all three terms are within tolerance."""
+        return self.marginal_error <= self._tol
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the transport between the clouds."""
+        return self._between.iterations
 
 
 def sinkhorn_divergence(
@@ -125,51 +156,58 @@ def sinkhorn_divergence(
     if y_self is not None and (wants_gradient(y) or wants_gradient(b)):
         raise ValueError("y_self must be left out when y or b requires a gradient, got one; or set y_constant=True")
     x, y = to_cost(x, y, mu, nu, cost)
-    want_x, want_y = wants_gradient(x), wants_gradient(y)
+    a, b = expand_weights(a, mu), expand_weights(b, nu)
+    want_x, want_y, want_a, want_b = map(wants_gradient, (x, y, a, b))
     with full_precision(x.device):
         geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
-        between = solve_geometry(geometry, potentials, options)
+        if y_self is None or not _belongs(y_self, geometry):
+            y_self = _self_problem(geometry, 1).solve(options, pull=want_y)
+        # Where clouds are close, or epsilon small, the self term's potential is nearly the one between them.
+        start = y_self.phi if geometry.spread > SAFE_SPREAD else None
+        between = solve_geometry(geometry, potentials, options, start)
         # Gradients are taken while K is there; then it goes, before the next term's is made.
         grad_x = gradient_x(geometry, between) if want_x else None
         grad_y = gradient_y(geometry, between) if want_y else None
         between.release()
 
         x_self = _self_problem(geometry, 0).solve(options, pull=want_x)
-        if y_self is None or not _same_epsilon(y_self, geometry):
-            y_self = _self_problem(geometry, 1).solve(options, pull=want_y)
-        f, g = geometry.to_potentials(between.phi, between.psi)
         # The mean costs of the three terms cancel but for the distance of the means: nothing large is subtracted.
-        distance = 0.5 * geometry.shift.square().sum(dim=(-2, -1))
-        value = distance + dual_of(geometry, between) - 0.5 * (x_self.dual + y_self.dual)
+        value = dual_of(geometry, between).add_(per_problem(geometry.distances, between.phi))
+        value.sub_(x_self.dual, alpha=0.5).sub_(y_self.dual, alpha=0.5)
         if grad_x is not None and x_self.pulled is not None:
-            grad_x.add_(x_self.pulled).sub_(mu.weights.unsqueeze(-1) * geometry.x)
+            grad_x.add_(weigh(mu, x_self.pulled.sub_(geometry.x)))
         if grad_y is not None and y_self.pulled is not None:
-            grad_y.add_(y_self.pulled).sub_(nu.weights.unsqueeze(-1) * geometry.y)
-        error = torch.stack((between.marginal_error, x_self.marginal_error, y_self.marginal_error)).amax(0)
-        converged = error <= options.tol
-    value = attach(
-        value,
-        (x, grad_x),
-        (y, grad_y),
-        (expand_weights(a, f), lambda: f - x_self.potential),
-        (expand_weights(b, g), lambda: g - y_self.potential),
+            grad_y.add_(weigh(nu, y_self.pulled.sub_(geometry.y)))
+        grad_a = grad_b = None
+        if want_a or want_b:
+            f, g = geometry.to_potentials(between.phi, between.psi)
+            grad_a = f - x_self.potential if want_a else None
+            grad_b = g - y_self.potential if want_b else None
+    y_self = replace(y_self, pulled=None)
+    result = DivergenceResult(
+        attach(value, (x, grad_x), (y, grad_y), (a, grad_a), (b, grad_b)),
+        x_self,
+        y_self,
+        geometry,
+        between,
+        options.tol,
     )
     if not (between.converged and x_self.converged and y_self.converged):
-        warn_unconverged(error, options.tol, max(between.iterations, x_self.iterations, y_self.iterations))
-    return DivergenceResult(value, (f, g), geometry.epsilon, error, converged, between.iterations, y_self)
+        iterations = max(between.iterations, x_self.iterations, y_self.iterations)
+        warn_unconverged(result.marginal_error, options.tol, iterations)
+    return result
 
 
 def _self_problem(geometry: PointGeometry, side: int) -> SelfProblem:
     """The self term of x (side 0) or y (side 1), from clouds that the geometry has already centred."""
-    points, half, weights = (
-        (geometry.x, geometry.half_x, geometry.a) if side == 0 else (geometry.y, geometry.half_y, geometry.b)
-    )
-    return SelfProblem(points, half, weights, geometry.epsilon, geometry.inverse, geometry.self_spreads[side])
+    cloud = (geometry.x, geometry.squares_x, geometry.a), (geometry.y, geometry.squares_y, geometry.b)
+    return SelfProblem(*cloud[side], geometry.epsilons, geometry.inverse, geometry.self_spreads[side])
 
 
-def _same_epsilon(term: SelfTerm, geometry: PointGeometry) -> bool:
-    """Whether a cached self term belongs to this epsilon; a cached cloud of another shape is an error."""
-    if term.phi.shape != geometry.half_y.shape:
-        expected, got = tuple(geometry.half_y.shape), tuple(term.phi.shape)
+def _belongs(term: SelfTerm, geometry: PointGeometry) -> bool:
+    """Whether a kept self term has this call's epsilon; one of a cloud of another shape is an error."""
+    if term.phi.shape != geometry.squares_y.shape:
+        expected, got = tuple(geometry.squares_y.shape), tuple(term.phi.shape)
         raise ValueError(f"y_self must belong to this y, whose points have shape {expected}, got {got}")
-    return bool(torch.allclose(term.epsilon, geometry.epsilon, rtol=1e-6, atol=0.0))
+    pairs = zip(term.epsilons, geometry.epsilons, strict=True)
+    return all(math.isclose(kept, new, rel_tol=1e-6) for kept, new in pairs)

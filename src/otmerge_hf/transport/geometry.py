@@ -16,13 +16,17 @@ from torch import Tensor
 from ._checks import Marginal, name_bad_tensor
 
 
+#: A number per problem: a float for one problem, a tensor (B, 1, 1) for a batch. Multiplies anything of its shape.
+Scale = float | Tensor
+
+
 class Geometry(Protocol):
     """What a solver and a result need to know about the problem. Shapes: (..., N, M), batch optional."""
 
     a: Marginal
     b: Marginal
-    epsilon: Tensor
-    mean_cost: Tensor
+    epsilons: list[float]
+    mean_costs: list[float]
     spread: float
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
@@ -52,47 +56,48 @@ class PointGeometry:
 
     def __init__(self, x: Tensor, y: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
         self.a, self.b = a, b
-        self.x, self.mean_x, self.half_x = _centre(x, a)  # (..., N, D), (..., 1, D), (..., N)
-        self.y, self.mean_y, self.half_y = _centre(y, b)
-        self.shift = self.mean_x - self.mean_y  # (..., 1, D)
-        between = self.shift.square().sum(dim=(-2, -1)).mul_(0.5)  # (...)
-        self.mean_cost = _average(self.half_x, a) + _average(self.half_y, b) + between
+        self.x, mean_x, self.squares_x = _centre(x, a)  # (..., N, D), (..., 1, D), (..., N)
+        self.y, mean_y, self.squares_y = _centre(y, b)
+        self.shift = mean_x - mean_y  # (..., 1, D)
         # One transfer to the host brings everything the solver must know before it starts.
-        facts = torch.stack((self.mean_cost, self.half_x.amax(-1), self.half_y.amax(-1)))
-        mean, peak_x, peak_y = facts.reshape(3, -1).tolist()
-        if not all(map(math.isfinite, mean)):
+        facts = (
+            average(self.squares_x, a),
+            average(self.squares_y, b),
+            torch.linalg.vector_norm(self.shift, dim=(-2, -1)),
+            self.squares_x.amax(-1),
+            self.squares_y.amax(-1),
+        )
+        spread_x, spread_y, distance, peak_x, peak_y = torch.stack(facts).reshape(5, -1).tolist()
+        self.distances = [0.5 * d * d for d in distance]
+        self.mean_costs = [0.5 * (p + q) + d for p, q, d in zip(spread_x, spread_y, self.distances, strict=True)]
+        if not max(self.mean_costs) <= torch.finfo(x.dtype).max:
             name_bad_tensor(x=_hide(x, a), y=_hide(y, b))
-            raise ValueError(f"x and y must have a finite cost in {x.dtype}, got a mean cost of {max(mean)}")
-        tiny = torch.finfo(x.dtype).tiny
-        # A constant cloud has no cost at all; the floor lets it through to its exact answer, zero.
-        self.epsilons = [max(epsilon * cost, tiny) if relative else epsilon for cost in mean]
-        self.spread = _spread(peak_x, peak_y, self.epsilons)
-        self.self_spreads = (_spread(peak_x, peak_x, self.epsilons), _spread(peak_y, peak_y, self.epsilons))
-        if x.dim() == 2:
-            self.inverse: float | Tensor = 1.0 / self.epsilons[0]
-            self.epsilon = x.new_full((), self.epsilons[0])
-        else:
-            self.epsilon = torch.tensor(self.epsilons, dtype=x.dtype, device=x.device)
-            self.inverse = (1.0 / self.epsilon)[:, None, None]
+            raise ValueError(f"x and y must have a finite cost in {x.dtype}, got a mean cost of {self.mean_costs}")
+        self.epsilons = absolute(epsilon, relative, self.mean_costs, x.dtype)
+        self.spread = _reach(peak_x, peak_y, self.epsilons)
+        self.self_spreads = _reach(peak_x, peak_x, self.epsilons), _reach(peak_y, peak_y, self.epsilons)
+        self.epsilon = scale(self.epsilons, x)
+        self.inverse = 1.0 / self.epsilon
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
         """Return fresh ``S[rows] + psi``, (..., n, M)."""
-        return inner_products(self.x[..., rows, :], self.y, self.inverse, psi)
+        x = self.x if rows == slice(None) else self.x[..., rows, :]
+        return inner_products(x, self.y, self.inverse, psi)
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
         """Undo the centring: f, g in units of the cost of the clouds as they came in."""
-        epsilon = self.epsilon.unsqueeze(-1)
-        quarter = self.shift.square().sum(dim=-1).mul_(0.25)  # (..., 1)
-        across = self.shift.transpose(-2, -1)
-        f = epsilon * phi + self.half_x + (self.x @ across).squeeze(-1) + quarter
-        g = epsilon * psi + self.half_y - (self.y @ across).squeeze(-1) + quarter
+        f = (phi.unsqueeze(-1) * self.epsilon).squeeze(-1) + self._apart(self.x, self.squares_x, 1.0)
+        g = (psi.unsqueeze(-1) * self.epsilon).squeeze(-1) + self._apart(self.y, self.squares_y, -1.0)
         return f, g
 
     def to_psi(self, g: Tensor) -> Tensor:
         """Invert :meth:`to_potentials` for g."""
-        quarter = self.shift.square().sum(dim=-1).mul_(0.25)
-        along = (self.y @ self.shift.transpose(-2, -1)).squeeze(-1)
-        return (g - self.half_y + along - quarter) / self.epsilon.unsqueeze(-1)
+        return ((g - self._apart(self.y, self.squares_y, -1.0)).unsqueeze(-1) * self.inverse).squeeze(-1)
+
+    def _apart(self, points: Tensor, squares: Tensor, sign: float) -> Tensor:
+        """The part of the cost that depends on one cloud only, (..., N); half of |shift|^2 / 2 to either side."""
+        along = (points @ self.shift.transpose(-2, -1)).squeeze(-1)
+        return 0.5 * squares + sign * along + 0.25 * self.shift.square().sum(dim=-1)
 
 
 class CostGeometry:
@@ -100,54 +105,72 @@ class CostGeometry:
 
     def __init__(self, cost: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
         self.a, self.b, self.cost = a, b, cost
-        self.mean_cost = (a.weights.unsqueeze(-2) @ cost @ b.weights.unsqueeze(-1)).squeeze(-1).squeeze(-1)
-        facts = torch.stack((self.mean_cost, cost.amax(dim=(-2, -1)), cost.amin(dim=(-2, -1))))
-        mean, highest, lowest = facts.reshape(3, -1).tolist()
-        if not all(map(math.isfinite, mean + highest + lowest)):
+        mean = (a.weights.unsqueeze(-2) @ cost @ b.weights.unsqueeze(-1)).squeeze(-1).squeeze(-1)
+        facts = torch.stack((mean, cost.amax(dim=(-2, -1)), cost.amin(dim=(-2, -1))))
+        self.mean_costs, highest, lowest = facts.reshape(3, -1).tolist()
+        if not all(map(math.isfinite, self.mean_costs + highest + lowest)):
             name_bad_tensor(cost=cost)
-            raise ValueError(f"cost must have a finite mean in {cost.dtype}, got {max(mean)}")
-        if relative and min(mean) < 0:
+            raise ValueError(f"cost must have a finite mean in {cost.dtype}, got {self.mean_costs}")
+        if relative and min(self.mean_costs) < 0:
             raise ValueError(
-                f"cost must have a mean >= 0 when epsilon_scale='mean', got {min(mean):g}; "
+                f"cost must have a mean >= 0 when epsilon_scale='mean', got {min(self.mean_costs):g}; "
                 "give epsilon_scale='absolute' for costs of mixed sign"
             )
-        tiny = torch.finfo(cost.dtype).tiny
-        epsilons = [max(epsilon * value, tiny) if relative else epsilon for value in mean]
-        gaps = zip(mean, highest, lowest, epsilons, strict=True)
+        self.epsilons = absolute(epsilon, relative, self.mean_costs, cost.dtype)
+        gaps = zip(self.mean_costs, highest, lowest, self.epsilons, strict=True)
         self.spread = max(max(high - centre, centre - low) / e for centre, high, low, e in gaps)
-        self.epsilon = torch.tensor(epsilons, dtype=cost.dtype, device=cost.device).reshape(cost.shape[:-2])
+        self.epsilon, self.centre = scale(self.epsilons, cost), scale(self.mean_costs, cost)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
         """Return fresh ``S[rows] + psi``, (..., n, M)."""
-        scores = (self.mean_cost[..., None, None] - self.cost[..., rows, :]).div_(self.epsilon[..., None, None])
+        scores = (self.centre - self.cost[..., rows, :]).div_(self.epsilon)
         return scores if psi is None else scores.add_(psi.unsqueeze(-2))
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
         """Return f, g in units of the cost."""
-        epsilon, half = self.epsilon.unsqueeze(-1), 0.5 * self.mean_cost.unsqueeze(-1)
-        return epsilon * phi + half, epsilon * psi + half
+        f = phi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
+        g = psi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
+        return f.squeeze(-1), g.squeeze(-1)
 
     def to_psi(self, g: Tensor) -> Tensor:
         """Invert :meth:`to_potentials` for g."""
-        return (g - 0.5 * self.mean_cost.unsqueeze(-1)) / self.epsilon.unsqueeze(-1)
+        return ((g.unsqueeze(-1) - 0.5 * self.centre) / self.epsilon).squeeze(-1)
 
 
-def inner_products(x: Tensor, y: Tensor, scale: float | Tensor, offset: Tensor | None) -> Tensor:
-    """Return ``scale * x y^T + offset``, (..., N, M), for clouds (..., N, D), (..., M, D) and offset (..., M)."""
+def inner_products(x: Tensor, y: Tensor, factor: Scale, offset: Tensor | None) -> Tensor:
+    """Return ``factor * x y^T + offset``, (..., N, M), for clouds (..., N, D), (..., M, D) and offset (..., M)."""
     y = y.transpose(-2, -1)
-    if isinstance(scale, float) and x.dim() == 2:
-        return torch.mm(x * scale, y) if offset is None else torch.addmm(offset, x, y, alpha=scale)
-    scaled = x * scale
+    if isinstance(factor, float):
+        if offset is None:  # beta=0: the first argument is only a shape
+            return torch.addmm(x.new_empty(1), x, y, beta=0, alpha=factor)
+        return torch.addmm(offset, x, y, alpha=factor)
+    scaled = x * factor
     return torch.bmm(scaled, y) if offset is None else torch.baddbmm(offset.unsqueeze(-2), scaled, y)
 
 
-def _spread(peaks_x: list[float], peaks_y: list[float], epsilons: list[float]) -> float:
-    """Bound on the logits of centred clouds from their largest half squared norms: |<x, y>| <= |x| |y|."""
-    return max(2 * math.sqrt(p * q) / e for p, q, e in zip(peaks_x, peaks_y, epsilons, strict=True))
+def scale(values: list[float], like: Tensor) -> Scale:
+    """One number per problem, as a float for clouds (N, D) and as (B, 1, 1) for (B, N, D)."""
+    return values[0] if like.dim() == 2 else like.new_tensor(values)[:, None, None]
+
+
+def absolute(epsilon: float, relative: bool, mean_costs: list[float], dtype: torch.dtype) -> list[float]:
+    """Epsilon of every problem in units of its cost. A constant cloud has no cost: the floor lets it through."""
+    tiny = torch.finfo(dtype).tiny
+    return [max(epsilon * cost, tiny) if relative else epsilon for cost in mean_costs]
+
+
+def average(values: Tensor, marginal: Marginal) -> Tensor:
+    """Weighted mean over points, (..., N) -> (...)."""
+    return values.mean(-1) if marginal.uniform else (marginal.weights * values).sum(-1)
+
+
+def _reach(peaks_x: list[float], peaks_y: list[float], epsilons: list[float]) -> float:
+    """Bound on the logits of centred clouds from their largest squared norms: |<x, y>| <= |x| |y|."""
+    return max(math.sqrt(p * q) / e for p, q, e in zip(peaks_x, peaks_y, epsilons, strict=True))
 
 
 def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor, Tensor]:
-    """Return centred points (padding at the centre), their mean (..., 1, D) and half squared norms (..., N)."""
+    """Return centred points (padding at the centre), their mean (..., 1, D) and squared norms (..., N)."""
     if marginal.uniform:
         mean = points.mean(dim=-2, keepdim=True)
     else:
@@ -156,14 +179,9 @@ def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor, Tensor]
     centred = points - mean
     if marginal.padding is not None:
         centred.masked_fill_(marginal.padding.unsqueeze(-1), 0.0)
-    return centred, mean, torch.linalg.vecdot(centred, centred).mul_(0.5)
+    return centred, mean, torch.linalg.vecdot(centred, centred)
 
 
 def _hide(points: Tensor, marginal: Marginal) -> Tensor:
     """Replace padded rows by zeros: whatever they hold, NaN included, must not reach a sum."""
     return points if marginal.padding is None else points.masked_fill(marginal.padding.unsqueeze(-1), 0.0)
-
-
-def _average(values: Tensor, marginal: Marginal) -> Tensor:
-    """Weighted mean over points, (..., N) -> (...)."""
-    return values.mean(-1) if marginal.uniform else (marginal.weights * values).sum(-1)

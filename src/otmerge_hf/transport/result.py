@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ._checks import upcast
+from ._scaling import Solution
 from .geometry import Geometry
 
 
@@ -42,20 +44,43 @@ class TransportResult:
     """
 
     value: Tensor
-    potentials: tuple[Tensor, Tensor]
-    epsilon: Tensor
-    marginal_error: Tensor
-    converged: Tensor
-    iterations: int
     _geometry: Geometry = field(repr=False)
-    _scalings: tuple[Tensor, Tensor] = field(repr=False)
+    _solution: Solution = field(repr=False)
+    _tol: float = field(repr=False)
+
+    @cached_property
+    def potentials(self) -> tuple[Tensor, Tensor]:
+        """Dual potentials in units of the cost."""
+        with torch.no_grad():
+            return self._geometry.to_potentials(self._solution.phi, self._solution.psi)
+
+    @cached_property
+    def epsilon(self) -> Tensor:
+        """Epsilon in units of the cost."""
+        epsilons = self._solution.phi.new_tensor(self._geometry.epsilons)
+        return epsilons.reshape(self._solution.phi.shape[:-1])
+
+    @property
+    def marginal_error(self) -> Tensor:
+        """L1 error of the column marginal."""
+        return self._solution.marginal_error
+
+    @cached_property
+    def converged(self) -> Tensor:
+        """Whether the marginal error is within tolerance."""
+        return self._solution.marginal_error <= self._tol
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the slowest item."""
+        return self._solution.iterations
 
     def plan(self) -> Tensor:
         """Return the plan, (N, M) or (B, N, M), total mass 1; rows and columns of padding are zero.
 
         Built anew at every call: N * M floats.
         """
-        return plan_of(self._geometry, *self._scalings)
+        return plan_of(self._geometry, self._solution.phi, self._solution.psi)
 
     def barycentric_projection(self, y: Tensor) -> Tensor:
         r"""Send each source point to the plan-weighted mean of target features.
@@ -82,7 +107,7 @@ class TransportResult:
 
         Source: Ferradans et al. 2014; checked against POT's ``ot.da.SinkhornTransport.transform``.
         """
-        f, g = self.potentials
+        f, g = self._solution.phi, self._solution.psi
         features = upcast(y, "y")
         expected = (*g.shape, features.shape[-1] if features.dim() else 0)
         if features.shape != expected:
@@ -93,7 +118,7 @@ class TransportResult:
         block = max(1, _BLOCK_ENTRIES // g.numel())
         parts = []
         for start in range(0, f.shape[-1], block):
-            rows = plan_of(self._geometry, *self._scalings, slice(start, start + block))
+            rows = plan_of(self._geometry, self._solution.phi, self._solution.psi, slice(start, start + block))
             parts.append(rows @ features / rows.sum(-1, keepdim=True).clamp_min(torch.finfo(f.dtype).tiny))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,7 +16,9 @@ from ._core import (
     full_precision,
     gradient_x,
     gradient_y,
+    per_problem,
     solve_geometry,
+    wants_gradient,
     warn_unconverged,
 )
 from ._scaling import Solution
@@ -103,17 +105,14 @@ def sinkhorn(
     mu = marginal(a, x_mask, x, ("a", "x_mask"))
     nu = marginal(b, y_mask, y, ("b", "y_mask"))
     x, y = to_cost(x, y, mu, nu, cost)
+    a, b = expand_weights(a, mu), expand_weights(b, nu)
+    want_x, want_y = wants_gradient(x), wants_gradient(y)
     with full_precision(x.device):
         geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
         solution = solve_geometry(geometry, potentials, options)
-    return _result(
-        geometry,
-        solution,
-        options,
-        (a, b),
-        (x, lambda: gradient_x(geometry, solution)),
-        (y, lambda: gradient_y(geometry, solution)),
-    )
+        grad_x = gradient_x(geometry, solution) if want_x else None
+        grad_y = gradient_y(geometry, solution) if want_y else None
+    return _result(geometry, solution, options, (a, b), (x, grad_x), (y, grad_y))
 
 
 def sinkhorn_from_cost(
@@ -170,10 +169,13 @@ def sinkhorn_from_cost(
     epsilon = check_number(epsilon, "epsilon")
     mu = marginal(a, x_mask, cost, ("a", "x_mask"))
     nu = marginal(b, y_mask, cost.transpose(-2, -1), ("b", "y_mask"))
+    a, b = expand_weights(a, mu), expand_weights(b, nu)
+    want = wants_gradient(cost)
     with full_precision(cost.device):
         geometry = CostGeometry(cost.detach(), mu, nu, epsilon, epsilon_scale == "mean")
         solution = solve_geometry(geometry, potentials, options)
-    return _result(geometry, solution, options, (a, b), (cost, lambda: plan_of(geometry, solution.phi, solution.psi)))
+        plan = plan_of(geometry, solution.phi, solution.psi) if want else None
+    return _result(geometry, solution, options, (a, b), (cost, plan))
 
 
 def check_options(epsilon_scale: str, tol: float, max_iterations: int, memory_budget: int) -> Options:
@@ -210,29 +212,22 @@ def _result(
     solution: Solution,
     options: Options,
     weights: tuple[Tensor | None, Tensor | None],
-    *pairs: tuple[Tensor, Callable[[], Tensor]],
+    *pairs: tuple[Tensor | None, Tensor | None],
 ) -> TransportResult:
     """Attach gradients to the value, warn if need be, and pack."""
-    with full_precision(geometry.mean_cost.device):
-        f, g = geometry.to_potentials(solution.phi, solution.psi)
-        value = geometry.mean_cost + dual_of(geometry, solution)
-        converged = solution.marginal_error <= options.tol
-    a, b = expand_weights(weights[0], f), expand_weights(weights[1], g)
-    value = attach(value, *pairs, (a, lambda: f), (b, lambda: g))
+    a, b = weights
+    want_a, want_b = wants_gradient(a), wants_gradient(b)
+    solution.release()
+    with full_precision(solution.phi.device):
+        value = dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
+        if want_a or want_b:
+            f, g = geometry.to_potentials(solution.phi, solution.psi)
+            pairs += ((a, f if want_a else None), (b, g if want_b else None))
     if not solution.converged:
         warn_unconverged(solution.marginal_error, options.tol, solution.iterations)
-    return TransportResult(
-        value=value,
-        potentials=(f, g),
-        epsilon=geometry.epsilon,
-        marginal_error=solution.marginal_error,
-        converged=converged,
-        iterations=solution.iterations,
-        _geometry=geometry,
-        _scalings=(solution.phi, solution.psi),
-    )
+    return TransportResult(attach(value, *pairs), geometry, solution, options.tol)
 
 
-def expand_weights(weights: Tensor | None, like: Tensor) -> Tensor | None:
+def expand_weights(weights: Tensor | None, like: Marginal) -> Tensor | None:
     """Give weights shared by a batch its shape, on the tape, so that their gradient sums over the batch."""
-    return None if weights is None else weights.to(like).expand(like.shape)
+    return None if weights is None else weights.to(like.weights).expand(like.weights.shape)
