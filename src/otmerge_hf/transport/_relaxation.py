@@ -1,55 +1,62 @@
-r"""What comes in: the errors of a solve, as they are met. What goes out: how far to over-relax the next steps.
+r"""What comes in: the errors of a solve, as they are met. What goes out: how far the next step should go.
 
-Alternating scaling is a block Gauss-Seidel iteration in the log domain, so the theory of successive over-relaxation
-applies near the solution (Thibault et al. 2021; Lehmann et al. 2022): with :math:`\eta` the squared second singular
-value of the scaled plan, plain steps shrink the error by :math:`\eta`, and
-:math:`\omega^* = 2 / (1 + \sqrt{1 - \eta})` by :math:`\omega^* - 1`, the square-root kind of speed-up. Below
-:math:`\omega^*` the rate :math:`\rho` that is met obeys :math:`(\rho + \omega - 1)^2 = \rho\,\omega^2 \eta`, which
-gives :math:`\eta`, hence :math:`\omega^*`.
+Near the solution plain alternating steps shrink the error by a factor that tends to :math:`\lambda`, the squared
+second singular value of the scaled plan; at small epsilon it is close to 1. The slow mode that is left after two
+plain steps is removed by one step that goes :math:`\omega = 1/(1 - \lambda)` times as far, with the rate just met for
+:math:`\lambda`: Aitken's extrapolation, or over-relaxation with omega measured instead of guessed. A step that
+made the error grow halves the largest omega allowed; a plain step always shrinks it, so plain is what is left at
+worst.
 """
 
 from __future__ import annotations
 
 import math
 
+import torch
+from torch import Tensor
 
-_START, _HIGHEST = 1.5, 1.95
-# Iterations over which a rate is measured: over-relaxed errors oscillate, single ratios say little.
-_WINDOW = 8
-# Growth of the error over its best that counts as divergence, not as oscillation.
-_GROWTH = 3.0
+
+# A number of one problem on the CPU; a tensor (...) elsewhere, so that a GPU is never waited for.
+Number = float | Tensor
+
+_PLAIN_STEPS = 2
+_FIRST_LIMIT, _LAST_LIMIT = 5.0, 50.0
 
 
 class Relaxation:
-    """Chooses omega: 1 for the first step, then 1.5, raised when the rate met says so, 1 again on divergence."""
+    """Two plain steps, one long one, and so on. Errors and omegas are floats, or tensors (...) of one per problem."""
 
     def __init__(self) -> None:
-        self.omega = 1.0
-        self.later = _START
+        self.limit: Number = _FIRST_LIMIT
+        self.before: Number | None = None
         self.restart()
 
     def restart(self) -> None:
-        """Forget the errors, as after K was built anew: the next step is plain."""
-        self.omega = 1.0
-        self.best = self.reference = math.inf
-        self.since = 0
+        """Begin anew with plain steps, as after K was built around other potentials."""
+        self.plain = 0
+        self.previous: Number = math.inf
 
-    def update(self, error: float, steps: int) -> None:
-        """Take in the error met after ``steps`` more iterations."""
-        if error > _GROWTH * self.best:
-            # Plain steps always converge: one window of them, then again with half the excess.
-            self.later = 1.0 + 0.5 * (self.later - 1.0)
-            self.restart()
-            return
-        self.best = min(self.best, error)
-        if self.omega == 1.0:
-            self.omega, self.reference, self.since = self.later, error, 0
-            return
-        self.since += steps
-        if self.since >= _WINDOW:
-            rate = (error / self.reference) ** (1.0 / self.since)
-            self.reference, self.since = error, 0
-            if rate < 1.0 and rate > self.omega - 1.0:
-                eta = min((rate + self.omega - 1.0) ** 2 / (rate * self.omega**2), 1.0)
-                best = 2.0 / (1.0 + math.sqrt(1.0 - eta))
-                self.omega = self.later = max(self.omega, min(best, _HIGHEST))
+    def next(self, error: Number) -> Number | None:
+        """Take in the error met now; return omega for the step to come, None for a plain one."""
+        if self.plain < _PLAIN_STEPS:
+            self.plain, self.previous = self.plain + 1, error
+            return None
+        rate = error / self.previous
+        if self.before is not None:
+            self.limit = _choose(error < self.before, _clip(2.0 * self.limit, _LAST_LIMIT), 0.5 * self.limit)
+        self.before = error
+        self.restart()
+        omega = _clip(1.0 / _choose(rate < 1.0, 1.0 - rate, 1.0), self.limit)
+        return _choose(omega > 1.0, omega, 1.0)
+
+
+def _choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
+    if isinstance(condition, Tensor):
+        return torch.where(condition, yes, no)
+    return yes if condition else no
+
+
+def _clip(value: Number, limit: Number) -> Number:
+    if isinstance(value, Tensor):
+        return value.clamp_max(limit)
+    return min(value, limit)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ._checks import Marginal
-from ._relaxation import Relaxation
+from ._relaxation import Number, Relaxation
 from .geometry import Geometry
 
 
@@ -28,8 +28,10 @@ EXPONENT_FLOOR = -60.0
 SAFE_SPREAD = 40.0
 # Largest max(u) * max(v). Beyond it, entries of K lifted to exp(-60) could together weigh something in the plan.
 _ABSORB_ABOVE = 1e10
-# A finishing step lowers the error: it is worth trying this many tolerances away.
-_TRY_WITHIN = 4.0
+# A long step multiplies a scaling by at most this, so that between two looks nothing can overflow.
+_LARGEST_FACTOR = 1e4
+# On a GPU the host looks at the error once in so many iterations: every look waits for the device.
+_LOOK_EVERY_ON_GPU = 8
 
 #: Multiply a vector by a fixed matrix, into the second argument.
 Product = Callable[[Tensor, Tensor], object]
@@ -39,14 +41,13 @@ Product = Callable[[Tensor, Tensor], object]
 class Solution:
     """A plan in factored form: ``P_ij = a_i b_j exp(S_ij + phi_i + psi_j)``. Shapes (..., N), (..., M), (...).
 
-    The rows of the plan fit ``a`` exactly (the last half-step saw to it); ``column_marginal`` is what the solve left.
+    The rows of the plan fit ``a`` exactly (the last half-step saw to it); ``marginal_error`` is what the columns miss.
     ``pull`` multiplies target features (..., M, E) by the plan, its rows scaled to sum 1; ``push`` multiplies source
     features (..., N, E) by the transposed plan, its columns scaled to sum 1. Padding gives garbage rows.
     """
 
     phi: Tensor
     psi: Tensor
-    column_marginal: Tensor
     marginal_error: Tensor
     iterations: int
     converged: bool
@@ -60,42 +61,27 @@ class Solution:
 
 def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int) -> Solution:
     """Scale until the L1 error of the column marginal is at most ``tol`` in every item, the rows being exact."""
-    scaler = _Scaler(geometry, psi)
-    # A check costs a few small operations and, on a GPU, a wait for the device.
-    small = scaler.rows.shape[-1] * scaler.columns.shape[-1] < 2**16
-    every = 8 if scaler.rows.is_cuda else (2 if small else 1)
-    # From a shifted kernel the first steps can move far: one plain step, then a look, before relaxing.
-    steps = 1 if scaler.shift is not None else every
-    done, checks, previous, tried, relaxation = 0, 0, math.inf, False, Relaxation()
-    # Careful: plain steps, absorbed one by one. Slow, and nothing can overflow; used after an overflow only.
-    careful = False
+    scaler, relaxation = _Scaler(geometry, psi), Relaxation()
+    on_host = scaler.u.dim() == 1 and not scaler.u.is_cuda
+    every = _LOOK_EVERY_ON_GPU if scaler.u.is_cuda else 1
+    done, worst, long = 0, math.inf, False
     while True:
-        steps = min(steps, max_iterations - done)
-        watch = careful or checks & (checks + 1) == 0  # checks 1, 2, 4, 8, ...: scalings drift ever more slowly
-        error, peak = scaler.advance(steps, relaxation.omega, watch)
-        done, checks = done + steps, checks + 1
-        if not error < math.inf:
-            if careful or done >= max_iterations:
-                final, _ = scaler.finish()
+        error = scaler.measure()
+        if done % every == 0 or done >= max_iterations:
+            worst = (error if error.dim() == 0 else error.amax()).item()
+            if done >= max_iterations or math.isnan(worst):
                 break
-            careful, steps = True, 1
-            relaxation.restart()
-            scaler.restart(psi)
-            continue
-        expected = error * min(1.0, error / previous) if previous < math.inf else error / _TRY_WITHIN
-        if error <= tol or done >= max_iterations or (expected <= tol and not tried):
-            tried = error > tol
-            final, peak = scaler.finish()
-            if done >= max_iterations or (final <= tol and peak < _ABSORB_ABOVE):
+            # The scalings move most in the first steps and in long ones; and the last look must have seen them.
+            if (done <= 2 or long or every > 1 or worst <= tol) and not scaler.sound():
+                scaler.absorb()
+                relaxation.restart()
+            elif worst <= tol:
                 break
-        if careful or not peak < _ABSORB_ABOVE:
-            scaler.absorb()
-            relaxation.restart()
-            steps, previous = 1, math.inf
-            continue
-        relaxation.update(error, steps)
-        steps, previous = every, error
-    return scaler.solution(done, final <= tol)
+        omega = relaxation.next(worst if on_host else error)
+        long = omega is not None
+        scaler.step(omega)
+        done += 1
+    return scaler.solution(done, worst <= tol)
 
 
 class _Scaler:
@@ -103,15 +89,16 @@ class _Scaler:
 
     def __init__(self, geometry: Geometry, psi: Tensor | None) -> None:
         self.geometry, self.a, self.b = geometry, geometry.a, geometry.b
-        self.rows, self.columns = torch.empty_like(self.a.weights), torch.empty_like(self.b.weights)
-        self.u, self.v = torch.empty_like(self.rows), torch.empty_like(self.columns)
+        self.u, self.v = torch.empty_like(self.a.weights), torch.empty_like(self.b.weights)
+        self.rows, self.columns = torch.empty_like(self.u), torch.empty_like(self.v)  # K v, K^T u
+        self.mass = torch.empty_like(self.v)  # the column marginal, v * K^T u
         self.matrix: list[Tensor] = []
         self.by_row: Product
         self.by_column: Product
         self.restart(psi)
 
     def restart(self, psi: Tensor | None) -> None:
-        """Build K around ``psi`` and fit the rows."""
+        """Build K around ``psi``."""
         # The old matrix goes before the new one is made, so that there is one N x M matrix at a time.
         if self.matrix:
             self.matrix.clear()
@@ -121,62 +108,47 @@ class _Scaler:
         self.by_row, self.by_column = matvec(kernel), matvec(kernel, transposed=True)
         self.matrix.append(kernel)
         self.v.copy_(self.b.weights)
-        self.fit_rows()
 
-    def fit_rows(self) -> None:
-        """Make the row marginal exact: u = a / (K v)."""
-        self.by_row(self.v, self.rows)
-        torch.div(self.a.weights, self.rows, out=self.u)
+    def sound(self) -> bool:
+        """Whether K as it stands can carry these scalings. Without a shift nothing was clamped and it always can."""
+        return self.shift is None or (self.u.max() * self.v.max()).item() < _ABSORB_ABOVE
 
     def absorb(self) -> None:
         """Move the scaling of the columns into psi; the row shift of the new K takes the place of u."""
         self.restart(log_ratio(self.v, self.b, self.psi, -math.inf))
+        self.measure()
 
-    def advance(self, steps: int, omega: float, watch: bool) -> tuple[float, float]:
-        """Run ``steps`` iterations.
-
-        Return the L1 error of both marginals, summed, as met in the last one, and max(u) * max(v), 0 unless watched.
-        """
-        for _ in range(steps - 1):
-            self.by_column(self.u, self.columns)
-            _relax(self.v, self.columns, self.b, omega)
-            self.by_row(self.v, self.rows)
-            _relax(self.u, self.rows, self.a, omega)
-        self.by_column(self.u, self.columns)
-        error_b = _relax_and_measure(self.v, self.columns, self.b, omega)
+    def measure(self) -> Tensor:
+        """Fit the rows exactly; return the L1 error of the columns, (...)."""
         self.by_row(self.v, self.rows)
-        error_a = _relax_and_measure(self.u, self.rows, self.a, omega)
-        return self._report(error_a + error_b, watch)
-
-    def finish(self) -> tuple[float, float]:
-        """Fit the rows, measure the columns; return the largest error of the batch and max(u) * max(v)."""
-        self.fit_rows()
+        torch.div(self.a.weights, self.rows, out=self.u)
         self.by_column(self.u, self.columns)
-        self.columns.mul_(self.v)
-        self.error = miss(self.columns, self.b)
-        return self._report(self.error, True)
+        torch.mul(self.v, self.columns, out=self.mass)
+        return miss(self.mass, self.b)
 
-    def _report(self, error: Tensor, watch: bool) -> tuple[float, float]:
-        """Bring the numbers that decide what is next to the host, in one transfer."""
-        worst = error if error.dim() == 0 else error.amax()
-        if not watch:
-            return worst.item(), 0.0
-        numbers = torch.stack((worst, self.u.max(), self.v.max())).tolist()
-        return numbers[0], numbers[1] * numbers[2]
+    def step(self, omega: Number | None) -> None:
+        """Fit the columns, or go ``omega`` times as far, a float or (...); after :meth:`measure`."""
+        if omega is None:
+            torch.div(self.b.weights, self.columns, out=self.v)
+            return
+        factor = self.b.weights / self.mass
+        factor.pow_(omega if isinstance(omega, float) else omega.unsqueeze(-1))
+        factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR)
+        if self.b.padding is not None:
+            factor.masked_fill_(self.b.padding, 0.0)
+        self.v.mul_(factor)
 
     def solution(self, iterations: int, converged: bool) -> Solution:
-        """Pack what :meth:`finish` left; the closures keep K alive for as long as the caller keeps them."""
-        kernel, u, v, rows = self.matrix[0], self.u, self.v, self.rows
-        received = self.columns / v  # K^T u
+        """Pack what the last :meth:`measure` left; the closures keep K alive for as long as the caller keeps them."""
+        kernel, u, v, rows, columns = self.matrix[0], self.u, self.v, self.rows, self.columns
         return Solution(
             phi=log_ratio(u, self.a, self.shift, 0.0),
             psi=log_ratio(v, self.b, self.psi, 0.0),
-            column_marginal=self.columns,
-            marginal_error=self.error,
+            marginal_error=miss(self.mass, self.b),
             iterations=iterations,
             converged=converged,
             pull=lambda features: (kernel @ (v.unsqueeze(-1) * features)).div_(rows.unsqueeze(-1)),
-            push=lambda features: (kernel.mT @ (u.unsqueeze(-1) * features)).div_(received.unsqueeze(-1)),
+            push=lambda features: (kernel.mT @ (u.unsqueeze(-1) * features)).div_(columns.unsqueeze(-1)),
         )
 
 
@@ -214,30 +186,6 @@ def build_kernel(geometry: Geometry, psi: Tensor | None) -> tuple[Tensor, Tensor
 def miss(mass: Tensor, target: Marginal) -> Tensor:
     """L1 distance of a marginal from its target, (..., N) -> (...)."""
     return torch.linalg.vector_norm(mass - target.weights, 1, dim=-1)
-
-
-def _relax(scaling: Tensor, product: Tensor, target: Marginal, omega: float) -> None:
-    """Update ``scaling *= (target / marginal) ** omega`` from ``product`` (K v or K^T u), which is overwritten."""
-    if omega == 1.0:
-        torch.div(target.weights, product, out=scaling)
-    else:
-        _relax_marginal(scaling, product.mul_(scaling), target, omega)
-
-
-def _relax_and_measure(scaling: Tensor, product: Tensor, target: Marginal, omega: float) -> Tensor:
-    """Update like :func:`_relax`; return the L1 error of the marginal met on the way, (...)."""
-    error = miss(product.mul_(scaling), target)
-    _relax_marginal(scaling, product, target, omega)
-    return error
-
-
-def _relax_marginal(scaling: Tensor, met: Tensor, target: Marginal, omega: float) -> None:
-    if target.padding is not None:
-        met.masked_fill_(target.padding, 1.0)  # 0 / 1 stays 0, where 0 / 0 would spread
-    torch.div(target.weights, met, out=met)
-    if omega != 1.0:
-        met.pow_(omega)
-    scaling.mul_(met)
 
 
 def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float) -> Tensor:

@@ -31,28 +31,13 @@ class _Stream:
         self.blocks = [slice(start, min(start + block, total)) for start in range(0, total, block)]
         self.log_b = geometry.b.weights.log()  # -inf on padding: such a column receives and gives nothing
 
-    def sweep(self, psi: Tensor, phi: Tensor | None, omega: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Fit every row to ``a``, over-relaxed from ``phi``, and sum the columns of the plan that results.
-
-        Return the new phi, the column marginal, and the L1 error of the row marginal; None when the rows fit exactly.
-        """
-        a = self.geometry.a.weights
-        new, columns = torch.empty_like(a), torch.zeros_like(psi)
+    def fit_rows(self, psi: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the phi that fits every row to ``a``, and the column marginal of the plan that results."""
+        phi, columns = torch.empty_like(self.geometry.a.weights), torch.zeros_like(psi)
         for rows in self.blocks:
-            plan, fitted = self._fitted(psi, rows)
-            weights = a[..., rows]
-            if phi is None or omega == 1.0:
-                new[..., rows] = fitted
-            else:
-                further = (fitted - phi[..., rows]).mul_(omega - 1.0).clamp_(max=_LARGEST_STEP / 2)
-                new[..., rows] = fitted + further
-                weights = weights * further.exp_()
-            columns += (weights.unsqueeze(-2) @ plan).squeeze(-2)
-        if phi is None or omega == 1.0:
-            return new, columns, None
-        # Before the step row i held exp(phi - fitted) of its weight, and new - phi is omega times the difference.
-        held = ((phi - new) / omega).clamp_(max=_LARGEST_STEP).exp_()
-        return new, columns, (a * (held - 1.0).abs_()).sum(-1)
+            plan, phi[..., rows] = self._fitted(psi, rows)
+            columns += (self.geometry.a.weights[..., rows].unsqueeze(-2) @ plan).squeeze(-2)
+        return phi, columns
 
     def pull(self, psi: Tensor, features: Tensor) -> Tensor:
         """Multiply (..., M, E) by the plan that ``psi`` gives, its rows scaled to sum 1."""
@@ -80,35 +65,27 @@ def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iter
     stream, b = _Stream(geometry, block), geometry.b
     psi = torch.zeros_like(b.weights) if psi is None else psi
     done, relaxation = 0, Relaxation()
-    omega, phi = 1.0, None
     while True:
-        phi, columns, row_error = stream.sweep(psi, phi, omega)
+        phi, columns = stream.fit_rows(psi)
         error = miss(columns, b)
-        worst = (error if row_error is None else error + row_error).max().item()
-        last = worst <= tol or done >= max_iterations or not worst < math.inf
-        if last and row_error is None:
+        worst = error.max().item()
+        if worst <= tol or done >= max_iterations or math.isnan(worst):
             break
-        if not last:
-            psi = psi + _step(columns, b) * omega
-            relaxation.update(worst, 1)
-            done += 1
-        omega = 1.0 if last else relaxation.omega  # the last sweep fits the rows exactly
+        omega = relaxation.next(error)
+        step = (b.weights / columns).log_()
+        if isinstance(omega, Tensor):
+            step.mul_(omega.unsqueeze(-1))
+        psi = psi + _without_padding(step.clamp_(-_LARGEST_STEP, _LARGEST_STEP), b)
+        done += 1
     return Solution(
         phi=_without_padding(phi, geometry.a),
         psi=_without_padding(psi, b),
-        column_marginal=columns,
         marginal_error=error,
         iterations=done,
         converged=worst <= tol,
         pull=lambda features: stream.pull(psi, features),
         push=lambda features: stream.push(psi, features, columns),
     )
-
-
-def _step(columns: Tensor, b: Marginal) -> Tensor:
-    """Log of wanted over received mass per column, bounded, zero on padding."""
-    step = (b.weights / columns).log_().clamp_(-_LARGEST_STEP, _LARGEST_STEP)
-    return _without_padding(step, b)
 
 
 def _without_padding(values: Tensor, marginal: Marginal) -> Tensor:
