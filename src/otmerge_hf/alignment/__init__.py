@@ -3,8 +3,26 @@
 from .base import AffineMap, Alignment
 from .cca import CCA
 from .gaussian_monge import GaussianMonge
+from .preflight import LayerPair, PreflightReport, preflight
 from .procrustes import Procrustes
+from .pseudo import PseudoPairs, pseudo_pairs
 from .ridge import Ridge
+from .sinkhorn_procrustes import SinkhornProcrustes
+from .wasserstein_procrustes import WassersteinProcrustes
 
 
-__all__ = ["CCA", "AffineMap", "Alignment", "GaussianMonge", "Procrustes", "Ridge"]
+__all__ = [
+    "CCA",
+    "AffineMap",
+    "Alignment",
+    "GaussianMonge",
+    "LayerPair",
+    "PreflightReport",
+    "Procrustes",
+    "PseudoPairs",
+    "Ridge",
+    "SinkhornProcrustes",
+    "WassersteinProcrustes",
+    "preflight",
+    "pseudo_pairs",
+]

@@ -44,7 +44,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     x, y = x - x.mean(0), y - y.mean(0)
     if debiased:
         kernels = [features @ features.T for features in (x, y)]
-        xy, xx, yy = (_hsic(kernels[i], kernels[j]) for i, j in ((0, 1), (0, 0), (1, 1)))
+        xy, xx, yy = (hsic(kernels[i], kernels[j]) for i, j in ((0, 1), (0, 0), (1, 1)))
     elif len(x) > max(x.shape[1], y.shape[1]):  # the smaller of the two equal forms
         xy, xx, yy = (float(((a.T @ b) ** 2).sum()) for a, b in ((x, y), (x, x), (y, y)))
     else:
@@ -55,7 +55,26 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     return xy / (xx * yy) ** 0.5
 
 
-def _hsic(k: Tensor, m: Tensor) -> float:
+def hsic(k: Tensor, m: Tensor) -> float:
+    r"""Unbiased estimate of the Hilbert-Schmidt independence criterion from two kernel matrices.
+
+    .. math:: \frac{1}{n(n-3)} \Big( \operatorname{tr}(\tilde K \tilde M)
+              + \frac{1^\top \tilde K 1 \, 1^\top \tilde M 1}{(n-1)(n-2)}
+              - \frac{2}{n-2} 1^\top \tilde K \tilde M 1 \Big), \quad \tilde K \text{ without its diagonal}
+
+    Args:
+        k: Kernel matrix, (N, N), N at least 4.
+        m: Kernel matrix of the same items, (N, N).
+
+    Returns:
+        A number around 0 for unrelated items; it can be negative.
+
+    Example:
+        >>> hsic(torch.ones(4, 4), torch.ones(4, 4))
+        0.0
+
+    Source: Song et al. 2012, eq. 5.
+    """
     n = len(k)
     k, m = k - torch.diag(k.diagonal()), m - torch.diag(m.diagonal())
     trace = (k * m).sum()

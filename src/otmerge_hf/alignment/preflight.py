@@ -1,0 +1,282 @@
+"""Before training: what do two frozen encoders share, in which layers, and which fit and loss suit?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..metrics.neighbours import check_vectors
+from ..metrics.retrieval import check_pairs
+from ..metrics.similarity import hsic, neighbour_overlap, neighbour_sets
+from .cca import CCA
+from .moment_fit import MomentFit
+from .procrustes import Procrustes
+from .ridge import Ridge
+
+
+Features = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+LEAST_PAIRS = 20
+# Held-out Recall@1 below this many times chance counts as "share little".
+LITTLE = 3.0
+
+
+class LayerPair(NamedTuple):
+    """How alike one context layer and one query layer are over the sampled pairs.
+
+    Attributes:
+        context_layer: Its name.
+        query_layer: Its name.
+        cka: Debiased linear CKA, at most 1; about 0 for unrelated layers.
+        cka_baseline: Largest value over the shuffled pairs.
+        mutual_knn: Overlap of the k nearest neighbours, in [0, 1].
+        knn_baseline: Largest value over the shuffled pairs.
+    """
+
+    context_layer: str
+    query_layer: str
+    cka: float
+    cka_baseline: float
+    mutual_knn: float
+    knn_baseline: float
+
+
+@dataclass(frozen=True)
+class PreflightReport:
+    """What :func:`preflight` found; ``str()`` of it is a page to read.
+
+    Attributes:
+        layers: All layer pairs, best first.
+        best: The recommended one: the highest mutual k-NN.
+        above_chance: Whether the best mutual k-NN beats the best of every shuffle over *all* layer pairs
+            (choosing the best of many pairs would beat a single shuffle by luck).
+        held_out: Mean Recall@1 of each closed form at the best layers, fitted on half of the sampled pairs
+            and scored on the other half, in [0, 1].
+        chance: Recall@1 of guessing among the same candidates.
+        share_little: True when nothing beats the shuffles, or no closed form reaches three times chance.
+        n_pairs: Pairs available.
+        n_sampled: Pairs looked at.
+        fit: Recommended alignment, by name.
+        loss: Recommended loss terms, by name.
+        why: One sentence for the two recommendations.
+    """
+
+    layers: list[LayerPair]
+    best: LayerPair
+    above_chance: bool
+    held_out: dict[str, float]
+    chance: float
+    share_little: bool
+    n_pairs: int
+    n_sampled: int
+    fit: str
+    loss: str
+    why: str
+
+    def __str__(self) -> str:
+        head = f"{'context layer':>14} {'query layer':>12} {'CKA':>7} {'shuffled':>9} {'k-NN':>7} {'shuffled':>9}"
+        rows = [
+            f"{pair.context_layer:>14} {pair.query_layer:>12} {pair.cka:7.3f} {pair.cka_baseline:9.3f} "
+            f"{pair.mutual_knn:7.3f} {pair.knn_baseline:9.3f}"
+            for pair in self.layers[:8]
+        ]
+        held_out = ", ".join(f"{name} {value:.3f}" for name, value in self.held_out.items())
+        if self.share_little:
+            verdict = (
+                "These two encoders share little: "
+                + ("closed forms hardly beat guessing" if self.above_chance else "no layer pair beats shuffled pairs")
+                + ". Alignment has little to start from; expect the task loss to do the work, "
+                "or try other layers or encoders."
+            )
+        else:
+            verdict = (
+                f"These two encoders share structure: {max(self.held_out.values()) / self.chance:.0f} times chance."
+            )
+        return "\n".join(
+            [
+                f"Pre-flight over {self.n_sampled} of {self.n_pairs} pairs",
+                head,
+                *rows,
+                f"Recommended layers: context {self.best.context_layer}, query {self.best.query_layer}",
+                f"Held-out Recall@1 of closed forms there: {held_out} (chance {self.chance:.3f})",
+                verdict,
+                f"Fit: {self.fit}. Loss: {self.loss}. {self.why}",
+            ]
+        )
+
+
+def recommend(n_pairs: int, widest: int) -> tuple[str, str, str]:
+    """Choose a fit and loss terms by the number of pairs.
+
+    Args:
+        n_pairs: Pairs available.
+        widest: Width of the wider side.
+
+    Returns:
+        Name of the fit, names of the loss terms, and why.
+
+    Example:
+        >>> recommend(50, 768)[0]
+        'SinkhornProcrustes'
+
+    Source: the ranges follow the published comparisons of SOTAlign (2026, table 6 and its scaling figure) for
+    losses.
+    """
+    if n_pairs < LEAST_PAIRS:
+        return "WassersteinProcrustes", "sinkhorn + paired", "With so few pairs the clouds' shape must help."
+    if n_pairs < 300:
+        return (
+            "SinkhornProcrustes",
+            "paired + klot",
+            "Few pairs: unpaired data of both sides is worth collecting, and regularises most.",
+        )
+    if n_pairs < 100_000:
+        return (
+            "CCA" + ("" if n_pairs >= 5 * widest else " with strong regularization"),
+            "contrastive + klot",
+            "Enough pairs for whitening; unpaired data still helps the loss.",
+        )
+    return "CCA", "contrastive", "With this many pairs, contrastive alone is as good as any mixture."
+
+
+def preflight(
+    context_features: Features,
+    query_features: Features,
+    pairs: Any = None,
+    *,
+    k: int = 10,
+    max_pairs: int = 1000,
+    shuffles: int = 20,
+    seed: int = 0,
+) -> PreflightReport:
+    """Measure what two encoders share, layer by layer, against shuffled pairs, and recommend fit and loss.
+
+    Args:
+        context_features: Pooled features, (N, Dc), of one layer, a list of layers, or a dictionary by name.
+        query_features: Pooled features, (M, Dq), likewise.
+        pairs: (P, 2) long, or None for row i with row i; at least 20.
+        k: Neighbours of the mutual k-NN; lowered to a quarter of the sampled pairs.
+        max_pairs: Most pairs looked at (time and memory grow with the square).
+        shuffles: Shuffled pairings behind the baselines.
+        seed: Of the sample and the shuffles.
+
+    Returns:
+        A :class:`PreflightReport`.
+
+    Raises:
+        ValueError: If features or pairs are malformed, layers of a side differ in rows, or pairs are fewer
+            than 20.
+
+    Example:
+        >>> x = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+        >>> report = preflight({"noise": torch.rand(100, 4), "same": x.flip(1)}, x)
+        >>> report.best.context_layer, report.share_little
+        ('same', False)
+
+    Source: Huh et al. 2024 (mutual k-NN); Kornblith et al. 2019 (CKA).
+    """
+    sides = [_layers("context_features", context_features), _layers("query_features", query_features)]
+    sizes = [len(next(iter(side.values()))) for side in sides]
+    index = _one_to_one(check_pairs(pairs, *sizes), seed)
+    if len(index) < LEAST_PAIRS:
+        raise ValueError(
+            f"preflight needs at least {LEAST_PAIRS} pairs of distinct rows, got {len(index)}: "
+            "below that no measure can tell shared structure from luck"
+        )
+    sample = index[:max_pairs]
+    n = len(sample)
+    k = max(1, min(k, n // 4))
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(n, generator=generator) for _ in range(shuffles)]
+    grams, neighbours = [], []
+    for column, side in zip(sample.T, sides, strict=True):
+        centred = {name: _centred(x[column.to(x.device)]) for name, x in side.items()}
+        grams.append({name: x @ x.T for name, x in centred.items()})
+        neighbours.append({name: neighbour_sets(x, k) for name, x in centred.items()})
+    layers, luck = [], torch.zeros(shuffles)
+    for left in sides[0]:
+        for right in sides[1]:
+            pair, shuffled = _compare(
+                (left, right), (grams[0][left], grams[1][right]), (neighbours[0][left], neighbours[1][right]), orders
+            )
+            layers.append(pair)
+            luck = torch.maximum(luck, shuffled)
+    layers.sort(key=lambda pair: -pair.mutual_knn)
+    best = layers[0]
+    above_chance = best.mutual_knn > float(luck.max())
+    chosen = sides[0][best.context_layer], sides[1][best.query_layer]
+    held_out, chance = _held_out(*(side[column] for side, column in zip(chosen, sample.T, strict=True)))
+    total = len(check_pairs(pairs, *sizes))
+    fit, loss, why = recommend(total, max(side.shape[1] for side in chosen))
+    little = not above_chance or max(held_out.values()) < LITTLE * chance
+    return PreflightReport(layers, best, above_chance, held_out, chance, little, total, n, fit, loss, why)
+
+
+def _layers(name: str, features: Features) -> dict[str, Tensor]:
+    if isinstance(features, Mapping):
+        layers = {str(key): value for key, value in features.items()}
+    elif isinstance(features, Sequence):
+        layers = {str(position): value for position, value in enumerate(features)}
+    else:
+        layers = {"0": features}
+    if not layers:
+        raise ValueError(f"{name} has no layer")
+    checked = {key: check_vectors(f"{name}[{key!r}]", value) for key, value in layers.items()}
+    rows = {key: len(value) for key, value in checked.items()}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"{name} must have the same rows in every layer, got {rows}")
+    return checked
+
+
+def _one_to_one(pairs: Tensor, seed: int) -> Tensor:
+    """Shuffled pairs in which no row appears twice: a repeated image would be its own neighbour."""
+    pairs = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))]
+    seen: tuple[set[int], set[int]] = (set(), set())
+    keep = []
+    for position, (i, j) in enumerate(pairs.tolist()):
+        if i not in seen[0] and j not in seen[1]:
+            keep.append(position)
+            seen[0].add(i)
+            seen[1].add(j)
+    return pairs[keep]
+
+
+def _centred(x: Tensor) -> Tensor:
+    # Standardised, as the model standardises: one loud dimension must not decide who is near whom.
+    x = x.double()
+    return (x - x.mean(0)) / x.std(0).clamp_min(1e-12)
+
+
+def _compare(
+    names: tuple[str, str], grams: tuple[Tensor, Tensor], neighbours: tuple[Tensor, Tensor], orders: list[Tensor]
+) -> tuple[LayerPair, Tensor]:
+    scale = max(hsic(grams[0], grams[0]) * hsic(grams[1], grams[1]), 1e-300) ** 0.5
+    cka_luck, knn_luck = [], []
+    for order in orders:
+        cka_luck.append(hsic(grams[0], grams[1][order][:, order]) / scale)
+        # Row i now goes with query row order[i]; neighbours are renamed by the inverse.
+        knn_luck.append(neighbour_overlap(neighbours[0], torch.argsort(order)[neighbours[1][order]]))
+    pair = LayerPair(
+        *names,
+        cka=hsic(*grams) / scale,
+        cka_baseline=max(cka_luck),
+        mutual_knn=neighbour_overlap(*neighbours),
+        knn_baseline=max(knn_luck),
+    )
+    return pair, torch.tensor(knn_luck)
+
+
+def _held_out(context: Tensor, query: Tensor) -> tuple[dict[str, float], float]:
+    """Mean Recall@1 of each closed form over two halves (fit on one, score on the other), and chance."""
+    context, query = _centred(context), _centred(query)
+    half = len(context) // 2
+    folds = [(slice(0, half), slice(half, 2 * half)), (slice(half, 2 * half), slice(0, half))]
+    fits: list[MomentFit] = [Ridge(), Procrustes(), CCA(regularization=1.0)]
+    scores = {
+        type(fit).__name__: sum(
+            fit.fit(context[train], query[train]).score(context[test], query[test]) / 2 for train, test in folds
+        )
+        for fit in fits
+    }
+    return scores, 1 / half
