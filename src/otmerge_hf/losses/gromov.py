@@ -11,7 +11,7 @@ from .term import LossTerm
 
 
 # Plans feed the next linearisation, so that they are solved more finely than a value alone would need.
-_TOL = 1e-4
+_TOL = 1e-3
 
 
 @full_precision
@@ -30,7 +30,8 @@ def gromov_loss(
 
     Zero for clouds that differ by a rotation, a reflection or an order of points: it gives both clouds one inner
     shape and leaves their place open. Prefer it where the two sides have no common frame yet and pairs are few; a
-    paired or contrastive term must hold the frame. Zero for constant maps.
+    paired or contrastive term must hold the frame. Zero for constant maps. A large epsilon keeps the plan near the
+    product of the marginals, where no point knows its partner.
 
     The problem is not convex. Each plan is found by projected mirror descent from the product of the marginals, all
     three in the same way, so that equal shapes give exactly zero; the value may be a little below zero where one

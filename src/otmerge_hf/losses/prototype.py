@@ -46,7 +46,7 @@ def prototype_loss(context_moments: torch.Tensor, query_moments: torch.Tensor, e
         True
 
     Source: Delon and Desolneux 2020 (transport between mixtures), in the place of DecAlign's (Qian et al. 2025)
-    multi-marginal cost; checked against POT's `empirical_sinkhorn_divergence`.
+    multi-marginal cost; checked against plans of POT's `sinkhorn`.
     """
     for name, moments in (("context_moments", context_moments), ("query_moments", query_moments)):
         if moments.dim() != 3 or len(moments) != 2:

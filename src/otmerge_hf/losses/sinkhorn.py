@@ -50,7 +50,7 @@ def sinkhorn_loss(
         >>> abs(sinkhorn_loss(x, x[torch.randperm(16)]).item()) < 1e-4
         True
 
-    Source: Feydy et al. 2019, equation 3; checked against POT's `empirical_sinkhorn_divergence`.
+    Source: Feydy et al. 2019, equation 3; checked against plans of POT's `sinkhorn`.
     """
     check_clouds(context_embeds, query_embeds)
     check_positive(epsilon, "epsilon")
@@ -96,3 +96,8 @@ class SinkhornTerm(LossTerm):
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Sinkhorn divergence of the two clouds."""
         return sinkhorn_loss(outputs.context_embeds, outputs.query_embeds, self.epsilon, self.normalize, self.backend)
+
+    def check(self, model: Any) -> None:
+        """Refuse an unknown backend before training starts."""
+        if self.backend not in BACKENDS:
+            raise ValueError(f"`backend` is {self.backend!r}; expected one of {', '.join(BACKENDS)}.")
