@@ -1,9 +1,10 @@
+import geomloss
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from otmerge_hf.metrics import modality_gap, squared_wasserstein2
+from otmerge_hf.metrics import debiased_sinkhorn, modality_gap, squared_wasserstein2
 
 
 def test_gap_by_hand():
@@ -31,6 +32,21 @@ def test_wasserstein_of_a_shift_is_its_square():
 
 def test_unequal_sizes_split_mass():
     assert squared_wasserstein2(torch.zeros(1, 1), torch.tensor([[1.0], [3.0]])) == pytest.approx(5.0)
+
+
+def test_sinkhorn_divergence_against_geomloss():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 3, generator=generator).double(), torch.randn(30, 3, generator=generator).double() + 1
+    epsilon = 0.2 * float(torch.cdist(x, y).square().mean() / 2)
+    oracle = geomloss.SamplesLoss("sinkhorn", p=2, blur=epsilon**0.5, scaling=0.99)(x, y)
+    assert debiased_sinkhorn(x, y, epsilon=0.2) == pytest.approx(float(oracle), rel=1e-3)
+    assert debiased_sinkhorn(x, x) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_small_epsilon_gives_half_of_w2_squared():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 3, generator=generator), torch.randn(30, 3, generator=generator) + 3
+    assert 2 * debiased_sinkhorn(x, y, epsilon=0.01) == pytest.approx(squared_wasserstein2(x, y), rel=0.02)
 
 
 def test_widths_must_match():

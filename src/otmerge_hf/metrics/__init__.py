@@ -1,6 +1,6 @@
 """Measures of retrieval and of geometry: pure functions, and ``evaluate.Metric`` classes over them."""
 
-from .geometry import modality_gap, squared_wasserstein2
+from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
 from .modules import GeometryMetric, RetrievalMetric
 from .neighbours import nearest_neighbours
 from .retrieval import (
@@ -18,6 +18,7 @@ __all__ = [
     "GeometryMetric",
     "Ranking",
     "RetrievalMetric",
+    "debiased_sinkhorn",
     "foscttm",
     "linear_cka",
     "modality_gap",

@@ -7,7 +7,7 @@ import datasets
 import evaluate
 import torch
 
-from .geometry import modality_gap, squared_wasserstein2
+from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
 from .retrieval import foscttm, pairs_from_groups, retrieval
 from .similarity import linear_cka, mutual_knn, procrustes_error
 
@@ -77,7 +77,7 @@ class RetrievalMetric(evaluate.Metric):
 
 
 class GeometryMetric(evaluate.Metric):
-    """Modality gap, CKA, mutual k-NN, Procrustes error and exact W2 squared, over paired embeddings.
+    """Modality gap, CKA, mutual k-NN, Procrustes error, Sinkhorn divergence, exact W2 squared, over paired rows.
 
     ``compute`` takes ``k`` (neighbours, default 10, lowered to rows - 1) and ``wasserstein`` (default True;
     exact transport grows about cubically with the rows, so switch it off above a few thousand).
@@ -106,6 +106,7 @@ class GeometryMetric(evaluate.Metric):
             "mutual_knn": mutual_knn(context, query, min(k, len(context) - 1)),
             "procrustes_error": procrustes_error(context, query),
         }
+        result["sinkhorn_divergence"] = debiased_sinkhorn(context, query)
         if wasserstein:
             result["squared_wasserstein2"] = squared_wasserstein2(context, query)
         return result
