@@ -1,6 +1,6 @@
 """Ask a saved merge a question about an image.
 
-    python examples/ask.py --model runs/easy-vqa --image shape.png --question "what color is the shape?"
+python examples/ask.py --model runs/easy-vqa --image shape.png --question "what color is the shape?"
 """
 
 import sys

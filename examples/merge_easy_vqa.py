@@ -17,7 +17,6 @@ import torch
 from datasets import Dataset
 from transformers import (
     AutoModelForVisualQuestionAnswering,
-    AutoTokenizer,
     HfArgumentParser,
     Trainer,
     TrainingArguments,
@@ -132,7 +131,9 @@ def main() -> None:
         train, test = (split.select(range(min(len(split), options.max_questions))) for split in (train, test))
         pairs = pairs.select(range(min(len(pairs), options.max_questions)))
     texts, text_ids = index_distinct([*train["question"], *test["question"], *pairs["statement"]])
-    paths = image_paths("train") + image_paths("test")
+    files = {split: image_paths(split) for split in ("train", "test")}
+    used = [(files["train"], train), (files["test"], test), (files["train"], pairs)]
+    paths, path_ids = index_distinct([names[i] for names, split in used for i in split["image_id"]])
     say(f"   {len(train):,} training questions, {len(test):,} test questions, {len(pairs):,} image-statement pairs;")
     say(f"   {len(paths):,} distinct images and {len(texts):,} distinct texts.")
 
@@ -145,19 +146,14 @@ def main() -> None:
     say(f"   {'Reused the features of an earlier run' if reused else 'Computed them'}, {feature_seconds:.1f} s.")
     collator = FeatureCollator(images, words)
 
-    offset = {"train": 0, "test": len(image_paths("train"))}
-    bounds = [0, len(train), len(train) + len(test), len(text_ids)]
-
-    def rows(split: Dataset, name: str, part: int) -> Dataset:
-        columns = {
-            "context_features": [offset[name] + i for i in split["image_id"]],
-            "query_features": text_ids[bounds[part] : bounds[part + 1]],
-        }
-        if "label" in split.column_names:
-            columns["labels"] = split["label"]
-        return Dataset.from_dict(columns)
-
-    train_rows, test_rows, pair_rows = rows(train, "train", 0), rows(test, "test", 1), rows(pairs, "train", 2)
+    # Columns hold row numbers of the stores, under the names of forward's arguments: the collator looks them up.
+    everything = Dataset.from_dict({"context_features": path_ids, "query_features": text_ids})
+    bounds = [0, len(train), len(train) + len(test), len(everything)]
+    train_rows, test_rows, pair_rows = (
+        everything.select(range(*span)) for span in zip(bounds, bounds[1:], strict=False)
+    )
+    train_rows = train_rows.add_column("labels", train["label"])
+    test_rows = test_rows.add_column("labels", test["label"])
     statistics = {
         "context": images.statistics(sorted(set(train_rows["context_features"]))),
         "query": words.statistics(sorted(set(train_rows["query_features"]))),
