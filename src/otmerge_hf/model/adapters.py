@@ -30,6 +30,25 @@ class Adapter(nn.Module):
         """Map shared points (..., out_dim) back to the encoder's space (..., in_dim)."""
         raise NotImplementedError
 
+    def load_affine(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Take over the affine map weight (out_dim, in_dim), bias (out_dim,), as a closed-form fit found it.
+
+        Raises:
+            ValueError: If this kind of adapter cannot be that map.
+        """
+        raise ValueError(
+            f"A {type(self).__name__} cannot take over an affine map; build the model with "
+            '`adapter_type="linear"` (or `"orthogonal"`, `"monge"` for fits of that kind).'
+        )
+
+    def _check_affine(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        expected = (self.out_dim, self.in_dim)
+        if tuple(weight.shape) != expected or tuple(bias.shape) != expected[:1]:
+            raise ValueError(
+                f"The fit's map has shapes {tuple(weight.shape)} and {tuple(bias.shape)}; expected {expected} and "
+                f"({self.out_dim},). Fit with `shared_dim={self.out_dim}`, or build the model with the fit's."
+            )
+
     def init_weights(self, std: float) -> None:
         """Initialise parameters; called by the model's `_init_weights`, also for those a checkpoint lacks."""
 
@@ -39,12 +58,22 @@ def mlp(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, out_dim))
 
 
+def _at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _init_orthogonal(free: torch.Tensor) -> None:
+    """Fill with orthonormal columns; factorisations know no half precision, so it is made in float32."""
+    if not getattr(free, "_is_hf_initialized", False):
+        init.copy_(free, nn.init.orthogonal_(torch.empty(free.shape, dtype=torch.float32, device=free.device)))
+
+
 def _signed_qr(free: torch.Tensor) -> torch.Tensor:
     """Orthonormal columns from any full-rank (n, m), n >= m: Q of its QR, signs chosen so that Q = free if it is one.
 
     Always orthonormal to rounding, whatever an optimiser, weight decay or a bfloat16 checkpoint did to `free`.
     """
-    wide = free if free.dtype == torch.float64 else free.float()
+    wide = _at_least_float32(free)
     q, r = torch.linalg.qr(wide)
     return q * torch.where(torch.diagonal(r) < 0, -1.0, 1.0).to(q.dtype)
 
@@ -63,9 +92,15 @@ class LinearAdapter(Adapter):
         """x = W^+ (z - b); the decoder instead where the map loses dimensions and there is one."""
         if self.invertibility == "learned":
             return self.decoder(z)
-        # float64 for the factorisation: a pseudo-inverse squares nothing, but W may be badly conditioned
-        weight = torch.linalg.pinv(self.map.weight.double()).to(z.dtype)
-        return nn.functional.linear(z - self.map.bias, weight)
+        # float64 throughout: an ill-conditioned W magnifies every rounding on the way back
+        weight = torch.linalg.pinv(self.map.weight.double())
+        return nn.functional.linear(z.double() - self.map.bias.double(), weight).to(z.dtype)
+
+    @torch.no_grad()
+    def load_affine(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._check_affine(weight, bias)
+        self.map.weight.copy_(weight)
+        self.map.bias.copy_(bias)
 
 
 class MLPAdapter(Adapter):
@@ -115,8 +150,21 @@ class OrthogonalAdapter(Adapter):
         return nn.functional.linear(z - self.bias, self.weight.to(z.dtype).T)
 
     def init_weights(self, std: float) -> None:
-        init.orthogonal_(self.free)
+        _init_orthogonal(self.free)
         init.zeros_(self.bias)
+
+    @torch.no_grad()
+    def load_affine(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._check_affine(weight, bias)
+        free = (weight if self.out_dim >= self.in_dim else weight.T).double()
+        error = (free.T @ free - torch.eye(free.shape[1], dtype=free.dtype, device=free.device)).abs().max().item()
+        if error > 1e-3:
+            raise ValueError(
+                f"The fit's map is not orthogonal (largest deviation of W^T W from the identity: {error:.2g}); "
+                '`adapter_type="linear"` takes any affine map.'
+            )
+        self.free.copy_(free)
+        self.bias.copy_(bias)
 
 
 class MongeAdapter(Adapter):
@@ -144,15 +192,31 @@ class MongeAdapter(Adapter):
         return self._map(z - self.bias, -self.log_scale)
 
     def init_weights(self, std: float) -> None:
-        init.orthogonal_(self.free)
+        _init_orthogonal(self.free)
         init.zeros_(self.log_scale)
         init.zeros_(self.bias)
+
+    @torch.no_grad()
+    def load_affine(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._check_affine(weight, bias)
+        wide = weight.double()
+        asymmetry = (wide - wide.T).abs().max().item()
+        scale, basis = torch.linalg.eigh((wide + wide.T) / 2)
+        if asymmetry > 1e-3 * wide.abs().max() or scale.min() <= 0:
+            raise ValueError(
+                f"The fit's map is not symmetric positive definite (asymmetry {asymmetry:.2g}, smallest eigenvalue "
+                f'{scale.min().item():.2g}); `adapter_type="linear"` takes any affine map.'
+            )
+        self.free.copy_(basis)
+        self.log_scale.copy_(scale.log())
+        self.bias.copy_(bias)
 
 
 class CouplingAdapter(Adapter):
     """A flow of affine couplings: one half of the features scales and shifts the other, then they change places.
 
     y2 = x2 * exp(s(x1)) + t(x1), s in [-1, 1] by tanh. Exactly invertible in closed form (Dinh et al. 2017, eq. 7-8).
+    Only rounding stands between x and its return; steep networks magnify it, and t is not bounded as s is.
     """
 
     def __init__(self, in_dim: int, out_dim: int, hidden_dim: int, decoder: nn.Module | None = None, steps: int = 4):

@@ -1,14 +1,20 @@
 """Configuration of a merge: two encoder configurations in, every size and choice of the merged model out."""
 
+import dataclasses
+import shutil
+from pathlib import Path
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import cached_file
 
 
 ADAPTER_TYPES = ("linear", "mlp", "orthogonal", "monge", "coupling")
 FUSER_TYPES = ("cross_attention", "bidirectional", "self_cross_block", "concat", "average")
 TOKEN_SELECTIONS = ("last_hidden_state", "cls", "pooled")
-POSITION_TYPES = ("none", "sequence", "grid")
+PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification")
+POSITION_TYPES = ("auto", "grid", "sequence", "none")
 
 # Written into every saved folder, so that it loads with `trust_remote_code=True` where this package is missing.
 AUTO_MAP = {
@@ -19,6 +25,16 @@ AUTO_MAP = {
 }
 _PIPELINE = {"impl": "pipeline_otmerge.OTMergeVQAPipeline", "pt": ["AutoModelForVisualQuestionAnswering"]}
 CUSTOM_PIPELINES = {"otmerge-vqa": _PIPELINE, "visual-question-answering": _PIPELINE}
+CODE_FILES = (
+    "adapters.py",
+    "configuration_otmerge.py",
+    "encoders.py",
+    "fusers.py",
+    "modeling_otmerge.py",
+    "pipeline_otmerge.py",
+    "processing_otmerge.py",
+    "validation.py",
+)
 
 
 @strict
@@ -41,8 +57,8 @@ class OTMergeConfig(PreTrainedConfig):
             (first token), `"pooled"` (`pooler_output`), or the index of a hidden layer.
         context_feature_dim, query_feature_dim (`int`, *optional*): Width of what is taken; read off the encoder's
             configuration when `None` (a hidden layer of a convolutional encoder has to state it).
-        context_positions (`str`, defaults to `"grid"`): Sine-cosine positions added to the context tokens before the
-            fuser: `grid` (two-dimensional), `sequence`, or `none`.
+        context_positions (`str`, defaults to `"auto"`): Sine-cosine positions added to the context tokens before the
+            fuser: `grid` (two-dimensional), `sequence`, `none`, or `auto`: a grid for images, a sequence for the rest.
         context_grid (`list[int]`, *optional*): Height and width in tokens when the image is not square.
         fuser_type (`str`, defaults to `"cross_attention"`): `cross_attention`, `bidirectional`, `self_cross_block`,
             `concat` or `average`.
@@ -50,7 +66,8 @@ class OTMergeConfig(PreTrainedConfig):
         fuser_dropout (`float`, defaults to 0.1): Dropout inside fuser and answer head, in [0, 1).
         freeze_encoders (`bool`, defaults to `True`): Keep both encoders in `eval()`, without gradient, under no_grad.
         logit_scale_init_value (`float`): Initial log temperature of `logits_per_image`.
-        initializer_range (`float`): Standard deviation of the initial weights of linear maps.
+        initializer_range (`float`): Standard deviation of the initial weights of linear maps, where it is above
+            `in_features ** -0.5`; narrow maps start wider, so that they keep the variance of their input.
 
     Example:
         >>> from transformers import BertConfig, ViTConfig
@@ -95,7 +112,7 @@ class OTMergeConfig(PreTrainedConfig):
     query_tokens: str | int = "last_hidden_state"
     context_feature_dim: int | None = None
     query_feature_dim: int | None = None
-    context_positions: str = "grid"
+    context_positions: str = "auto"
     context_grid: list | tuple | None = None
     fuser_type: str = "cross_attention"
     fuser_num_layers: int = 1
@@ -115,11 +132,55 @@ class OTMergeConfig(PreTrainedConfig):
             sub_config = getattr(self, f"{side}_config")
             if isinstance(sub_config, PreTrainedConfig):
                 sub_config._name_or_path = ""  # a path of the machine that merged says nothing to others
+        self.validate_choices()  # here too: later it would be wrapped into several lines that are no ValueError
 
     @classmethod
     def from_encoder_configs(cls, context_config: PreTrainedConfig, query_config: PreTrainedConfig, **kwargs):
-        """Build a configuration from two encoders' configurations (copied, not shared)."""
+        """Build a configuration from two encoders' configurations (copied, not shared).
+
+        Raises:
+            ValueError: On a keyword that is no field: transformers would keep it and go on with the default.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)} | {"num_labels", "attn_implementation"}
+        if unknown := sorted(set(kwargs) - fields):
+            raise ValueError(f"`{unknown[0]}` is no field of OTMergeConfig; see its documentation for those it has.")
         return cls(context_config=context_config.to_dict(), query_config=query_config.to_dict(), **kwargs)
+
+    def to_dict(self) -> dict:
+        """Return every field; encoders' names are left out, they may be paths of the machine that merged."""
+        fields = super().to_dict()
+        for side in ("context", "query"):
+            (fields.get(f"{side}_config") or {}).pop("_name_or_path", None)
+        return fields
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+        """Save, with the code that loads a merge where this package is missing and the references to it."""
+        had = getattr(self, "custom_pipelines", None)
+        self.auto_map = dict(AUTO_MAP)
+        self.custom_pipelines = {task: dict(entry) for task, entry in CUSTOM_PIPELINES.items()}
+        try:
+            super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        finally:
+            if had is None:
+                del self.custom_pipelines  # else `pipeline()` would ask for remote code that the package has
+        for name in CODE_FILES:
+            source, target = self._code_file(name), Path(save_directory) / name
+            if source is not None and source.resolve() != target.resolve():
+                shutil.copyfile(source, target)
+
+    def _code_file(self, name: str) -> Path | None:
+        """Find a code file beside this one; or, as remote code is cached in parts, where the merge came from."""
+        beside = Path(__file__).with_name(name)
+        if beside.exists() or not self._name_or_path:
+            return beside if beside.exists() else None
+        found = cached_file(
+            self._name_or_path,
+            name,
+            revision=getattr(self, "_commit_hash", None),
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return None if found is None else Path(found)
 
     @property
     def text_config(self) -> PreTrainedConfig:
@@ -133,8 +194,9 @@ class OTMergeConfig(PreTrainedConfig):
             return stated
         sub_config, tokens = getattr(self, f"{side}_config"), getattr(self, f"{side}_tokens")
         # CLIP-like two-tower configurations: the tower of this side is used.
-        tower = getattr(sub_config, "vision_config" if side == "context" else "text_config", None)
-        sub_config = tower if isinstance(tower, PreTrainedConfig) else sub_config
+        for name in ("vision_config", "audio_config") if side == "context" else ("text_config",):
+            tower = getattr(sub_config, name, None)
+            sub_config = tower if isinstance(tower, PreTrainedConfig) else sub_config
         convolutional = hasattr(sub_config, "hidden_sizes") or not hasattr(sub_config, "hidden_size")
         if isinstance(tokens, int) and convolutional:
             raise ValueError(
@@ -155,16 +217,26 @@ class OTMergeConfig(PreTrainedConfig):
             ("adapter_type", ADAPTER_TYPES),
             ("fuser_type", FUSER_TYPES),
             ("context_positions", POSITION_TYPES),
+            ("problem_type", PROBLEM_TYPES),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"`{name}` is {getattr(self, name)!r}; expected one of {', '.join(allowed)}.")
+                raise ValueError(
+                    f"`{name}` is {getattr(self, name)!r}; expected one of {', '.join(map(str, allowed))}."
+                )
         for name in ("context_tokens", "query_tokens"):
             value = getattr(self, name)
             if isinstance(value, bool) or (isinstance(value, str) and value not in TOKEN_SELECTIONS):
                 raise ValueError(
                     f"`{name}` is {value!r}; expected one of {', '.join(TOKEN_SELECTIONS)}, or a layer's index."
                 )
-        for name in ("shared_dim", "fuser_num_layers", "fuser_num_heads", "adapter_hidden_size"):
+        for name in (
+            "shared_dim",
+            "fuser_num_layers",
+            "fuser_num_heads",
+            "adapter_hidden_size",
+            "context_feature_dim",
+            "query_feature_dim",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` is {value}; expected a positive integer.")

@@ -1,5 +1,7 @@
 """Any pretrained encoder as a source of tokens: built from its configuration, called with the inputs it knows."""
 
+import inspect
+
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
@@ -12,10 +14,25 @@ def build_encoder(config: PreTrainedConfig, side: str) -> PreTrainedModel:
 
 def encoder_part(model: PreTrainedModel, side: str) -> PreTrainedModel:
     """Take the part of a model that encodes: the encoder of an encoder-decoder, one tower of a two-tower model."""
-    tower = getattr(model, "vision_model" if side == "context" else "text_model", None)
-    if isinstance(tower, PreTrainedModel) and hasattr(model, "text_model"):
-        return tower
-    return model.get_encoder() if model.config.is_encoder_decoder else model
+    if hasattr(model, "text_model"):
+        for name in ("vision_model", "audio_model") if side == "context" else ("text_model",):
+            if isinstance(tower := getattr(model, name, None), PreTrainedModel):
+                return tower
+    if model.config.is_encoder_decoder:
+        return model.get_encoder()
+    # T5's encoder-only classes keep the encoder under the same name, in a configuration that says nothing of it
+    encoder = getattr(model, "encoder", None)
+    wraps_encoder = hasattr(model, "decoder") or type(model).__name__.endswith("EncoderModel")
+    return encoder if wraps_encoder and isinstance(encoder, PreTrainedModel) else model
+
+
+def rebuildable_config(model: PreTrainedModel, side: str) -> PreTrainedConfig:
+    """Return the configuration from which [`build_encoder`] makes `encoder_part(model, side)` again.
+
+    It is the part's own, unless `AutoModel` does not know its type (SigLIP's text tower); then the whole model's.
+    """
+    part = encoder_part(model, side)
+    return part.config if type(part.config) in AutoModel._model_mapping else model.config
 
 
 def run_encoder(
@@ -31,8 +48,8 @@ def run_encoder(
     Args:
         encoder: Any encoder.
         inputs: Its keyword arguments; `None` values are left out.
-        tokens: `"last_hidden_state"`, `"cls"`, `"pooled"`, or a hidden layer's index.
-        mask: (B, S) for text, (B, samples) for audio; 1 for real positions.
+        tokens: `"last_hidden_state"`, `"cls"` (the first real token), `"pooled"`, or a hidden layer's index.
+        mask: (B, S) for text, (B, samples) for audio; 1 for real positions. Left out for encoders that take none.
 
     Returns:
         Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real).
@@ -40,7 +57,13 @@ def run_encoder(
     Raises:
         ValueError: If the encoder has no such tokens.
     """
-    given = {name: value for name, value in inputs.items() if value is not None}
+    given = {
+        name: value.to(encoder.dtype) if value.is_floating_point() else value
+        for name, value in inputs.items()
+        if value is not None
+    }
+    if mask is not None and "attention_mask" not in inspect.signature(encoder.forward).parameters:
+        mask = None  # images, and spectrograms cut into patches: every token is real
     if mask is not None:
         given["attention_mask"] = mask
     by_layer = isinstance(tokens, int)
@@ -61,10 +84,16 @@ def run_encoder(
     else:
         hidden = outputs.last_hidden_state
     if hidden.dim() == 4:  # a convolutional map
+        if tokens == "cls":
+            raise ValueError(f"A `{encoder.config.model_type}` encoder has no class token; choose `pooled`.")
         hidden, mask = hidden.flatten(2).transpose(1, 2), None
+    mask = _token_mask(encoder, hidden, mask)
     if tokens == "cls":
-        return hidden[:, :1], None
-    return hidden, _token_mask(encoder, hidden, mask)
+        if mask is None:
+            return hidden[:, :1], None
+        first = mask.to(torch.int32).argmax(dim=1)  # not 0 where texts are padded on the left
+        return hidden[torch.arange(len(hidden), device=hidden.device), first].unsqueeze(1), None
+    return hidden, mask
 
 
 def _token_mask(encoder: nn.Module, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:

@@ -46,15 +46,28 @@ def _sine_cosine(index: torch.Tensor, dim: int) -> torch.Tensor:
 class ContextPositions(nn.Module):
     """Adds fixed position codes, times a learned scale per dimension, to the context tokens."""
 
-    def __init__(self, config):
+    def __init__(self, config, of_image: bool):
         super().__init__()
         self.kind, self.grid = config.context_positions, config.context_grid
+        if self.kind == "auto":
+            self.kind = "grid" if of_image or self.grid is not None else "sequence"
+        if self.kind == "grid" and self.grid is None and not of_image:
+            # a square guessed from the length would change with the padding
+            raise ValueError('`context_positions="grid"` needs `context_grid` for a context that is no image.')
         self.scale = nn.Parameter(torch.ones(config.shared_dim)) if self.kind != "none" else None
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, pixel_values: torch.Tensor | None = None) -> torch.Tensor:
+        """Add positions to tokens (B, S, D); `pixel_values` (B, C, H, W), where known, are checked to be square."""
         if self.scale is None:
             return tokens
         num_tokens, dim = tokens.shape[1:]
+        if self.kind == "grid" and self.grid is None and pixel_values is not None and num_tokens > 1:
+            height, width = pixel_values.shape[-2:]
+            if height != width:
+                raise ValueError(
+                    f"`pixel_values` are {height} x {width}, and `context_grid` does not say how many tokens that is; "
+                    "set it to [height, width] in tokens, or make the images square."
+                )
         codes = sine_cosine_positions(num_tokens, dim, tokens, self.grid, self.kind)
         return tokens + codes * self.scale
 

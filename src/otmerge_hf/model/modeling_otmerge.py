@@ -1,9 +1,9 @@
 """The merged model: two frozen encoders, an adapter each into the shared space, a fuser and an answer head."""
 
-import shutil
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,23 +12,10 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .adapters import Adapter, build_adapter
-from .configuration_otmerge import AUTO_MAP, CUSTOM_PIPELINES, OTMergeConfig
-from .encoders import build_encoder, encoder_part, probe_feature_dim, run_encoder
+from .configuration_otmerge import OTMergeConfig
+from .encoders import build_encoder, encoder_part, probe_feature_dim, rebuildable_config, run_encoder
 from .fusers import ContextPositions, build_fuser, masked_mean
-from .validation import check_features, check_labels, pick_context_input, require_query
-
-
-# The files that a saved folder needs besides this one to load without the package.
-_SIBLINGS = (
-    "adapters.py",
-    "configuration_otmerge.py",
-    "encoders.py",
-    "fusers.py",
-    "modeling_otmerge.py",
-    "pipeline_otmerge.py",
-    "processing_otmerge.py",
-    "validation.py",
-)
+from .validation import check_features, check_finite, check_labels, pick_context_input, require_query
 
 
 @dataclass
@@ -69,13 +56,20 @@ class OTMergeOutput(ModelOutput):
 
 
 @dataclass
-class OTMergeQuestionAnsweringOutput(OTMergeOutput):
+class _AnswerFirst(ModelOutput):
+    """Puts the logits right after the loss, where users of tuples (`return_dict=False`) look for them."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
+@dataclass
+class OTMergeQuestionAnsweringOutput(OTMergeOutput, _AnswerFirst):
     """As [`OTMergeOutput`], with `logits` (B, num_labels) and `fuser_attentions`, (B, heads, S_q, S_c) per layer.
 
     `loss` is the answer loss plus the attached terms.
     """
 
-    logits: torch.Tensor | None = None
     fuser_attentions: tuple[torch.Tensor | None, ...] | None = None
 
 
@@ -88,7 +82,8 @@ class Standardizer(nn.Module):
         self.register_buffer("std", torch.ones(dim))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x - self.mean) / self.std
+        # in float32: subtracting a large mean in half precision would leave little of the feature
+        return ((x.to(torch.promote_types(x.dtype, torch.float32)) - self.mean) / self.std).to(x.dtype)
 
 
 class OTMergePreTrainedModel(PreTrainedModel):
@@ -142,7 +137,10 @@ class OTMergePreTrainedModel(PreTrainedModel):
         return [e for e in (getattr(base, f"{side}_encoder", None) for side in ("context", "query")) if e is not None]
 
     def freeze_encoders(self) -> None:
-        """Stop the encoders' gradients, if the configuration says that they are frozen."""
+        """Stop the encoders' gradients, if the configuration says that they are frozen.
+
+        Parameters put into a frozen encoder later (LoRA) learn: gradients flow wherever a parameter asks for one.
+        """
         for encoder in self._encoders():
             encoder.requires_grad_(not self.config.freeze_encoders)
 
@@ -174,14 +172,23 @@ class OTMergePreTrainedModel(PreTrainedModel):
             OSError: If an encoder is not found.
             ValueError: If a choice does not fit the encoders.
         """
-        encoders = {
+        if "dtype" in kwargs:
+            raise ValueError(
+                "`dtype` is the encoders' own: pass it in `context_kwargs`, `query_kwargs`, or cast after."
+            )
+        whole = {
             "context": _load_encoder(context, "context", kwargs.pop("context_kwargs", None)),
             "query": _load_encoder(query, "query", kwargs.pop("query_kwargs", None)),
         }
+        encoders = {side: encoder_part(model, side) for side, model in whole.items()}
+        if encoders["query"] is encoders["context"]:
+            encoders["query"] = copy.deepcopy(encoders["query"])  # one module in two places could not be saved
         for side, encoder in encoders.items():
-            if isinstance(kwargs.get(f"{side}_tokens"), int) and kwargs.get(f"{side}_feature_dim") is None:
-                kwargs[f"{side}_feature_dim"] = probe_feature_dim(encoder, kwargs[f"{side}_tokens"])
-        config = OTMergeConfig.from_encoder_configs(encoders["context"].config, encoders["query"].config, **kwargs)
+            if kwargs.get(f"{side}_feature_dim") is None:
+                tokens = kwargs.get(f"{side}_tokens", "last_hidden_state")
+                kwargs[f"{side}_feature_dim"] = probe_feature_dim(encoder, tokens)
+        configs = [rebuildable_config(model, side) for side, model in whole.items()]
+        config = OTMergeConfig.from_encoder_configs(*configs, **kwargs)
         return cls(config, context_encoder=encoders["context"], query_encoder=encoders["query"])
 
     @classmethod
@@ -198,16 +205,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
         `save_original_format` is off by default: Trainer's raw `load_state_dict` does not undo the key renaming that
         transformers applies to some encoders, and would silently leave them unloaded.
         """
-        self.config.auto_map = dict(AUTO_MAP)
-        self.config.custom_pipelines = {task: dict(entry) for task, entry in CUSTOM_PIPELINES.items()}
-        try:
-            super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
-        finally:
-            del self.config.custom_pipelines  # the loaded model must not ask for remote code in `pipeline()`
-        for name in _SIBLINGS:
-            source, target = Path(__file__).with_name(name), Path(save_directory) / name
-            if source.exists() and source.resolve() != target.resolve():
-                shutil.copyfile(source, target)
+        super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
 
 
 class LogitScale(nn.Module):
@@ -245,6 +243,10 @@ class OTMergeModel(OTMergePreTrainedModel):
         self.context_encoder = context_encoder or build_encoder(config.context_config, "context")
         self.query_encoder = query_encoder or build_encoder(config.query_config, "query")
         for side in ("context", "query"):
+            # One object, so that a change of one (attention, vocabulary) is a change of the other.
+            built = getattr(self, f"{side}_encoder").config
+            if type(built) is type(getattr(config, f"{side}_config")):
+                setattr(config, f"{side}_config", built)
             dim = config.feature_dim(side)
             setattr(self, f"{side}_standardizer", Standardizer(dim) if config.standardize else nn.Identity())
             setattr(self, f"{side}_adapter", build_adapter(config, side))
@@ -265,10 +267,11 @@ class OTMergeModel(OTMergePreTrainedModel):
             Standardised tokens (B, S, D_side) and their mask (B, S) or None.
         """
         if features is None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoders):
-                encoder, tokens = getattr(self, f"{side}_encoder"), getattr(self.config, f"{side}_tokens")
+            encoder, tokens = getattr(self, f"{side}_encoder"), getattr(self.config, f"{side}_tokens")
+            learns = any(parameter.requires_grad for parameter in encoder.parameters())
+            with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
                 features, mask = run_encoder(encoder, inputs, tokens, mask)
-        check_features(features, side, self.config.feature_dim(side))
+        check_features(features, mask, side, self.config.feature_dim(side))
         adapter_dtype = self.logit_scale.log_scale.dtype
         return getattr(self, f"{side}_standardizer")(features.to(adapter_dtype)), mask
 
@@ -361,8 +364,7 @@ class OTMergeModel(OTMergePreTrainedModel):
             pair_mask=pair_mask,
             group_ids=group_ids,
         )
-        outputs.loss = self._sum_terms(None, outputs) if return_loss else None
-        return outputs
+        return OTMergeOutput(loss=self._sum_terms(None, outputs) if return_loss else None, **outputs)
 
     def get_context_embeds(self, **inputs) -> torch.Tensor:
         """Shared embeddings (B, D) of the context side alone; inputs as in `forward`."""
@@ -400,8 +402,31 @@ class OTMergeModel(OTMergePreTrainedModel):
                     f"`{side}` statistics have shapes {tuple(mean.shape)} and {tuple(std.shape)}; "
                     f"expected {tuple(standardizer.mean.shape)} each."
                 )
+            check_finite(torch.stack([mean, std]), f"{side} statistics")
             standardizer.mean.copy_(mean)
             standardizer.std.copy_(torch.where(std > 1e-3 * std.median(), std, torch.ones_like(std)))
+
+    @torch.no_grad()
+    def load_alignment(self, fit: Any, standardized: bool = False) -> None:
+        """Put a closed-form fit into the adapters: the merge then retrieves at once, without a gradient step.
+
+        An affine map of tokens commutes with their mean, so a fit on mean features serves every token.
+
+        Args:
+            fit: Has `context_map_` and `query_map_`, each a pair of weight (D, D_side) and bias (D,).
+            standardized: Whether the fit saw standardised features; if not, the standardisation is folded in (which
+                no orthogonal adapter can do).
+
+        Raises:
+            ValueError: If the widths differ or the adapter cannot be that map.
+        """
+        for side in ("context", "query"):
+            weight, bias = getattr(fit, f"{side}_map_")
+            standardizer = getattr(self, f"{side}_standardizer")
+            if not standardized and isinstance(standardizer, Standardizer):
+                bias = bias + weight @ standardizer.mean.to(weight)
+                weight = weight * standardizer.std.to(weight)
+            getattr(self, f"{side}_adapter").load_affine(weight, bias)
 
 
 class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
@@ -427,7 +452,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
     ):
         super().__init__(config)
         self.otmerge = OTMergeModel(config, context_encoder, query_encoder)
-        self.positions = ContextPositions(config)
+        self.positions = ContextPositions(config, self.otmerge.context_encoder.main_input_name == "pixel_values")
         self.fuser = build_fuser(config)
         self.classifier = nn.Sequential(
             nn.Linear(config.shared_dim, config.shared_dim),
@@ -483,13 +508,15 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
             query_features_mask=query_features_mask,
             pair_mask=pair_mask,
             group_ids=group_ids,
+            return_loss=False,
+            return_dict=True,
         )
         if len(aligned.query_shared) != len(aligned.context_shared):
             raise ValueError(
                 f"Got {len(aligned.context_shared)} contexts and {len(aligned.query_shared)} queries; "
                 "each question needs its context."
             )
-        context = self.positions(aligned.context_shared)  # (B, S_c, D)
+        context = self.positions(aligned.context_shared, pixel_values)  # (B, S_c, D)
         fused, attentions = self.fuser(aligned.query_shared, context, aligned.query_mask, aligned.context_mask)
         logits = self.classifier(fused)  # (B, num_labels)
 
@@ -501,17 +528,25 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
                     'call `model.set_attn_implementation("eager")` first.'
                 )
             outputs.fuser_attentions = attentions
-        task_loss = None if labels is None else self.answer_loss(logits, labels)
-        outputs.loss = self._sum_terms(task_loss, outputs) if labels is not None else None
-        return outputs
+        if labels is None:
+            return outputs
+        loss = self._sum_terms(self.answer_loss(logits, labels), outputs)
+        return OTMergeQuestionAnsweringOutput(loss=loss, **outputs)
 
     def answer_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of hard labels (B,); binary cross-entropy of soft ones (B, num_labels), summed over labels."""
+        """Cross-entropy of hard labels (B,); binary cross-entropy of soft ones (B, num_labels), summed over labels.
+
+        Soft labels are noted in the configuration, so that the pipeline shows sigmoids. A batch with no label but
+        -100 gives 0.
+        """
         check_labels(labels, logits)
         if labels.dim() == 2:
+            if self.config.problem_type is None:
+                self.config.problem_type = "multi_label_classification"
             losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
             return losses.sum(dim=-1).mean()
-        return nn.functional.cross_entropy(logits, labels)
+        summed = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        return summed / (labels != -100).sum().clamp(min=1)
 
 
 def _decode(adapter: Adapter, shared: torch.Tensor) -> torch.Tensor | None:
@@ -519,13 +554,13 @@ def _decode(adapter: Adapter, shared: torch.Tensor) -> torch.Tensor | None:
 
 
 def _load_encoder(source: str | PreTrainedModel, side: str, kwargs: dict | None) -> PreTrainedModel:
-    """Load one side's encoder by name, folder or instance."""
+    """Load one side's model by name, folder or instance."""
     if isinstance(source, PreTrainedModel):
-        return encoder_part(source, side)
+        return source
     # One precision for both: a half-precision encoder would otherwise decide how the whole merge is reloaded.
     kwargs = {"dtype": torch.float32} | (kwargs or {})
     try:
-        return encoder_part(AutoModel.from_pretrained(source, **kwargs), side)
+        return AutoModel.from_pretrained(source, **kwargs)
     except OSError as error:
         raise OSError(
             f"`{side}={str(source)!r}` is neither a folder with a saved model nor a model on the Hub that can be "

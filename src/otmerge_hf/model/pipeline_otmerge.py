@@ -1,6 +1,9 @@
 """Question and image in, the most likely answers out."""
 
+import os
+
 import torch
+from PIL import Image, UnidentifiedImageError
 from transformers import AutoProcessor, Pipeline
 from transformers.image_utils import load_image
 
@@ -24,7 +27,7 @@ class OTMergeVQAPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if self.processor is None:
             self.processor = AutoProcessor.from_pretrained(self.model.name_or_path)
-        if not hasattr(self.processor, "check_model"):
+        if not (hasattr(self.processor, "check_model") and hasattr(self.processor, "image_processor")):
             raise ValueError(f"`processor` is a {type(self.processor).__name__}; expected an OTMergeProcessor.")
         self.processor.check_model(self.model)
 
@@ -42,8 +45,10 @@ class OTMergeVQAPipeline(Pipeline):
             probabilities in [0, 1] (softmax; sigmoid for a model trained on soft targets).
         """
         if question is None:
-            if image is None or isinstance(image, str):
+            if image is None or isinstance(image, (str, os.PathLike, Image.Image)):
                 raise ValueError("`question` is missing; expected a string, or dicts with `image` and `question`.")
+            if hasattr(image, "__getitem__") and hasattr(image, "column_names"):
+                image = (row for row in image)  # a data set of `datasets`, which Pipeline would take for one input
             return super().__call__(image, **kwargs)
         if image is None:
             raise ValueError("`image` is missing; expected a PIL image, a path, a URL or base64 text.")
@@ -68,13 +73,14 @@ class OTMergeVQAPipeline(Pipeline):
         )
 
     def preprocess(self, inputs, timeout=None):
-        missing = {"image", "question"} - set(inputs)
+        missing = {"image", "question"} - set(inputs if isinstance(inputs, dict) else ())
         if missing:
             raise ValueError(f"An input lacks {', '.join(sorted(missing))}; expected `image` and `question`.")
+        image = inputs["image"]
         try:
-            image = load_image(inputs["image"], timeout=timeout)
-        except ValueError as error:
-            shown = str(inputs["image"])
+            image = load_image(str(image) if isinstance(image, os.PathLike) else image, timeout=timeout)
+        except (ValueError, TypeError, UnidentifiedImageError) as error:
+            shown = str(image)
             shown = shown if len(shown) <= 80 else shown[:77] + "..."
             raise ValueError(f"`image` {shown!r} is not an existing file, a URL, or a base64 image.") from error
         features = self.processor(images=image, text=inputs["question"], return_tensors="pt")

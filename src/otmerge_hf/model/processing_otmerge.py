@@ -1,5 +1,8 @@
 """Raw images, sounds and texts in, the model's batch out; one processor class per kind of context."""
 
+import shutil
+from pathlib import Path
+
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, ProcessorMixin
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 from transformers.image_processing_utils import BaseImageProcessor
@@ -31,9 +34,14 @@ class OTMergeProcessor(ProcessorMixin):
     def __call__(self, images=None, text=None, **kwargs) -> BatchFeature:
         """Process images and questions; either may be left out, to encode one side alone."""
         _check_questions(text)
+        if images is None and text is None:
+            raise ValueError("`images` and `text` are both missing; expected at least one.")
         # Batches of questions differ in length; a tensor needs padding, so it is on unless the user says otherwise.
-        kwargs.setdefault("padding", True)
-        kwargs.setdefault("truncation", True)
+        of_text = dict(kwargs.pop("text_kwargs", None) or {})
+        for name in ("padding", "truncation"):
+            if name not in kwargs:
+                of_text.setdefault(name, True)
+        kwargs["text_kwargs"] = of_text
         return super().__call__(images=images, text=text, **kwargs)
 
     @classmethod
@@ -65,6 +73,10 @@ class OTMergeProcessor(ProcessorMixin):
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
         """Save, with the reference that loads this class where the package is missing."""
         self.auto_map = {"AutoProcessor": f"processing_otmerge.{type(self).__name__}"}
+        source, target = Path(__file__), Path(save_directory) / Path(__file__).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.resolve() != target.resolve():
+            shutil.copyfile(source, target)  # a processor may be saved in a folder of its own
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     def check_model(self, model) -> None:

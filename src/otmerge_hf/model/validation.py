@@ -41,23 +41,36 @@ def require_query(encoder: PreTrainedModel, features: torch.Tensor | None, input
     """Check that there is a query, that it has tokens, and that the encoder knows them."""
     if features is not None:
         return
+    if encoder.main_input_name != "input_ids":
+        raise ValueError(
+            f"The query encoder is a `{encoder.config.model_type}`, which takes `{encoder.main_input_name}`; "
+            "expected a text encoder (are context and query exchanged?)."
+        )
     if input_ids is None:
         raise ValueError("The query side is missing: pass `input_ids` (or `query_features`).")
     if input_ids.dim() != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; expected (batch, at least one token).")
     vocab_size = getattr(encoder.config, "vocab_size", None)
-    if vocab_size and _readable(input_ids) and input_ids.numel() and int(input_ids.max()) >= vocab_size:
-        raise ValueError(
-            f"`input_ids` holds token {int(input_ids.max())}, the query encoder knows {vocab_size}: "
-            "the tokenizer belongs to another model."
-        )
+    if not (vocab_size and _readable(input_ids) and input_ids.numel()):
+        return
+    for token in (int(input_ids.max()), int(input_ids.min())):
+        if not 0 <= token < vocab_size:
+            raise ValueError(
+                f"`input_ids` holds token {token}, the query encoder knows 0 to {vocab_size - 1}: "
+                "the tokenizer belongs to another model."
+            )
 
 
-def check_features(features: torch.Tensor, side: str, dim: int) -> None:
-    """Check the shape of one side's tokens."""
+def check_features(features: torch.Tensor, mask: torch.Tensor | None, side: str, dim: int) -> None:
+    """Check the shape of one side's tokens and of their mask."""
     if features.dim() != 3 or features.shape[-1] != dim or features.shape[1] == 0:
         raise ValueError(
             f"`{side}_features` has shape {tuple(features.shape)}; expected (batch, at least one token, {dim})."
+        )
+    if mask is not None and mask.shape != features.shape[:2]:
+        # (B, 1) or (1, S) would broadcast without a word
+        raise ValueError(
+            f"The mask of `{side}_features` has shape {tuple(mask.shape)}; expected {tuple(features.shape[:2])}."
         )
     check_finite(features, f"{side}_features")
 
@@ -79,6 +92,8 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
             f"`labels` has shape {tuple(labels.shape)}; expected ({batch},) answer indices or "
             f"({batch}, {num_labels}) soft targets."
         )
+    if labels.dim() == 1 and labels.is_floating_point():
+        raise ValueError(f"`labels` of shape ({batch},) are {labels.dtype}; expected answer indices (torch.long).")
     if not _readable(labels):
         return
     if labels.dim() == 1:
