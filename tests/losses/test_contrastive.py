@@ -50,9 +50,7 @@ def test_gradient_also_of_the_scale(pairs, variant):
     scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
     ids = torch.tensor([0, 0, 1, 2, 3, 4])
     inputs = (pairs[0].requires_grad_(), pairs[1].requires_grad_(), scale)
-    assert torch.autograd.gradcheck(
-        lambda x, y, s: contrastive_loss(x, y, s, ids, variant=variant, bias=-1.0), inputs
-    )
+    assert torch.autograd.gradcheck(lambda x, y, s: contrastive_loss(x, y, s, ids, variant=variant, bias=-1.0), inputs)
 
 
 @pytest.mark.parametrize("variant", ["infonce", "siglip"])

@@ -43,12 +43,19 @@ def test_against_pot(clouds, entropic, epsilon):
     assert value.item() == pytest.approx(expected, rel=1e-2, abs=1e-3 * scale / epsilon)
 
 
-def test_gradient_against_finite_differences(clouds, entropic, finite_difference):
+def test_gradient_against_finite_differences(clouds, entropic):
+    """Along three directions: POT's descent is slow."""
     x, y = clouds[0][:4].requires_grad_(), clouds[1][:3]
-    scale = absolute(x.detach().numpy(), y.numpy(), 0.3)
+    scale, step = absolute(x.detach().numpy(), y.numpy(), 0.3), 1e-4
     gromov_loss(x, y, epsilon=0.3, normalize=False, max_iterations=500).backward()
-    slow = finite_difference(lambda u: slow_gromov(u, y.numpy(), scale, entropic), x.detach().numpy(), step=1e-4)
-    assert np.linalg.norm(x.grad.numpy() - slow) < 2e-2 * np.linalg.norm(slow)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        up, down = ((x.detach() + sign * step * direction).numpy() for sign in (1, -1))
+        slow = (slow_gromov(up, y.numpy(), scale, entropic) - slow_gromov(down, y.numpy(), scale, entropic)) / (
+            2 * step
+        )
+        assert float((x.grad * direction).sum()) == pytest.approx(slow, rel=2e-2, abs=1e-2 * x.grad.norm().item())
 
 
 @pytest.mark.parametrize("normalize", [True, False])

@@ -27,16 +27,16 @@ def test_gradient_has_the_students_epsilon_below(similarities, entropic, finite_
     k, teacher = similarities[0].requires_grad_(), similarities[1]
     klot_loss(k, teacher, 0.1, 0.05).backward()
     slow = finite_difference(lambda s: slow_klot(entropic, s, teacher.numpy(), 0.1, 0.05), k.detach().numpy())
-    np.testing.assert_allclose(k.grad.numpy(), slow, atol=2e-3 * np.abs(slow).max())
+    np.testing.assert_allclose(k.grad.numpy(), slow, atol=1e-2 * np.abs(slow).max())
     plans = entropic.plan(-k.detach().numpy(), 0.1), entropic.plan(-teacher.numpy(), 0.05)
-    np.testing.assert_allclose(k.grad.numpy(), (plans[0] - plans[1]) / 0.1, atol=2e-3 * np.abs(slow).max())
+    np.testing.assert_allclose(k.grad.numpy(), (plans[0] - plans[1]) / 0.1, atol=1e-2 * np.abs(slow).max())
     assert np.abs(k.grad.numpy() - (plans[0] - plans[1]) / 0.05).max() > 0.5 * np.abs(slow).max()
 
 
 def test_blind_to_shifts_of_rows_and_columns(similarities):
     k, teacher = similarities
     shifted = k + torch.arange(6.0)[:, None] / 10 - torch.arange(5.0)[None] / 10
-    assert klot_loss(shifted, teacher).item() == pytest.approx(klot_loss(k, teacher).item(), abs=1e-2)
+    assert klot_loss(shifted, teacher).item() == pytest.approx(klot_loss(k, teacher).item(), abs=2e-2)
 
 
 def test_order_of_points_does_not_matter(similarities):

@@ -12,7 +12,7 @@ from .term import LossTerm
 
 
 # Plans are compared entry by entry, so that they are solved more finely than a loss that only sees their value.
-_TOL = 1e-4
+_TOL = 1e-3
 
 
 @full_precision

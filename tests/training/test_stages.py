@@ -1,0 +1,47 @@
+import pytest
+
+from otmerge_hf.training import set_stage, trainable_table
+
+
+def learning(model):
+    return {
+        name.split(".")[0] if not name.startswith("otmerge.") else name.split(".")[1]
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+ALIGN = {"context_adapter", "query_adapter", "logit_scale"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts"),
+    [("align", ALIGN), ("fuse", {"fuser", "classifier"}), ("both", ALIGN | {"fuser", "classifier"})],
+)
+def test_what_learns_at_which_stage(make_model, stage, parts):
+    model = make_model(answers=3)
+    set_stage(model, stage)
+    assert learning(model) == parts
+
+
+def test_the_table_counts(make_model):
+    model = make_model()
+    last = set_stage(model, "align").splitlines()[-1].split()
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert last[1] == f"{trainable:,}"
+    assert last[2] == f"{sum(p.numel() for p in model.parameters()):,}"
+    model.context_adapter.requires_grad_(False)
+    assert "frozen" in trainable_table(model)
+
+
+def test_encoders_learn_only_when_the_configuration_says_so(make_model):
+    model = make_model(answers=3, freeze_encoders=False)
+    set_stage(model, "fuse")
+    assert learning(model) == {"fuser", "classifier", "context_encoder", "query_encoder"}
+
+
+def test_refusals(make_model):
+    with pytest.raises(ValueError, match="`stage` is 'all'"):
+        set_stage(make_model(), "all")
+    with pytest.raises(ValueError, match="has no fuser"):
+        set_stage(make_model(), "fuse")
