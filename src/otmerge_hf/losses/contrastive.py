@@ -30,7 +30,7 @@ def contrastive_loss(
     .. math:: L_\text{SigLIP} = -\frac1B \sum_{ij} \log\sigma\big(s_{ij} (z_{ij} + b)\big),
               \quad s_{ii} = 1,\ s_{i \ne j} = -1
 
-    The term to prefer when there are many pairs (from about 100k on, nothing that uses unpaired points did better).
+    The term to prefer when there are many pairs (arXiv 2602.23353: from 100k on, unpaired points added nothing).
     InfoNCE wants large batches; SigLIP bears small ones, and its value grows with B. Never minimal on collapsed
     embeddings.
 
