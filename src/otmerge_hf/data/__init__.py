@@ -2,16 +2,23 @@
 
 from .distinct import index_distinct
 from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements, statement
+from .image_inputs import ImageInputs
 from .offline_encoders import convert_efficientnet_lite, minilm_l6_path
+from .pairs import load_pairs
+from .sources import load_source, split_names
 
 
 __all__ = [
+    "ImageInputs",
     "answer_names",
     "convert_efficientnet_lite",
     "image_paths",
     "index_distinct",
     "load_easy_vqa",
     "load_easy_vqa_statements",
+    "load_pairs",
+    "load_source",
     "minilm_l6_path",
+    "split_names",
     "statement",
 ]

@@ -3,8 +3,17 @@
 from .collator import FeatureCollator
 from .compute import compute_features
 from .keys import encoder_key, inputs_key
+from .means import mean_features
 from .sides import compute_side
 from .store import FeatureStore
 
 
-__all__ = ["FeatureCollator", "FeatureStore", "compute_features", "compute_side", "encoder_key", "inputs_key"]
+__all__ = [
+    "FeatureCollator",
+    "FeatureStore",
+    "compute_features",
+    "compute_side",
+    "encoder_key",
+    "inputs_key",
+    "mean_features",
+]

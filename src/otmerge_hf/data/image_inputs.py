@@ -1,0 +1,77 @@
+"""A column of images -> a sequence for an encoder, opened one at a time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+from datasets import Dataset
+from datasets import Image as ImageFeature
+from PIL.Image import Image
+
+
+# What a folder of pictures may hold; other files are not looked at.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+class ImageInputs(Sequence[Path | Image]):
+    """Some images of a data set, as :func:`~otmerge_hf.features.compute_side` takes them.
+
+    An image kept as a file is given as its path, which needs no decoding to be recognised; others are decoded
+    to RGB when they are asked for, so that a large data set never lies in memory.
+
+    Args:
+        dataset: Rows with a column of images.
+        rows: Rows to take, in this order; all by default.
+        column: The column.
+
+    Example:
+        >>> from PIL import Image as Picture
+        >>> rows = Dataset.from_dict({"image": [Picture.new("L", (4, 4))]})
+        >>> ImageInputs(rows.cast_column("image", ImageFeature()))[0].mode
+        'RGB'
+    """
+
+    def __init__(self, dataset: Dataset, rows: Sequence[int] | None = None, column: str = "image") -> None:
+        self.images = dataset.select_columns([column])
+        self.records = self.images.cast_column(column, ImageFeature(decode=False))
+        self.rows = list(range(len(dataset)) if rows is None else rows)
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Path | Image: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Path | Image]: ...
+
+    def __getitem__(self, place: int | slice) -> Path | Image | list[Path | Image]:
+        if isinstance(place, slice):
+            return [self._load(row) for row in self.rows[place]]
+        return self._load(self.rows[place])
+
+    def __iter__(self) -> Iterator[Path | Image]:
+        return (self._load(row) for row in self.rows)
+
+    def picture(self, place: int) -> Image:
+        """The image itself, RGB."""
+        return self.images[self.rows[place]][self.column].convert("RGB")
+
+    def _load(self, row: int) -> Path | Image:
+        record = self.records[row][self.column]
+        if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():
+            return Path(record["path"])
+        return self.images[row][self.column].convert("RGB")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every picture below a folder, sorted by path.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not found:
+        raise ValueError(f"no picture ({', '.join(IMAGE_SUFFIXES)}) in {folder}")
+    return found

@@ -1,0 +1,200 @@
+"""Images with captions from any source -> rows of one image, one caption, and the group they belong to."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from datasets import Dataset, Image, Value, concatenate_datasets
+
+from .distinct import index_distinct
+from .sources import Source, check_column, describe_columns, load_source, matching_rows, source_folder
+
+
+logger = logging.getLogger(__name__)
+
+TEXT_COLUMNS = (
+    "text",
+    "txt",
+    "caption",
+    "captions",
+    "sentence",
+    "sentences",
+    "description",
+    "descriptions",
+    "alt_text",
+    "statement",
+)
+# Columns of text that may hold paths of image files.
+PATH_COLUMNS = ("image", "image_path", "file_name", "filename", "filepath", "path")
+# Where a caption stands inside a record, as in COCO's {"tokens", "raw", "imgid", "sentid"}.
+_CAPTION_FIELDS = ("raw", "caption", "text", "sentence")
+
+
+def load_pairs(
+    source: Source,
+    split: str = "train",
+    image_column: str | None = None,
+    text_column: str | None = None,
+    group_column: str | None = None,
+    filters: Sequence[str] = (),
+    **options: Any,
+) -> Dataset:
+    r"""Load image-caption pairs, one row a caption; the captions of one image share a ``group``.
+
+    Rows without an image or without a caption are left out, and a warning counts them. Images are not copied,
+    however many captions they have.
+
+    Args:
+        source: A folder (images with ``metadata.csv``, parquet, json), files, or a name on the Hub; see
+            :func:`~otmerge_hf.data.sources.load_source`.
+        split: A split, or a slice such as ``"train[:100]"``.
+        image_column: Column of images, or of paths relative to the source; found by its type when None.
+        text_column: Column of captions: text, a list of texts, or records with a field ``raw`` or ``caption``;
+            found by its name when None.
+        group_column: Column that is equal for captions of one image; the images' content when None.
+        filters: ``"column=value"`` or ``"column!=value"``; rows must meet all of them.
+        **options: For ``datasets.load_dataset``: ``name``, ``revision``, ``cache_dir``, ...
+
+    Returns:
+        Rows with ``image``, ``text`` and ``group`` (from 0, in order of first appearance).
+
+    Raises:
+        ValueError: If the source cannot be read, a column is not found (the message lists those there are), or
+            no pair is left.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image as Picture
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for color in ("red", "blue"):
+        ...     Picture.new("RGB", (8, 8), color).save(folder / f"{color}.png")
+        >>> file = folder / "pairs.jsonl"
+        >>> _ = file.write_text('{"image": "red.png", "captions": ["red", "rot"]}\n'
+        ...                     '{"image": "blue.png", "captions": ["blue"]}')
+        >>> pairs = load_pairs(file)
+        >>> pairs["text"][:], pairs["group"][:]
+        (['red', 'rot', 'blue'], [0, 0, 1])
+    """
+    dataset = load_source(source, split, **options)
+    rows = matching_rows(dataset, filters)
+    dataset, image = open_images(dataset, source, image_column)
+    text = _text_column(dataset, text_column)
+    if group_column is not None:
+        check_column(dataset, "group_column", group_column)
+
+    captions = [list(_captions(value, text)) for value in dataset.select_columns([text])[:][text]]
+    identity = _identities(dataset, image, group_column)
+    kept = [row for row in rows if identity[row] is not None and captions[row]]
+    if len(kept) < len(rows):
+        logger.warning("left out %d of %d rows without an image or a caption", len(rows) - len(kept), len(rows))
+    if not kept:
+        raise ValueError(f"no pair is left in split {split!r}: {len(rows)} of {len(dataset)} rows met the filters")
+    _, groups = index_distinct(identity[row] for row in kept)
+    group_of = dict(zip(kept, groups, strict=True))
+    return _expand(dataset.select_columns([image]).rename_columns({image: "image"}), captions, group_of)
+
+
+def open_images(dataset: Dataset, source: Source, column: str | None = None) -> tuple[Dataset, str]:
+    """Find the column of images, and turn paths into images.
+
+    Args:
+        dataset: Rows of ``source``.
+        source: Where they come from; relative paths start there.
+        column: The column, or None to look for it.
+
+    Returns:
+        The rows and the name of their column of type ``datasets.Image``.
+
+    Raises:
+        ValueError: If there is none, more than one, or the paths name no file.
+    """
+    if column is not None:
+        check_column(dataset, "image_column", column)
+    names = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+    wanted = [column] if column else ["image"] if "image" in names else names
+    if len(wanted) == 1 and wanted[0] in names:
+        return dataset, wanted[0]
+    if len(wanted) > 1:
+        raise ValueError(f"image_column must choose one of the image columns {', '.join(wanted)}")
+    text = [name for name, feature in dataset.features.items() if getattr(feature, "dtype", None) == "string"]
+    folder = source_folder(source)
+    looked = []
+    for name in [column] if column else [name for name in PATH_COLUMNS if name in text]:
+        if name not in text or folder is None or len(dataset) == 0:
+            continue
+        paths = [None if value is None else str(folder / value) for value in dataset.select_columns([name])[:][name]]
+        first = next((path for path in paths if path), None)
+        if first is not None and (folder / first).is_file():
+            return dataset.remove_columns(name).add_column(name, paths).cast_column(name, Image()), name
+        looked.append(f"{name!r} names no file ({first}; addresses are not fetched)")
+    why = f"; column {', column '.join(looked)}" if looked else ""
+    asked = f"image_column {column!r} holds no images" if column else "no column of images was found"
+    raise ValueError(f"{asked}; the columns are {describe_columns(dataset)}{why}; pass image_column")
+
+
+def _text_column(dataset: Dataset, column: str | None) -> str:
+    if column is not None:
+        check_column(dataset, "text_column", column)
+        return column
+    by_name = {name.lower(): name for name in reversed(dataset.column_names)}
+    found = next((by_name[name] for name in TEXT_COLUMNS if name in by_name), None)
+    if found is None:
+        raise ValueError(
+            f"no column of captions was found (looked for {', '.join(TEXT_COLUMNS)}); "
+            f"the columns are {describe_columns(dataset)}; pass text_column"
+        )
+    return found
+
+
+def _captions(value: Any, column: str) -> Iterator[str]:
+    """Every non-empty caption of one row."""
+    if value is None:
+        return
+    if isinstance(value, str):
+        if value.strip():
+            yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _captions(item, column)
+    elif isinstance(value, dict) and (field := next((name for name in _CAPTION_FIELDS if name in value), None)):
+        yield from _captions(value[field], column)
+    else:
+        kind = f"a record of {', '.join(value)}" if isinstance(value, dict) else f"a {type(value).__name__}"
+        raise ValueError(
+            f"text_column {column!r} must hold text, lists of text, or records with one of "
+            f"{', '.join(_CAPTION_FIELDS)}; got {kind}"
+        )
+
+
+def _identities(dataset: Dataset, image: str, group_column: str | None) -> list[Any]:
+    """What tells one image from another, row by row: the group column, or path or content; None without image."""
+    raw = dataset.select_columns([image]).cast_column(image, Image(decode=False))
+    identities = [_identity(record) for batch in raw.iter(batch_size=64) for record in batch[image]]
+    if group_column is None:
+        return identities
+    values = dataset.select_columns([group_column])[:][group_column]
+    return [None if image_id is None else str(value) for image_id, value in zip(identities, values, strict=True)]
+
+
+def _identity(record: dict[str, Any] | None) -> Any:
+    if record is None or record["bytes"] is None:
+        return None if record is None else record["path"]
+    return hashlib.sha256(record["bytes"]).digest()
+
+
+def _expand(images: Dataset, captions: list[list[str]], group_of: dict[int, int]) -> Dataset:
+    """One row a caption, without copying an image: the table is stacked once per caption, then rows are picked."""
+    size = len(images)
+    used = [captions[row] if row in group_of else [] for row in range(size)]
+    groups = [group_of.get(row, -1) for row in range(size)]
+    layers = [
+        images.add_column("text", list(texts), feature=Value("string")).add_column(
+            "group", groups, feature=Value("int64")
+        )
+        for texts in zip_longest(*used)  # every row's first caption, then every row's second, ...
+    ]
+    picked = [layer * size + row for row in range(size) for layer in range(len(used[row]))]
+    return concatenate_datasets(layers).select(picked)
