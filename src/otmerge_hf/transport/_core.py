@@ -100,13 +100,23 @@ def per_problem(values: list[float], like: Tensor) -> float | Tensor:
 
 
 def gradient_x(geometry: PointGeometry, solution: Solution) -> Tensor:
-    """Gradient of the value in the source points, (..., N, D)."""
-    return weigh(geometry.a, (geometry.x + geometry.shift).sub_(solution.pull(geometry.y)))
+    """Gradient of the value in the source points, (..., N, D): ``a * x - P y``."""
+    return _less(geometry.a, geometry.x, geometry.shift, *solution.pull(geometry.y))
 
 
 def gradient_y(geometry: PointGeometry, solution: Solution) -> Tensor:
     """Gradient of the value in the target points, (..., M, D), from the plan with its columns fitted."""
-    return weigh(geometry.b, (geometry.y - geometry.shift).sub_(solution.push(geometry.x)))
+    return _less(geometry.b, geometry.y, -geometry.shift, *solution.push(geometry.x))
+
+
+def _less(marginal: Marginal, points: Tensor, shift: Tensor, moved: Tensor, factor: Tensor) -> Tensor:
+    """Return ``weights * (points + shift) - factor * moved`` in two passes, zero on padding."""
+    if marginal.uniform:
+        weight = 1.0 / points.shape[-2]
+        return torch.add(shift * weight, points, alpha=weight).addcmul_(moved, factor.unsqueeze(-1), value=-1.0)
+    weighed = (points + shift).mul_(marginal.weights.unsqueeze(-1))
+    weighed.addcmul_(moved, factor.unsqueeze(-1), value=-1.0)
+    return weighed if marginal.padding is None else weighed.masked_fill_(marginal.padding.unsqueeze(-1), 0.0)
 
 
 def weigh(marginal: Marginal, features: Tensor) -> Tensor:

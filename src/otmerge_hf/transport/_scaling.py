@@ -42,8 +42,9 @@ class Solution:
     """A plan in factored form: ``P_ij = a_i b_j exp(S_ij + phi_i + psi_j)``. Shapes (..., N), (..., M), (...).
 
     The rows of the plan fit ``a`` exactly (the last half-step saw to it); ``marginal_error`` is what the columns miss.
-    ``pull`` multiplies target features (..., M, E) by the plan, its rows scaled to sum 1; ``push`` multiplies source
-    features (..., N, E) by the transposed plan, its columns scaled to sum 1. Padding gives garbage rows.
+    ``pull`` multiplies target features (..., M, E) by the plan; ``push`` multiplies source features (..., N, E) by the
+    transposed plan after one more half-step, which fits its columns. Both leave the last factor to the caller, who
+    has a pass over the result to make anyway: they return (..., N, E) and row factors (..., N).
     """
 
     phi: Tensor
@@ -51,8 +52,8 @@ class Solution:
     marginal_error: Tensor
     iterations: int
     converged: bool
-    pull: Callable[[Tensor], Tensor]
-    push: Callable[[Tensor], Tensor]
+    pull: Callable[[Tensor], tuple[Tensor, Tensor]]
+    push: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     def release(self) -> None:
         """Let go of the matrix; ``pull`` and ``push`` are gone afterwards."""
@@ -140,15 +141,15 @@ class _Scaler:
 
     def solution(self, iterations: int, converged: bool) -> Solution:
         """Pack what the last :meth:`measure` left; the closures keep K alive for as long as the caller keeps them."""
-        kernel, u, v, rows, columns = self.matrix[0], self.u, self.v, self.rows, self.columns
+        kernel, u, v, columns = self.matrix[0], self.u, self.v, self.columns
         return Solution(
             phi=log_ratio(u, self.a, self.shift, 0.0),
             psi=log_ratio(v, self.b, self.psi, 0.0),
             marginal_error=miss(self.mass, self.b),
             iterations=iterations,
             converged=converged,
-            pull=lambda features: (kernel @ (v.unsqueeze(-1) * features)).div_(rows.unsqueeze(-1)),
-            push=lambda features: (kernel.mT @ (u.unsqueeze(-1) * features)).div_(columns.unsqueeze(-1)),
+            pull=lambda features: (kernel @ (v.unsqueeze(-1) * features), u),
+            push=lambda features: (kernel.mT @ (u.unsqueeze(-1) * features), self.b.weights / columns),
         )
 
 

@@ -40,16 +40,16 @@ class _Stream:
         return phi, columns
 
     def pull(self, psi: Tensor, features: Tensor) -> Tensor:
-        """Multiply (..., M, E) by the plan that ``psi`` gives, its rows scaled to sum 1."""
+        """Multiply (..., M, E) by the plan that ``psi`` gives, its rows still scaled to sum 1."""
         return torch.cat([self._fitted(psi, rows)[0] @ features for rows in self.blocks], dim=-2)
 
-    def push(self, psi: Tensor, features: Tensor, columns: Tensor) -> Tensor:
-        """Multiply (..., N, E) by the transposed plan, its columns, of mass ``columns``, scaled to sum 1."""
+    def push(self, psi: Tensor, features: Tensor) -> Tensor:
+        """Multiply (..., N, E) by the transpose of the plan that ``psi`` gives."""
         features = features * self.geometry.a.weights.unsqueeze(-1)
         out = features.new_zeros((*psi.shape, features.shape[-1]))
         for rows in self.blocks:
             out += self._fitted(psi, rows)[0].mT @ features[..., rows, :]
-        return out.div_(columns.unsqueeze(-1))
+        return out
 
     def _fitted(self, psi: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """Return rows of the plan scaled to sum 1, (..., n, M), and their phi, (..., n)."""
@@ -83,8 +83,8 @@ def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iter
         marginal_error=error,
         iterations=done,
         converged=worst <= tol,
-        pull=lambda features: stream.pull(psi, features),
-        push=lambda features: stream.push(psi, features, columns),
+        pull=lambda features: (stream.pull(psi, features), geometry.a.weights),
+        push=lambda features: (stream.push(psi, features), b.weights / columns),
     )
 
 

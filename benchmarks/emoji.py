@@ -1,0 +1,125 @@
+"""Emoji pictures and their names as features of two real encoders, computed once and kept.
+
+In: a folder that ``datasets`` reads as "imagefolder" with splits train / validation / test and columns name, keywords,
+text, category. Out: pooled features of EfficientNet-Lite0 (ImageNet) and MiniLM-L6 (sentences).
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from datasets import load_dataset
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+from otmerge_hf.data.offline_encoders import convert_efficientnet_lite, minilm_l6_path
+
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DEFAULT_FOLDER = REPOSITORY.parent / "shared" / "data" / "emoji"
+SPLITS = ("train", "validation", "test")
+VIEWS = ("text", "name", "keywords")
+
+
+@dataclass
+class Emoji:
+    """Features by split.
+
+    Attributes:
+        images: ``images[size][split][pooling]``, a list of (N, D) by layer, pooling "mean" or "max".
+        texts: ``texts[split][view]``, a list of (N, 384) by layer, views "text", "name", "keywords".
+        seconds: What computing took, by part; only what was not already on disk.
+    """
+
+    images: dict[int, dict[str, dict[str, list[Tensor]]]]
+    texts: dict[str, dict[str, list[Tensor]]]
+    seconds: dict[str, float]
+
+
+def load(folder: Path, sizes: list[int], cache: Path) -> Emoji:
+    if not folder.is_dir():
+        raise SystemExit(
+            f"No emoji at {folder}. Pass --emoji FOLDER: an imagefolder with train, validation and test, each with\n"
+            "64x64 pictures and metadata.csv (file_name, name, keywords, text, category), made from the npm packages\n"
+            "emoji-datasource-google (pictures) and emojibase-data (names and keywords)."
+        )
+    data = load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(cache / "datasets"))
+    # A flag's country cannot be guessed from words about it.
+    rows = {split: [row for row in data[split] if row["category"] != "Flags"] for split in SPLITS}
+    cache.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+
+    def kept(name: str, compute):
+        path = cache / f"{name}.pt"
+        if not path.exists():
+            start = time.perf_counter()
+            torch.save(compute(), path)
+            seconds[name] = time.perf_counter() - start
+        return torch.load(path)
+
+    texts = kept("texts", lambda: encode_texts(rows))
+    images = {size: kept(f"images-{size}", lambda size=size: encode_images(rows, size, cache)) for size in sizes}
+    return Emoji(images, texts, seconds)
+
+
+@torch.no_grad()
+def encode_texts(rows) -> dict[str, dict[str, list[Tensor]]]:
+    model = AutoModel.from_pretrained(minilm_l6_path()).eval()
+    tokenizer = AutoTokenizer.from_pretrained(minilm_l6_path())
+
+    def encode(sentences: list[str]) -> list[Tensor]:
+        layers = []
+        for start in range(0, len(sentences), 128):
+            batch = tokenizer(sentences[start : start + 128], padding=True, truncation=True, return_tensors="pt")
+            mask = batch["attention_mask"][..., None].float()
+            hidden = model(**batch, output_hidden_states=True).hidden_states
+            layers.append([(layer * mask).sum(1) / mask.sum(1) for layer in hidden])  # (B, 384) each
+        return [torch.cat(layer) for layer in zip(*layers, strict=True)]
+
+    result = {}
+    for split, items in rows.items():
+        keywords = [(row["keywords"] or row["name"]).replace("|", ", ") for row in items]
+        result[split] = {
+            "text": encode([row["text"] for row in items]),
+            "name": encode([row["name"] for row in items]),
+            "keywords": encode(keywords),
+        }
+    return result
+
+
+@torch.no_grad()
+def encode_images(rows, size: int, cache: Path) -> dict[str, dict[str, list[Tensor]]]:
+    folder = convert_efficientnet_lite("efficientnet-lite0", cache / f"efficientnet-lite0-{size}", size)
+    model = AutoModel.from_pretrained(folder).eval().to(memory_format=torch.channels_last)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    result = {}
+    for split, items in rows.items():
+        mean, largest = [], []
+        for start in range(0, len(items), 64):
+            pictures = [row["image"].convert("RGB") for row in items[start : start + 64]]
+            pixels = processor(pictures, return_tensors="pt")["pixel_values"]
+            output = model(pixels.contiguous(memory_format=torch.channels_last), output_hidden_states=True)
+            maps = [*output.hidden_states, output.last_hidden_state]  # (B, C, H, W) each
+            mean.append([layer.mean((2, 3)) for layer in maps])
+            largest.append([layer.amax((2, 3)) for layer in maps])
+        result[split] = {
+            "mean": [torch.cat(layer) for layer in zip(*mean, strict=True)],
+            "max": [torch.cat(layer) for layer in zip(*largest, strict=True)],
+        }
+    return result
+
+
+def standardised(by_split: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Zero mean and unit variance per dimension, by the training split, as the model does it."""
+    mean, std = by_split["train"].mean(0), by_split["train"].std(0).clamp_min(1e-6)
+    return {split: (x - mean) / std for split, x in by_split.items()}
+
+
+def principal(by_split: dict[str, Tensor], width: int) -> dict[str, Tensor]:
+    """The leading ``width`` principal directions of the training split: an affine map, so it folds into a fit."""
+    train = by_split["train"].double()
+    mean = train.mean(0)
+    _, vectors = torch.linalg.eigh((train - mean).T @ (train - mean))
+    frame = vectors[:, -width:]
+    return {split: ((x.double() - mean) @ frame).float() for split, x in by_split.items()}
