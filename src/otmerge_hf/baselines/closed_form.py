@@ -1,0 +1,58 @@
+"""What `procrustes` and `cca` share: a fit without gradient steps, put into linear adapters."""
+
+import time
+from types import SimpleNamespace
+
+import torch
+
+from ..alignment import AffineMap, Alignment
+from ..model.fusers import masked_mean
+from .fitting import Fitted, Phase, fuse
+from .recipe import Recipe
+from .task import Task
+
+
+def fit_closed_form(task: Task, recipe: Recipe, fit: Alignment) -> Fitted:
+    """Fit on the mean features of pairs, load into linear adapters, then teach answers.
+
+    The shared space is as wide as the recipe says, so that the fuser is everyone's. A fit is at most as wide as the
+    narrower encoder: the dimensions beyond start at zero on both sides, which leaves every distance and cosine as the
+    fit made it, and learn with the rest.
+    """
+    model = task.build(recipe, adapter_type="linear")
+    start, start_cpu = time.perf_counter(), time.process_time()
+    means = {}
+    for side, store in (("context", task.context_store), ("query", task.query_store)):
+        standardize = getattr(model.otmerge, f"{side}_standardizer")
+        rows = task.pairs.columns[f"{side}_features"]
+        parts = [masked_mean(*store.batch(rows[i : i + 512])) for i in range(0, len(rows), 512)]
+        with torch.no_grad():
+            means[side] = standardize(torch.cat(parts))  # an affine map commutes with the mean of tokens
+    fit.fit(means["context"], means["query"])
+    maps = {f"{side}_map_": widen(getattr(fit, f"{side}_map_"), recipe.shared_dim) for side in means}
+    model.otmerge.load_alignment(SimpleNamespace(**maps), standardized=True)
+    phase = Phase(
+        name="align",
+        steps=1,
+        batch_size=len(task.pairs),
+        rows=len(task.pairs),
+        wall_seconds=time.perf_counter() - start,
+        cpu_seconds=time.process_time() - start_cpu,
+        flops=2 * len(task.pairs) * sum(m.shape[1] for m in means.values()) ** 2,  # the moments; decompositions aside
+    )
+    return fuse(task, Fitted(model=model, phases=[phase], pairs=len(task.pairs)), recipe, recipe.fuse_stage)
+
+
+def widen(affine: AffineMap, width: int) -> AffineMap:
+    """Add rows of zeros up to `width`.
+
+    Shapes: weight (d, D) -> (width, D), bias (d,) -> (width,).
+
+    Example:
+        >>> widen(AffineMap(torch.ones(1, 3), torch.ones(1)), 2).weight
+        tensor([[1., 1., 1.],
+                [0., 0., 0.]])
+    """
+    missing = width - len(affine.bias)
+    pad = torch.nn.functional.pad
+    return AffineMap(pad(affine.weight, (0, 0, 0, missing)), pad(affine.bias, (0, missing)))

@@ -1,0 +1,164 @@
+"""What every method is given: encoders, cached features, labelled questions, pairs and unpaired rows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, set_seed
+
+from ..features import FeatureCollator, FeatureStore
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..model.processing_otmerge import OTMergeProcessor
+from .recipe import Recipe
+
+
+class Refused(ValueError):
+    """A method that cannot be run on this task; the message says why."""
+
+
+class Rows(Dataset):
+    """Rows that name contexts and queries by number, and their labels if they have any.
+
+    Plain lists: Trainer's loader asks for a whole batch at once, and nothing is decoded.
+
+    Args:
+        context: Numbers of the contexts, (N,).
+        query: Numbers of the queries, (N,).
+        labels: Answers, (N,), or None.
+
+    Raises:
+        ValueError: If the columns differ in length.
+
+    Example:
+        >>> Rows([0, 1], [5, 6], [2, 0])[1]
+        {'context_features': 1, 'query_features': 6, 'labels': 0}
+    """
+
+    def __init__(self, context: Sequence[int], query: Sequence[int], labels: Sequence[int] | None = None) -> None:
+        columns = {"context_features": context, "query_features": query, "labels": labels}
+        self.columns = {name: list(column) for name, column in columns.items() if column is not None}
+        if len({len(column) for column in self.columns.values()}) != 1:
+            raise ValueError(f"The columns have {[len(c) for c in self.columns.values()]} rows; expected one number.")
+
+    def __len__(self) -> int:
+        return len(self.columns["context_features"])
+
+    def __getitem__(self, row: int) -> dict[str, int]:
+        return {name: column[row] for name, column in self.columns.items()}
+
+    def __getitems__(self, rows: list[int]) -> list[dict[str, int]]:
+        return [self[row] for row in rows]
+
+    def but(self, **columns: Sequence[int]) -> "Rows":
+        """Copy with some columns replaced."""
+        now = self.columns | {name: list(column) for name, column in columns.items()}
+        return Rows(now["context_features"], now["query_features"], now.get("labels"))
+
+    def labels(self) -> torch.Tensor:
+        """Answers, (N,) long."""
+        return torch.tensor(self.columns["labels"])
+
+
+@dataclass
+class Task:
+    """One question-answering task with frozen-encoder features at hand.
+
+    Attributes:
+        context_encoder: Name, folder or instance of the encoder that is looked at.
+        query_encoder: The same of the encoder that asks.
+        processor: Makes the encoders' inputs.
+        answers: Names of the answers.
+        contexts: Raw contexts (paths of images, or PIL images); rows name them by number.
+        queries: Texts: questions and statements.
+        context_store: Features of `contexts`.
+        query_store: Features of `queries`.
+        train: Labelled questions.
+        test: Questions that no method learns from.
+        pairs: Statements beside the contexts they are true of; no labels.
+        unpaired_contexts: Contexts offered without a statement.
+        unpaired_queries: Texts offered without a context.
+        statistics: Per side, mean and deviation (D_side,) of the training features: the same for every method.
+        scratch: Folder for what does not last.
+        tell: Called with the share of the work that is done, in [0, 1].
+    """
+
+    context_encoder: str | PreTrainedModel
+    query_encoder: str | PreTrainedModel
+    processor: OTMergeProcessor
+    answers: list[str]
+    contexts: Sequence[Any]
+    queries: Sequence[str]
+    context_store: FeatureStore
+    query_store: FeatureStore
+    train: Rows
+    test: Rows
+    pairs: Rows
+    unpaired_contexts: list[int]
+    unpaired_queries: list[int]
+    statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    scratch: Path
+    tell: Callable[[float], None] = field(default=lambda share: None)
+
+    def build(self, recipe: Recipe, **choices: Any) -> OTMergeForQuestionAnswering:
+        """Merge with untrained adapters, fuser and head: equal choices and seeds give equal weights.
+
+        Args:
+            recipe: Sizes and kinds.
+            **choices: Fields of `OTMergeConfig` that override it.
+        """
+        set_seed(recipe.seed)
+        names = dict(enumerate(self.answers))
+        options: dict[str, Any] = {
+            "context_tokens": recipe.context_tokens,
+            "query_tokens": recipe.query_tokens,
+            "adapter_type": recipe.adapter_type,
+            "fuser_type": recipe.fuser_type,
+            "shared_dim": recipe.shared_dim,
+            "fuser_num_layers": recipe.fuser_num_layers,
+            "fuser_dropout": recipe.fuser_dropout,
+            "reconstruction": recipe.reconstruction_weight > 0,
+            "id2label": names,
+            "label2id": {name: i for i, name in names.items()},
+        }
+        model = OTMergeForQuestionAnswering.from_encoders_pretrained(
+            self.context_encoder, self.query_encoder, **options | choices
+        )
+        model.otmerge.fit_standardization(**self.statistics)
+        # once more, so that the order of the rows does not depend on how many weights were drawn
+        set_seed(recipe.seed)
+        return model
+
+    def cached(self) -> FeatureCollator:
+        """Collator of cached features."""
+        return FeatureCollator(self.context_store, self.query_store)
+
+    def raw(self) -> "RawCollator":
+        """Collator of raw inputs, for encoders that train."""
+        return RawCollator(self.contexts, self.queries, self.processor)
+
+
+class RawCollator:
+    """Rows that name inputs by number -> pixels and token ids, read and processed anew for every batch."""
+
+    def __init__(self, contexts: Sequence[Any], queries: Sequence[str], processor: OTMergeProcessor) -> None:
+        self.contexts, self.queries, self.processor = contexts, queries, processor
+
+    def __call__(self, rows: list[dict[str, int]]) -> dict[str, torch.Tensor]:
+        """Open, process and stack; see the class."""
+        images = [_open(self.contexts[row["context_features"]]) for row in rows]
+        texts = [self.queries[row["query_features"]] for row in rows]
+        batch = dict(self.processor(images=images, text=texts, return_tensors="pt"))
+        if "labels" in rows[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        return batch
+
+
+def _open(item: Any) -> Image.Image:
+    if isinstance(item, Image.Image):
+        return item
+    with Image.open(item) as image:
+        return image.convert("RGB")

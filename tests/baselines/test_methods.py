@@ -1,0 +1,133 @@
+"""Every method by name: what it learns from, what learns in it, and what it leaves alone."""
+
+import copy
+
+import pytest
+import torch
+
+from otmerge_hf.baselines import METHODS, Refused, get_method
+
+
+NEGATIVE_CONTROLS = ("weight_average", "fisher", "regmean")
+RUNNABLE = [name for name in METHODS if name not in NEGATIVE_CONTROLS]
+# labels, pairs, whether rows without partner were used
+SEEN = {
+    "linear": (24, 16, True),
+    "paired": (24, 16, True),
+    "contrastive": (24, 16, True),
+    "merged": (24, 16, True),
+    "frozen_fuser": (24, 16, True),
+    "procrustes": (24, 16, False),
+    "cca": (24, 16, False),
+    "sinkhorn": (24, 0, True),
+    "mmd": (24, 0, True),
+    "prototype": (24, 0, True),
+}
+
+
+def changed(before, after, part):
+    names = [name for name in before if name.startswith(part)]
+    assert names, part
+    return any(not torch.equal(before[name], after[name]) for name in names)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_runs_and_says_what_it_saw(name, task, recipe):
+    fitted = METHODS[name](task, recipe)
+    labels, pairs, unpaired = SEEN.get(name, (24, 0, False))
+    assert (fitted.labels, fitted.pairs, fitted.unpaired_contexts > 0) == (labels, pairs, unpaired)
+    if name == "most_frequent":
+        assert fitted.predictions.shape == (16,)
+        return
+    assert fitted.phases[-1].steps == 4
+    assert all(phase.flops > 0 and phase.cpu_seconds > 0 for phase in fitted.phases)
+    assert not fitted.model.loss_terms
+    assert not fitted.model.otmerge.loss_terms
+
+
+def test_no_alignment_starts_from_the_weights_of_the_merge(task, recipe):
+    first, second = (task.build(recipe).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = task.build(recipe.but(seed=1)).state_dict()
+    assert not torch.equal(first["classifier.0.weight"], other["classifier.0.weight"])
+
+
+def test_methods_repeat_under_one_seed(task, recipe):
+    runs = [METHODS["merged"](task, recipe).model.state_dict() for _ in range(2)]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "learns", "stays"),
+    [
+        ("no_alignment", ["otmerge.context_adapter", "fuser", "classifier"], ["otmerge.context_encoder"]),
+        ("frozen_fuser", ["otmerge.query_adapter", "classifier"], ["fuser", "positions", "otmerge.query_encoder"]),
+        ("zero_shot_average", ["classifier"], ["otmerge.context_adapter", "otmerge.query_encoder"]),
+        ("joint", ["otmerge.context_encoder", "otmerge.query_encoder", "fuser"], ["otmerge.context_standardizer"]),
+    ],
+)
+def test_what_learns(name, learns, stays, task, recipe, monkeypatch):
+    built = {}
+    build = type(task).build
+
+    def remember(self, *args, **choices):
+        model = build(self, *args, **choices)
+        built.update(copy.deepcopy(model.state_dict()))
+        return model
+
+    monkeypatch.setattr(type(task), "build", remember)
+    after = METHODS[name](task, recipe).model.state_dict()
+    assert all(changed(built, after, part) for part in learns)
+    assert not any(changed(built, after, part) for part in stays)
+
+
+def test_lora_leaves_the_encoders_own_weights(task, recipe):
+    before = {name: value.clone() for name, value in task.query_encoder.state_dict().items()}
+    model = METHODS["lora"](task, recipe).model
+    after = dict(model.otmerge.query_encoder.named_parameters())
+    for name, value in before.items():
+        wrapped = name.replace(".query.", ".query.base_layer.").replace(".value.", ".value.base_layer.")
+        assert torch.equal(after.get(name, after.get(wrapped)), value), name
+    assert any("lora_B" in name and value.abs().sum() > 0 for name, value in after.items())
+
+
+def test_a_blank_side_makes_the_answer_blind_to_it(task, recipe):
+    fitted = METHODS["question_only"](task, recipe)
+    assert fitted.blank == ("context",)
+    rows = task.train
+    seen = []
+    collate = type(task).cached(task)
+
+    def spy(batch):
+        seen.extend(row["context_features"] for row in batch)
+        return collate(batch)
+
+    task.cached = lambda: spy
+    METHODS["question_only"](task, recipe)
+    assert len(set(rows.columns["context_features"])) == 12
+    assert set(seen) == {0}
+
+
+def test_unpaired_terms_do_not_meet_the_pairs(task, recipe, monkeypatch):
+    from otmerge_hf.baselines import fitting
+
+    kept = []
+    run = fitting.train
+    monkeypatch.setattr(fitting, "train", lambda t, m, rows, *a, **k: kept.append(rows) or run(t, m, rows, *a, **k))
+    METHODS["mmd"](task, recipe)
+    columns = kept[0].columns
+    pairs = set(zip(*(task.pairs.columns[c] for c in ("context_features", "query_features")), strict=True))
+    drawn = list(zip(columns["context_features"], columns["query_features"], strict=True))
+    assert set(columns["context_features"]) == set(range(12, 32))
+    assert sum(couple in pairs for couple in drawn) < len(drawn) * 0.7
+
+
+@pytest.mark.parametrize("name", NEGATIVE_CONTROLS)
+def test_weight_merging_is_refused_across_architectures(name, task, recipe):
+    with pytest.raises(Refused, match="ViTModel and a BertModel"):
+        METHODS[name](task, recipe)
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="'jiont'; expected one of most_frequent"):
+        get_method("jiont")
