@@ -14,7 +14,7 @@ def test_embeddings_are_those_of_the_fit(task, recipe, monkeypatch):
     )
     fit = Procrustes(shared_dim=8)
     fitted = closed_form.fit_closed_form(task, recipe.but(shared_dim=24), fit)
-    base = kept["model"].otmerge.eval()
+    base = fitted.model.otmerge.eval()
     features, mask = task.context_store.batch([0, 3, 5])
     embeds = base.get_context_embeds(context_features=features, context_features_mask=mask)
     expected = fit.transform_context(masked_mean(base.context_standardizer(features), mask))
