@@ -84,9 +84,9 @@ def paired_moments(
         context: Features, (N, Dc).
         query: Features, (M, Dq).
         pairs: (P, 2) long.
-        statistics: Take means and the two covariances over the ``"pairs"`` or over ``"all"`` rows; with few
-            pairs and many unpaired rows, ``"all"`` estimates them far better. The cross-covariance needs
-            pairs either way.
+        statistics: Take means and the two covariances over the rows of the ``"pairs"``, or over ``"all"`` rows. The
+            cross-covariance is that of the pairs either way, so ``"all"`` mixes two samples: errors of the pairs'
+            sample that cancel in ``"pairs"`` do not cancel then, and few pairs often do worse with it.
         need: Whether ``context_cov`` and ``query_cov`` are wanted (they cost more than the cross-covariance).
 
     Returns:

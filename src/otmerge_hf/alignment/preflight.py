@@ -244,7 +244,7 @@ def _one_to_one(pairs: Tensor, seed: int) -> Tensor:
 
 def _centred(x: Tensor) -> Tensor:
     # Standardised, as the model standardises: one loud dimension must not decide who is near whom.
-    x = x.double()
+    x = x.double().cpu()  # the shuffles below are made there, and the sample is small
     return (x - x.mean(0)) / x.std(0).clamp_min(1e-12)
 
 

@@ -122,12 +122,13 @@ class SinkhornProcrustes(Alignment):
             if len(rows) == 0:
                 raise ValueError(f"every {name} row is paired, so nothing is left to refine with: use Procrustes")
         base = Procrustes() if self.base is None else self.base
-        start = self.start or (Ridge(statistics="all") if len(pairs) < RIDGE_BELOW else base)
-        # Centre and whiten by all rows: the unpaired ones are there, and there are more of them.
+        start = self.start or (Ridge(alpha=10.0) if len(pairs) < RIDGE_BELOW else base)
+        # The refinement's moments are about the centre of all rows, because the plan moves all of them.
         moments = paired_moments(context, query, pairs, statistics="all")
+        first = paired_moments(context, query, pairs, statistics=start.statistics)
         dtype = torch.promote_types(context.dtype, query.dtype)
         means = (moments.context_mean, moments.query_mean)
-        self._set_maps(start.solve(moments), means, dtype, len(pairs))
+        self._set_maps(start.solve(first), means, dtype, len(pairs))
         anchor, previous = moments.cross_cov, torch.zeros_like(moments.cross_cov)
         generator = torch.Generator().manual_seed(self.seed)
         self.movement_ = []
