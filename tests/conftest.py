@@ -29,9 +29,8 @@ from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor
 
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-WORDS = (
-    "[PAD] [UNK] [CLS] [SEP] [MASK] what color is the shape ? are there a red green blue circle square triangle yes no"
-).split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "what", "color", "is", "the", "shape", "?", "there", "a", "red", "green", "blue", "yes", "no"]
 ANSWERS = ["red", "green", "blue"]
 
 
@@ -128,8 +127,8 @@ def feature_extractor():
     """`feature_extractor(name)` for the audio encoders of `encoder`."""
 
     def make(name):
-        if name == "whisper":  # 50 frames of 10 ms
-            return WhisperFeatureExtractor(feature_size=8, chunk_length=1, n_fft=400, nb_max_frames=50)
+        if name == "whisper":  # one second in 50 frames
+            return WhisperFeatureExtractor(feature_size=8, chunk_length=1, hop_length=320)
         if name == "wav2vec2":
             return Wav2Vec2FeatureExtractor(return_attention_mask=True)
         return ASTFeatureExtractor(max_length=32, num_mel_bins=16)

@@ -27,7 +27,7 @@ def build(kind, in_dim, out_dim, decoder=False, dtype=torch.float32, seed=0):
         made = {"linear": LinearAdapter, "orthogonal": OrthogonalAdapter, "monge": MongeAdapter}[kind](
             in_dim, out_dim, decoder
         )
-    # generic weights; a coupling's networks as wide as a model starts them, for what they magnify, its inverse does too
+    # generic weights; those of a coupling as a model starts them: what its networks magnify, its inverse magnifies
     for parameter in made.parameters():
         std = parameter.shape[-1] ** -0.5 if kind == "coupling" else 0.5
         torch.nn.init.normal_(parameter, std=std)

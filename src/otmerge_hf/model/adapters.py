@@ -127,7 +127,15 @@ class OrthogonalAdapter(Adapter):
     """f(x) = Q x + b with orthonormal columns (going up) or rows (going down): distances kept, or projected.
 
     Going up, Q^T is an exact left inverse. Going down, Q^T z is the point of the kept subspace nearest to x: an
-    orthogonal projection. Checked against scipy.stats.ortho_group and torch's orthogonal parametrization.
+    orthogonal projection. Whatever is written into `free` (a fit in closed form, say), its columns are made
+    orthonormal by a QR factorisation, and orthonormal ones are taken as they are.
+
+    Example:
+        >>> adapter = OrthogonalAdapter(3, 4)
+        >>> _ = torch.nn.init.normal_(adapter.free), torch.nn.init.zeros_(adapter.bias)
+        >>> x = torch.randn(5, 3)
+        >>> adapter.invertibility, torch.allclose(adapter.inverse(adapter(x)), x, atol=1e-5)
+        ('left-inverse', True)
     """
 
     def __init__(self, in_dim: int, out_dim: int, decoder: nn.Module | None = None):

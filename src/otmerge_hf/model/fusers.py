@@ -24,6 +24,10 @@ def sine_cosine_positions(
     With `kind="grid"` the grid is the largest square that fits, and tokens before it (class and register tokens) get
     zeros; `grid` (height, width) states it for images that are not square. Source: Vaswani et al. 2017, section 3.5;
     for two dimensions Dosovitskiy et al. 2021, appendix D.4.
+
+    Example:
+        >>> sine_cosine_positions(1 + 2 * 3, 8, torch.zeros(1), grid=(2, 3)).shape
+        torch.Size([7, 8])
     """
     if kind == "sequence":
         return _sine_cosine(torch.arange(num_tokens, device=like.device), dim).to(like.dtype)
@@ -237,6 +241,13 @@ def build_fuser(config) -> nn.Module:
 
     All are called as `fuser(query (B, S_q, D), context (B, S_c, D), query_mask (B, S_q), context_mask (B, S_c))` and
     return the fused vector (B, D) and, per layer, the query-to-context weights (B, heads, S_q, S_c) or None.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> fuser = build_fuser(SimpleNamespace(fuser_type="average"))
+        >>> fused, attentions = fuser(torch.ones(2, 5, 8), torch.zeros(2, 9, 8))
+        >>> fused.shape, fused.mean().item(), attentions
+        (torch.Size([2, 8]), 0.5, ())
     """
     return {
         "cross_attention": CrossAttentionFuser,

@@ -1,6 +1,7 @@
 """The merged model: two frozen encoders, an adapter each into the shared space, a fuser and an answer head."""
 
 import copy
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -557,6 +558,8 @@ def _load_encoder(source: str | PreTrainedModel, side: str, kwargs: dict | None)
     """Load one side's model by name, folder or instance."""
     if isinstance(source, PreTrainedModel):
         return source
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"`{side}` is a {type(source).__name__}; expected a name, a folder or a model.")
     # One precision for both: a half-precision encoder would otherwise decide how the whole merge is reloaded.
     kwargs = {"dtype": torch.float32} | (kwargs or {})
     try:
@@ -565,6 +568,10 @@ def _load_encoder(source: str | PreTrainedModel, side: str, kwargs: dict | None)
         raise OSError(
             f"`{side}={str(source)!r}` is neither a folder with a saved model nor a model on the Hub that can be "
             f"reached ({str(error).splitlines()[0]})"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"`{side}={str(source)!r}` is no encoder that transformers can load ({str(error).splitlines()[0]})"
         ) from error
 
 

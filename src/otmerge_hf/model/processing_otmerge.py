@@ -1,5 +1,6 @@
 """Raw images, sounds and texts in, the model's batch out; one processor class per kind of context."""
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,16 @@ class OTMergeProcessor(ProcessorMixin):
 
     Raises:
         ValueError: On an empty question or when neither side is given.
+
+    Example:
+        >>> from PIL import Image
+        >>> from transformers import BertTokenizer, ViTImageProcessor
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "?"]
+        >>> tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)})
+        >>> processor = OTMergeProcessor(ViTImageProcessor(size={"height": 32, "width": 32}), tokenizer)
+        >>> batch = processor(images=Image.new("RGB", (40, 40)), text="what color ?", return_tensors="pt")
+        >>> batch["pixel_values"].shape, batch["input_ids"].tolist()
+        (torch.Size([1, 3, 32, 32]), [[2, 5, 6, 7, 3]])
     """
 
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
@@ -46,7 +57,10 @@ class OTMergeProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """Load the processor that was saved: for an audio context that is an [`OTMergeAudioProcessor`]."""
+        """Load the processor that was saved: for an audio context that is an [`OTMergeAudioProcessor`].
+
+        A model type has one registered processor class in transformers; this one stands for both.
+        """
         if cls is OTMergeProcessor:
             saved, _ = cls.get_processor_dict(pretrained_model_name_or_path, **kwargs)
             if "feature_extractor" in saved:
@@ -72,7 +86,7 @@ class OTMergeProcessor(ProcessorMixin):
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
         """Save, with the reference that loads this class where the package is missing."""
-        self.auto_map = {"AutoProcessor": f"processing_otmerge.{type(self).__name__}"}
+        self.auto_map = {"AutoProcessor": "processing_otmerge.OTMergeProcessor"}
         source, target = Path(__file__), Path(save_directory) / Path(__file__).name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.resolve() != target.resolve():
@@ -117,19 +131,34 @@ class OTMergeAudioProcessor(OTMergeProcessor):
             audio: One waveform (samples,) or a list of them, mono.
             text: A question or a list of them.
             sampling_rate: Of `audio`, in Hz; checked against the feature extractor's.
-            **kwargs: `return_tensors`, and options of the tokenizer.
+            **kwargs: `return_tensors`, options of the tokenizer, and those of the feature extractor in a dict,
+                `audio_kwargs`.
+
+        Raises:
+            ValueError: On an empty question, a missing or wrong sampling rate, or when neither side is given.
         """
         _check_questions(text)
         if audio is None and text is None:
             raise ValueError("`audio` and `text` are both missing; expected at least one.")
-        tensors = kwargs.pop("return_tensors", None)
+        if audio is not None and sampling_rate is None:
+            expected = getattr(self.feature_extractor, "sampling_rate", "the one of the sound")
+            raise ValueError(f"`sampling_rate` is missing; expected {expected} Hz, which the feature extractor takes.")
+        tensors, of_audio = kwargs.pop("return_tensors", None), kwargs.pop("audio_kwargs", None) or {}
         data = {}
         if text is not None:
             data.update(self.tokenizer(text, **{"padding": True, "truncation": True, **kwargs}))
         if audio is not None:
-            made = self.feature_extractor(audio, sampling_rate=sampling_rate, return_attention_mask=True)
+            of_audio = {"return_attention_mask": True} | of_audio
+            padding = inspect.signature(self.feature_extractor.__call__).parameters.get("padding")
+            if padding is not None and padding.default is False:
+                of_audio.setdefault("padding", True)  # others pad to the length that their encoder needs
+            made = self.feature_extractor(audio, sampling_rate=sampling_rate, **of_audio)
             data.update({"context_attention_mask" if k == "attention_mask" else k: v for k, v in made.items()})
         return BatchFeature(data, tensor_type=tensors)
+
+    def to_dict(self, *args, **kwargs) -> dict:
+        """Return what is saved; it names the registered class, whose `from_pretrained` comes back to this one."""
+        return super().to_dict(*args, **kwargs) | {"processor_class": "OTMergeProcessor"}
 
     @property
     def context_input_names(self) -> list[str]:

@@ -1,0 +1,132 @@
+"""Imports inside the package point one way: who may look at whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import otmerge_hf
+
+
+ROOT = Path(otmerge_hf.__file__).parent
+# folder -> the folders of ours that it may import; every folder may import itself, and none is missing here
+ALLOWED = {
+    "transport": set(),
+    "model": set(),
+    "losses": {"transport", "model"},
+    "metrics": {"transport", "model"},
+    "alignment": {"transport", "metrics", "model"},
+    "features": {"model"},
+    "data": {"model", "features"},
+    "training": {"losses", "transport", "model", "features", "data"},
+    "analysis": {"metrics", "alignment", "transport", "model"},
+    "baselines": {"alignment", "losses", "transport", "model", "metrics", "training", "features", "data"},
+}
+TOP = {"commands"}  # with the files beside __init__: they use everything, and nothing may import them
+# What `transport` and `model` may import at the top of a file: they are usable, or travel, alone.
+OUTSIDE = {
+    "transport": {"torch", "numpy", "math", "dataclasses", "typing", "collections", "functools", "itertools", "enum",
+                  "warnings", "contextlib", "abc", "__future__"},
+    "model": {"torch", "transformers", "huggingface_hub", "PIL", "math", "copy", "dataclasses", "collections",
+              "shutil", "pathlib", "inspect", "os", "typing", "functools"},
+}  # fmt: skip
+# Inside `model/`: a file imports only files to its left.
+MODEL_ORDER = ("configuration_otmerge", "validation", "encoders", "adapters", "fusers", "modeling_otmerge",
+               "processing_otmerge", "pipeline_otmerge")  # fmt: skip
+FILES = sorted(path for path in ROOT.rglob("*.py"))
+
+
+def imports(path):
+    """`(module, lazily)` of every import in a file, ours as `otmerge_hf.x.y`, whatever way it is written."""
+    tree = ast.parse(path.read_text())
+    top = set(map(id, tree.body))
+    package = ["otmerge_hf", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) not in top
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            # `from . import x` and `from otmerge_hf import x` may name modules
+            deeper = module == "otmerge_hf" or (node.level and not node.module)
+            for name in [f"{module}.{alias.name}" for alias in node.names] if deeper else [module]:
+                yield name, id(node) not in top
+
+
+def wrong_arrows(path):
+    folder = path.relative_to(ROOT).parts[0]
+    if folder.endswith(".py") or folder in TOP:
+        return []
+    wrong = []
+    for module, lazily in imports(path):
+        first, *rest = module.split(".")
+        if first == "otmerge_hf":
+            target = rest[0] if rest else "otmerge_hf itself"
+            if target != folder and target not in ALLOWED[folder]:
+                wrong.append(module)
+        elif (
+            folder in OUTSIDE
+            and first not in OUTSIDE[folder]
+            and not (lazily and (folder, first) == ("transport", "ot"))
+        ):
+            wrong.append(module)
+    return wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_one_way(path):
+    assert wrong_arrows(path) == []
+
+
+def test_every_folder_has_its_arrows():
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert folders <= set(ALLOWED) | TOP
+
+
+def test_no_arrow_comes_back():
+    """The table itself is a hierarchy."""
+    left = dict(ALLOWED)
+    while left:
+        ready = [folder for folder, below in left.items() if not below & set(left)]
+        assert ready, f"in a circle: {sorted(left)}"
+        for folder in ready:
+            del left[folder]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name == "model" and p.name != "__init__.py"], ids=lambda p: p.name
+)
+def test_model_is_flat_and_ordered(path):
+    """transformers copies remote code by a regular expression over `from .x import`, without folders."""
+    place = MODEL_ORDER.index(path.stem)
+    assert not any(p.is_dir() for p in path.parent.iterdir() if p.name != "__pycache__")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1
+            assert node.module in MODEL_ORDER[:place], f"{path.name} imports {node.module}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "line", "found"),
+    [
+        ("transport", "from ..losses import paired", ["otmerge_hf.losses"]),
+        ("transport", "from .. import losses", ["otmerge_hf.losses"]),
+        ("transport", "import otmerge_hf.model.adapters", ["otmerge_hf.model.adapters"]),
+        ("transport", "import transformers", ["transformers"]),
+        ("transport", "import ot", ["ot"]),
+        ("transport", "def f():\n    import ot", []),
+        ("transport", "def f():\n    import scipy", ["scipy"]),
+        ("losses", "def f():\n    from ..training import stages", ["otmerge_hf.training"]),
+        ("losses", "from ..transport.sinkhorn import sinkhorn", []),
+        ("model", "from ..transport import sinkhorn", ["otmerge_hf.transport"]),
+        ("model", "import geomloss", ["geomloss"]),
+        ("model", "from otmerge_hf import OTMergeModel", ["otmerge_hf.OTMergeModel"]),
+    ],
+)
+def test_wrong_arrow_is_found(monkeypatch, tmp_path, folder, line, found):
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / "new.py"
+    path.write_text(line)
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert wrong_arrows(path) == found
