@@ -20,8 +20,9 @@ setup: $(BIN)/.installed  ## create .venv and install everything, pinned by cons
 demo: setup  ## merge EfficientNet-Lite0 and MiniLM-L6, train on easy-VQA, save, reload, ask
 	$(BIN)/python examples/merge_easy_vqa.py --output_dir runs/easy-vqa
 
+# One torch thread a process: two processes on two cores are faster than one process with two threads.
 test: setup  ## the fast tests (CPU, no network)
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
