@@ -191,8 +191,9 @@ def test_the_parsers_own_errors_have_code_2(arguments, capsys):
 
 
 def test_runs_as_a_program():
+    words = ["align", "--context", "a", "--query", "b", "--pairs", "./c", "--output", "d"]
     result = subprocess.run(
-        [sys.executable, "-m", "otmerge_hf.cli", "align", *"--context a --query b --pairs ./c --output d".split()],
+        [sys.executable, "-m", "otmerge_hf.cli", *words],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         text=True,
         capture_output=True,

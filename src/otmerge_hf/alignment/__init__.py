@@ -2,6 +2,7 @@
 
 from .base import AffineMap, Alignment
 from .cca import CCA
+from .choice import Candidate, Choice, choose_fit
 from .gaussian_monge import GaussianMonge
 from .preflight import LayerPair, PreflightReport, preflight
 from .procrustes import Procrustes
@@ -15,6 +16,8 @@ __all__ = [
     "CCA",
     "AffineMap",
     "Alignment",
+    "Candidate",
+    "Choice",
     "GaussianMonge",
     "LayerPair",
     "PreflightReport",
@@ -23,6 +26,7 @@ __all__ = [
     "Ridge",
     "SinkhornProcrustes",
     "WassersteinProcrustes",
+    "choose_fit",
     "preflight",
     "pseudo_pairs",
 ]

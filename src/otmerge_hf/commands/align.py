@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from .. import OTMergeModel
-from ..alignment import preflight
-from ..alignment.choice import FIT_NAMES, choose_fit
+from ..alignment import choose_fit, preflight
+from ..alignment.choice import FIT_NAMES
 from ..features import FeatureStore, mean_features
 from ..metrics import retrieval
 from ._encoders import parse_tokens

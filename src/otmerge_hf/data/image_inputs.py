@@ -66,12 +66,5 @@ class ImageInputs(Sequence[Path | Image]):
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every picture below a folder, sorted by path.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    if not found:
-        raise ValueError(f"no picture ({', '.join(IMAGE_SUFFIXES)}) in {folder}")
-    return found
+    """Every picture below a folder, sorted by path; an empty list if there is none."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())

@@ -1,0 +1,144 @@
+"""Search with a saved merge: a text finds images, an image finds captions.
+
+    otmerge align --context ENCODER --query ENCODER --pairs PAIRS --output runs/aligned
+    python examples/retrieve.py --model runs/aligned --images PICTURES --query "a red circle" --output found.png
+    python examples/retrieve.py --model runs/aligned --image PICTURE.png --texts captions.txt
+
+Images come from a folder of pictures, or from a data set with a column of images. Each is encoded once: the
+features are kept on disk, so that a second search is quick.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, UnidentifiedImageError
+from transformers import AutoModel, AutoProcessor, HfArgumentParser
+from transformers.utils import logging as transformers_logging
+
+import otmerge_hf  # noqa: F401 -- registers the model and its processor
+from otmerge_hf.data.image_inputs import ImageInputs, image_files
+from otmerge_hf.data.pairs import open_images
+from otmerge_hf.data.sources import load_source
+from otmerge_hf.features import FeatureStore, compute_side
+from otmerge_hf.metrics import nearest_neighbours
+
+
+TILE, CAPTION = 160, 18  # pixels
+
+
+@dataclass
+class Options:
+    """What to search, and with what."""
+
+    model: str = field(metadata={"help": "Folder or Hub name of the merge."})
+    images: str | None = field(
+        default=None, metadata={"help": "Where to look: a folder of pictures, files or a data set."}
+    )
+    split: str = field(default="train", metadata={"help": "Split of the data set."})
+    query: str | None = field(default=None, metadata={"help": "Text that looks for images."})
+    image: str | None = field(default=None, metadata={"help": "Picture that looks for captions."})
+    texts: str | None = field(default=None, metadata={"help": "Text file, one caption a line."})
+    top_k: int = field(default=8, metadata={"help": "How many to show."})
+    output: str = field(default="retrieved.png", metadata={"help": "Where the grid of images goes."})
+    cache_dir: str = field(default="runs/features", metadata={"help": "Where features are kept."})
+
+
+def check(options: Options) -> None:
+    if (options.query is None) == (options.image is None):
+        raise ValueError("give --query TEXT (with --images) or --image PICTURE (with --texts), one of the two")
+    if options.query is not None and options.images is None:
+        raise ValueError("--query needs --images: a folder of pictures, files or a data set")
+    if options.image is not None and options.texts is None:
+        raise ValueError("--image needs --texts: a file with one caption a line")
+    if options.top_k < 1:
+        raise ValueError(f"--top_k is {options.top_k}; expected at least 1")
+
+
+def open_pictures(source: str, split: str) -> list[Path] | ImageInputs:
+    """Pictures below a folder; or the images of a data set, for anything else."""
+    found = image_files(Path(source)) if Path(source).is_dir() else []
+    if found:
+        return found
+    dataset, column = open_images(load_source(source, split), source)
+    return ImageInputs(dataset, column=column)
+
+
+@torch.no_grad()
+def embed(model, store: FeatureStore, side: str, batch_size: int = 256) -> torch.Tensor:
+    """Shared embeddings (N, D) of every row of a store."""
+    get_embeds = getattr(model, f"get_{side}_embeds")
+    parts = []
+    for start in range(0, len(store), batch_size):
+        features, mask = store.batch(range(start, min(start + batch_size, len(store))))  # (B, S, D_side), (B, S)
+        parts.append(get_embeds(**{f"{side}_features": features, f"{side}_features_mask": mask}))
+    return torch.cat(parts)
+
+
+def find_images(model, processor, options: Options) -> None:
+    pictures = open_pictures(options.images, options.split)
+    store = compute_side(model, processor, "context", pictures, cache_dir=options.cache_dir)
+    with torch.no_grad():
+        query = model.get_query_embeds(**processor(text=[options.query], return_tensors="pt"))
+    scores, found = nearest_neighbours(query, embed(model, store, "context"), min(options.top_k, len(store)))
+    tiles = []
+    for rank, (score, row) in enumerate(zip(scores[0].tolist(), found[0].tolist(), strict=True), start=1):
+        picture = pictures[row]
+        name = picture if isinstance(picture, Path) else f"{options.images}, image {row}"
+        print(f"{rank:3}  {score:.4f}  {name}")
+        tiles.append((picture, f"{rank}.  {score:.3f}"))
+    save_grid(tiles, Path(options.output))
+    print(f"Grid: {options.output}")
+
+
+def find_captions(model, processor, options: Options) -> None:
+    lines = Path(options.texts).read_text().splitlines()
+    captions = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not captions:
+        raise ValueError(f"--texts {options.texts} has no caption")
+    with Image.open(options.image) as opened:
+        picture = opened.convert("RGB")
+    store = compute_side(model, processor, "query", captions, cache_dir=options.cache_dir)
+    with torch.no_grad():
+        context = model.get_context_embeds(**processor(images=[picture], return_tensors="pt"))
+    scores, found = nearest_neighbours(context, embed(model, store, "query"), min(options.top_k, len(store)))
+    for rank, (score, row) in enumerate(zip(scores[0].tolist(), found[0].tolist(), strict=True), start=1):
+        print(f"{rank:3}  {score:.4f}  {captions[row]}")
+
+
+def save_grid(tiles: list[tuple[Path | Image.Image, str]], path: Path, columns: int = 4) -> None:
+    """Draw pictures, best first, each above its line of text."""
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    grid = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
+    draw = ImageDraw.Draw(grid)
+    for place, (source, text) in enumerate(tiles):
+        picture = (Image.open(source) if isinstance(source, Path) else source).convert("RGB")
+        scale = (TILE - 8) / max(picture.size)
+        picture = picture.resize([max(round(side * scale), 1) for side in picture.size])
+        left, top = place % columns * TILE, place // columns * (TILE + CAPTION)
+        grid.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
+        draw.text((left + 6, top + TILE + 2), text, fill="black")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid.save(path)
+
+
+def main() -> int:
+    options = HfArgumentParser(Options).parse_args_into_dataclasses()[0]
+    transformers_logging.set_verbosity_error()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        check(options)
+        model = AutoModel.from_pretrained(options.model).eval()
+        processor = AutoProcessor.from_pretrained(options.model)
+        (find_captions if options.query is None else find_images)(model, processor, options)
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

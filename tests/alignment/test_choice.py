@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from otmerge_hf.alignment import CCA, Procrustes, Ridge
+from otmerge_hf.alignment.choice import choose_fit
+
+
+def sides(rows, seed=0, noise=0.7):
+    """Two views of 6 common factors behind hidden mixings, with private dimensions that are louder."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.Generator().manual_seed(99)
+    factors = torch.randn(rows, 6, generator=generator)
+    views = []
+    for width in (20, 12):
+        loud = 3 * torch.randn(rows, width - 6, generator=generator)
+        clean = torch.cat([factors + noise * torch.randn(rows, 6, generator=generator), loud], dim=1)
+        views.append(clean @ torch.linalg.qr(torch.randn(width, width, generator=mixing))[0])
+    return views[0], views[1], None
+
+
+def test_the_best_candidate_scores_what_it_says_and_beats_the_rest():
+    train, validation = sides(400), sides(100, seed=1)
+    choice = choose_fit(train, validation)
+    recalls = [candidate.recall for candidate in choice.candidates]
+    assert recalls == sorted(recalls, reverse=True)
+    assert recalls[0] > 2 * recalls[-1]
+    assert choice.fit.score(*validation) == pytest.approx(recalls[0])
+    assert repr(choice.fit) == choice.candidates[0].fit
+    assert isinstance(choice.fit, CCA), "private dimensions are loud: whitening must win"
+
+
+@pytest.mark.parametrize(
+    ("kind", "direct"),
+    [("procrustes", Procrustes(shared_dim=4)), ("cca", None), ("ridge", None)],
+)
+def test_equals_the_fit_made_directly(kind, direct):
+    train, validation = sides(200), sides(50, seed=1)
+    width = 12 if kind == "ridge" else 4
+    choice = choose_fit(train, validation, kind=kind, shared_dim=width)
+    expected = direct or type(choice.fit)(**choice.fit.get_params())
+    expected.fit(*train)
+    torch.testing.assert_close(choice.fit.context_map_.weight.abs(), expected.context_map_.weight.abs())
+    assert choice.fit.shared_dim_ == width
+    assert all(candidate.shared_dim == width for candidate in choice.candidates)
+    # A narrow space cut out of a wide one scores what a fit of that width scores.
+    assert expected.score(*validation) == pytest.approx(choice.candidates[0].recall)
+
+
+def test_pairs_out_of_order_and_several_texts_per_image():
+    x, y, _ = sides(300)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(3))
+    shuffled = y[order]  # row order[i] of y is row i here
+    pairs = torch.stack([order, torch.arange(300)], dim=1)
+    validation = sides(60, seed=1)
+    aligned = choose_fit((x, y, None), validation, kind="cca").candidates[0]
+    assert choose_fit((x, shuffled, pairs), validation, kind="cca").candidates[0].recall == aligned.recall
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "magic"}, "kind must be one of auto, procrustes, cca, ridge; got 'magic'"),
+        ({"shared_dim": 13}, "shared_dim must be between 1 and 12"),
+        ({"kind": "cca", "shared_dim": 20}, "shared_dim must be between 1 and 12"),
+        ({"kind": "ridge", "shared_dim": 7}, "a ridge's is the width of a side, 20 or 12"),
+    ],
+)
+def test_choices_that_do_not_exist_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        choose_fit(sides(50), sides(20, seed=1), **options)
+
+
+def test_a_ridge_may_keep_the_wider_side():
+    choice = choose_fit(sides(100), sides(40, seed=1), shared_dim=20)
+    assert isinstance(choice.fit, Ridge)
+    assert choice.fit.target == "context"
