@@ -21,6 +21,7 @@ ALLOWED = {
     "training": {"losses", "transport", "model", "features", "data"},
     "analysis": {"metrics", "alignment", "transport", "model"},
     "baselines": {"alignment", "losses", "transport", "model", "metrics", "training", "features", "data"},
+    "suites": {"baselines", "alignment", "losses", "transport", "model", "metrics", "training", "features", "data"},
 }
 TOP = {"commands"}  # with the files beside __init__: they use everything, and nothing may import them
 # What `transport` and `model` may import at the top of a file: they are usable, or travel, alone.
