@@ -91,7 +91,7 @@ class SinkhornProcrustes(Alignment):
         base: MomentFit | None = None,
         start: MomentFit | None = None,
         epsilon: float = 0.05,
-        pair_weight: float = 0.5,
+        pair_weight: float = 0.3,
         iterations: int = 20,
         batch_size: int = 2048,
         seed: int = 0,
