@@ -38,8 +38,9 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--pairs", required=True, help="image folder with metadata.csv, parquet or json file or folder, or Hub name")
     add("--output", required=True, type=Path, help="folder for the model, its processor and results.json")
     add("--config-name", help="configuration of a Hub data set")
-    for split, rest in (("train", "train"), ("validation", "a tenth of the training images"), ("test", "likewise")):
-        add(f"--{split}-split", help=f"split, slices allowed (default: the source's own, else {rest})")
+    add("--train-split", help="split, slices such as train[:100] allowed (default: train, else the source's first)")
+    for split in ("validation", "test"):
+        add(f"--{split}-split", help="likewise (default: the source's own, else a tenth of the training images)")
     add("--image-column", help="column of images (default: found by its type)")
     add("--text-column", help="column of captions (default: found by its name)")
     add("--group-column", help="column equal for captions of one image (default: the image's content)")

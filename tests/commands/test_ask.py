@@ -1,0 +1,34 @@
+"""`otmerge ask` says what the pipeline says."""
+
+import pytest
+from transformers import pipeline
+
+from otmerge_hf import cli
+
+
+@pytest.fixture
+def saved(tmp_path, merge, processor, images):
+    merge().save_pretrained(tmp_path / "merge")
+    processor.save_pretrained(tmp_path / "merge")
+    images[0].save(tmp_path / "red.png")
+    return tmp_path
+
+
+def ask(folder, image="red.png", model="merge", *extra):
+    words = ["--model", str(folder / model), "--image", str(folder / image), "--question", "what color is the shape ?"]
+    return cli.main(["ask", *words, *extra])
+
+
+def test_prints_the_pipelines_answers(saved, capsys):
+    assert ask(saved, "red.png", "merge", "--top-k", "2") == 0
+    pipe = pipeline("otmerge-vqa", model=str(saved / "merge"), device="cpu")
+    answers = pipe(image=str(saved / "red.png"), question="what color is the shape ?", top_k=2)
+    assert capsys.readouterr().out.splitlines() == [f"{row['score']:.3f}  {row['answer']}" for row in answers]
+
+
+@pytest.mark.parametrize(("image", "model"), [("gone.png", "merge"), ("red.png", "gone")])
+def test_bad_input_is_one_line_and_code_2(saved, capsys, image, model):
+    assert ask(saved, image, model) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("otmerge ask: error: ")
+    assert "gone" in last
