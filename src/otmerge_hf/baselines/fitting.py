@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..training import (
@@ -138,6 +138,7 @@ def train(
         callbacks=[*callbacks, counter],
         optimizers=(optimizer, None),
     )
+    trainer.remove_callback(PrinterCallback)
     prioritize(trainer).train()
     return Phase(
         name=name,

@@ -1,6 +1,5 @@
 """Low-rank updates of both encoders, with adapters, fuser and head, on raw inputs."""
 
-from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from ..training import set_stage
@@ -11,6 +10,8 @@ from .task import Task
 
 def fit(task: Task, recipe: Recipe) -> Fitted:
     """Put LoRA into the encoders and teach answers; the encoders' own weights and statistics stay."""
+    from peft import LoraConfig, inject_adapter_in_model  # here: its 25 MiB are no other method's
+
     model = task.build(recipe)
     set_stage(model, "both")
     added = []

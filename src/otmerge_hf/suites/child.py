@@ -1,0 +1,38 @@
+"""The process of one cell: ``python -m otmerge_hf.suites.child WORK.json``; told by, and started from, the runner."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
+
+from ..baselines import Recipe
+from .cell import Cell, run_cell, run_features, write_json
+
+
+def main(work_file: str) -> None:
+    """Do the work that the file describes and write its JSON; progress goes to standard output, a share a line."""
+    transformers_logging.set_verbosity_error()
+    logging.basicConfig(level=logging.WARNING)
+    work = json.loads(Path(work_file).read_text())
+    recipe, cache_dir = Recipe(**work["recipe"]), Path(work["cache_dir"])
+    if work["method"] is None:
+        result = run_features(recipe, cache_dir)
+    else:
+        features = json.loads(Path(work["features"]).read_text())
+        cell = Cell(work["method"], recipe, work["suite"])
+        result = run_cell(cell, features, cache_dir, _tell)
+    write_json(Path(work["output"]), result)
+
+
+def _tell(share: float, last: list[int] = [-1]) -> None:  # noqa: B006 -- remembers what was told
+    percent = int(100 * share)
+    if percent != last[0]:
+        last[0] = percent
+        sys.stdout.write(f"{percent}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

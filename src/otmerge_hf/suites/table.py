@@ -1,0 +1,135 @@
+"""Groups of cells -> Markdown."""
+
+from collections.abc import Sequence
+
+from .statistics import Estimate
+from .summary import CONTROL, Group, Result, against_control, groups, look_up, usual_choices
+
+
+_HEAD = (
+    "method",
+    "seeds",
+    "accuracy [95%]",
+    f"less `{CONTROL}` [95%]",
+    "labels / pairs / unpaired",
+    "learns",
+    "CPU s (+ features)",
+    "TFLOP cached / uncached",
+    "peak MiB",
+    "ms at 1 / 32",
+    "not encoders at 32",
+    "questions/s of ten",
+)
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Tables of all results: one for each label fraction, one against joint training, refusals, and the settings."""
+    if not results:
+        return "No cells have been run.\n"
+    everything = groups(results)
+    parts = [_settings(results)]
+    for fraction in sorted({group.label_fraction for group in everything}, reverse=True):
+        here = [group for group in everything if group.label_fraction == fraction]
+        parts.append(
+            f"### {fraction:.3g} of the images labelled\n\n" + _table(_HEAD, [_row(g, everything) for g in here])
+        )
+        if against := _against_joint(here):
+            parts.append(against)
+    refused = sorted({(r["settings"]["method"], r["refused"]) for r in results if "refused" in r})
+    if refused:
+        parts.append("### Refused\n\n" + "\n".join(f"- `{method}`: {reason}." for method, reason in refused))
+    return "\n\n".join(parts) + "\n"
+
+
+def _settings(results: Sequence[Result]) -> str:
+    usual = usual_choices(results)
+    machines = sorted({", ".join(f"{k} {v}" for k, v in result["machine"].items()) for result in results})
+    tested = sorted({result["test_questions"] for result in results if "test_questions" in result})
+    lines = [
+        f"{len(results)} cells; {' or '.join(f'{n:,}' for n in tested)} test questions. {'; '.join(machines)}.",
+        "",
+        "Accuracy is the mean over seeds with its 95% t interval; the difference is taken seed by seed. CPU seconds are",
+        "of training and, after the plus, of encoding each distinct input once; peak memory is of the cell's process.",
+        "",
+        "<details><summary>Settings shared by most cells</summary>",
+        "",
+        ", ".join(f"{name}={value}" for name, value in sorted(usual.items())),
+        "",
+        "</details>",
+    ]
+    return "\n".join(lines)
+
+
+def _row(group: Group, everything: Sequence[Group]) -> list[str]:
+    def number(*path: str, form: str = "{:.3g}", scale: float = 1.0) -> str:
+        found = group.mean(*path)
+        return "-" if found is None else form.format(found.mean * scale)
+
+    data = [number("data", name, form="{:,.0f}") for name in ("labels", "pairs", "unpaired_contexts")]
+    leak = any(look_up(cell, "data", "statements_of_labelled_images") for cell in group.cells)
+    difference = against_control(group, everything)
+    return [
+        group.name,
+        str(len(group.cells)),
+        interval(group.mean("accuracy")),
+        interval(difference, sign=True),
+        " / ".join(data) + (" (of labelled images)" if leak else ""),
+        number("compute", "trainable", form="{:,.0f}"),
+        f"{number('compute', 'cpu_seconds')} + {number('compute', 'feature_cpu_seconds')}",
+        f"{number('compute', 'flops', scale=1e-12)} / {number('compute', 'flops_uncached', scale=1e-12)}",
+        number("compute", "peak_memory_mib", form="{:,.0f}"),
+        f"{number('inference', 'batch_1', 'whole_ms')} / {number('inference', 'batch_32', 'whole_ms')}",
+        number("inference", "batch_32", "rest_share", form="{:.1%}"),
+        number("inference", "questions_per_second_of_ten", "once", form="{:,.0f}"),
+    ]
+
+
+def interval(found: Estimate | None, sign: bool = False) -> str:
+    """A mean and its interval, four places.
+
+    Example:
+        >>> interval(Estimate(0.5, None, None, None, 1)), interval(Estimate(0.01, 0.001, 0.006, 0.014, 3), sign=True)
+        ('0.5000', '+0.0100 [+0.0060, +0.0140]')
+    """
+    if found is None:
+        return "-"
+    form = "{:+.4f}" if sign else "{:.4f}"
+    mean = form.format(found.mean)
+    if found.low is None or found.high is None:
+        return mean
+    return f"{mean} [{form.format(found.low)}, {form.format(found.high)}]"
+
+
+def _against_joint(here: Sequence[Group]) -> str:
+    """Ratios to joint training, over the seeds that both have."""
+    ceilings = [group for group in here if group.method == "joint"]
+    if not ceilings:
+        return ""
+    joint, rows = ceilings[0], []
+
+    def total(cell: Result) -> float | None:
+        parts = [look_up(cell, "compute", name) for name in ("cpu_seconds", "feature_cpu_seconds")]
+        return None if None in parts else sum(parts)
+
+    def peak(cell: Result) -> float | None:
+        found = [look_up(cell, "compute", name) for name in ("peak_memory_mib", "feature_peak_memory_mib")]
+        return max((value for value in found if value is not None), default=None)
+
+    reads = [lambda cell: look_up(cell, "accuracy"), total, lambda cell: look_up(cell, "compute", "flops"), peak]
+    for group in here:
+        if group.method == "joint":
+            continue
+        cells = [group.name]
+        for read in reads:
+            ours, theirs = group.values(read), joint.values(read)
+            shared = ours.keys() & theirs.keys()
+            below = sum(theirs[seed] for seed in shared)
+            cells.append(f"{sum(ours[seed] for seed in shared) / below:.2%}" if below else "-")
+        rows.append(cells)
+    head = (f"of `{joint.name}`", "accuracy", "CPU s with features", "FLOP", "peak memory with features")
+    return _table(head, rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
