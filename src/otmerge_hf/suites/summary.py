@@ -81,7 +81,7 @@ def groups(results: Sequence[Result]) -> list[Group]:
         change = tuple((name, recipe[name]) for name in sorted(usual) if recipe[name] != usual[name])
         found[result["settings"]["method"], recipe["label_fraction"], change].append(result)
     order = list(METHODS)
-    made = [Group(*key, cells=tuple(cells)) for key, cells in found.items()]
+    made = [Group(method, fraction, change, tuple(cells)) for (method, fraction, change), cells in found.items()]
     return sorted(made, key=lambda g: (-g.label_fraction, order.index(g.method), len(g.change), str(g.change)))
 
 

@@ -48,8 +48,8 @@ def _settings(results: Sequence[Result]) -> str:
     lines = [
         f"{len(results)} cells; {' or '.join(f'{n:,}' for n in tested)} test questions. {'; '.join(machines)}.",
         "",
-        "Accuracy is the mean over seeds with its 95% t interval; the difference is taken seed by seed. CPU seconds are",
-        "of training and, after the plus, of encoding each distinct input once; peak memory is of the cell's process.",
+        "Accuracy is the mean over seeds with its 95% t interval; the difference is taken seed by seed. CPU seconds",
+        "are of training and, after the plus, of encoding each distinct input once; memory is of the cell's process.",
         "",
         "<details><summary>Settings shared by most cells</summary>",
         "",

@@ -1,0 +1,136 @@
+"""Cells on 60 images of easy-VQA with the real encoders: what is split, kept, resumed and refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from otmerge_hf.baselines import METHODS, Recipe
+from otmerge_hf.suites import Cell, easy_vqa, run_cells
+from otmerge_hf.suites.cell import run_cell, run_features, write_json
+from otmerge_hf.suites.easy_vqa import split_images
+
+
+RECIPE = Recipe(label_fraction=0.25, max_steps=2, min_steps=2, align_min_steps=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Results and cache folders whose features are those of 40 training and 20 test images."""
+    pytest.importorskip("easy_vqa")
+    pytest.importorskip("efficientnet_lite_pytorch")
+    root = tmp_path_factory.mktemp("suite")
+    cell = Cell("merged", RECIPE)
+    store = root / "cache" / f"easy-vqa-{Path(cell.features_file).stem}"
+    easy_vqa.write_rows(store / easy_vqa.ROWS)
+    rows = json.loads((store / easy_vqa.ROWS).read_text())
+    first = rows["training_images"]
+    rows["images"] = rows["images"][:40] + rows["images"][first : first + 20]
+    for part, keep, shift in (("train", range(40), 0), ("statements", range(40), 0), ("test", range(20), first)):
+        chosen = [i for i, image in enumerate(rows[part]["image"]) if image - shift in keep]
+        rows[part] = {name: [column[i] for i in chosen] for name, column in rows[part].items()}
+    rows["test"]["image"] = [image - first + 40 for image in rows["test"]["image"]]
+    rows["training_images"] = 40
+    (store / easy_vqa.ROWS).write_text(json.dumps(rows))
+    features = run_features(RECIPE, store)
+    write_json(root / "results" / "features" / cell.features_file, features)
+    return root, store, features
+
+
+def test_features_say_what_they_cost(prepared):
+    _, _, features = prepared
+    assert features["context"]["rows"] == 60
+    assert 55e6 < features["context"]["flops_per_row"] < 75e6  # 64 px of a network of 0.4 G multiply-adds at 224
+    assert features["context"]["cpu_seconds"] > 0
+    assert features["peak_memory_mib"] >= features["start_memory_mib"]
+
+
+def test_labels_and_statements_come_from_different_images(prepared, tmp_path):
+    _, store, features = prepared
+    task = easy_vqa.load_task(RECIPE, features, store, tmp_path)
+    labelled, paired = (set(rows.columns["context_features"]) for rows in (task.train, task.pairs))
+    assert len(labelled) == 10
+    assert len(paired) == 30
+    assert not labelled & paired
+    assert set(task.test.columns["context_features"]) == set(range(40, 60))
+    said = {task.queries[row] for row in task.pairs.columns["query_features"]}
+    assert not any(" no " in f" {text} " or " not " in text for text in said)
+    asked = task.queries[task.train.columns["query_features"][0]]
+    assert asked.endswith("?")
+
+
+def test_splits_grow_with_the_fraction():
+    small, large = (split_images(Recipe(seed=3, label_fraction=f), 400) for f in (0.05, 0.2))
+    assert set(small["labelled"]) < set(large["labelled"])
+    assert set(small["labelled"]) != set(split_images(Recipe(seed=4, label_fraction=0.05), 400)["labelled"])
+    half = split_images(Recipe(label_fraction=0.5, statement_fraction=0.5, unpaired_fraction=0.5), 400)
+    parts = [set(half[name]) for name in ("labelled", "paired", "unpaired")]
+    assert [len(part) for part in parts] == [200, 100, 100]
+    assert len(set.union(*parts)) == 400
+    everything = split_images(Recipe(), 400)
+    assert set(everything["labelled"]) == set(everything["paired"])
+
+
+def test_a_merge_is_accounted_for(prepared):
+    _, store, features = prepared
+    told = []
+    cell = Cell("merged", RECIPE.but(unpaired_fraction=0.5))
+    result = run_cell(cell, features, store, told.append)
+    assert 0 <= result["accuracy"] <= 1
+    assert set(result["accuracy_by_kind"]) == {"shape", "color", "yes or no"}
+    assert [phase["name"] for phase in result["phases"]] == ["align", "fuse"]
+    data, compute = result["data"], result["compute"]
+    assert (data["labelled_images"], data["unpaired_contexts"], data["statements_of_labelled_images"]) == (
+        10,
+        15,
+        False,
+    )
+    trained = sum(phase["flops"] for phase in result["phases"])
+    texts = {text for part in ("train", "statements") for text in _texts(store, part, cell.recipe)}
+    once = 40 * features["context"]["flops_per_row"] + len(texts) * features["query"]["flops_per_row"]
+    assert compute["flops"] == pytest.approx(trained + once)
+    assert compute["flops_uncached"] == pytest.approx(
+        trained + 4 * 16 * sum(features[side]["flops_per_row"] for side in ("context", "query"))
+    )
+    assert compute["peak_memory_mib"] >= compute["start_memory_mib"]
+    assert told[-1] == 1.0
+    inference = result["inference"]
+    assert 0 < inference["batch_32"]["rest_share"] < 1
+    assert inference["questions_per_second_of_ten"]["once"] > inference["questions_per_second_of_ten"]["anew"]
+
+
+def _texts(store, part, recipe):
+    rows = json.loads((store / easy_vqa.ROWS).read_text())
+    splits = split_images(recipe, 40)
+    images = set(splits["labelled" if part == "train" else "paired"])
+    columns = rows[part]
+    kept = columns.get("affirmative", [True] * len(columns["image"]))
+    return [
+        t for t, image, keep in zip(columns["text"], columns["image"], kept, strict=True) if image in images and keep
+    ]
+
+
+def test_processes_resume_fail_and_refuse(prepared):
+    root, _, _ = prepared
+    cells = [Cell("weight_average", RECIPE), Cell("no_alignment", RECIPE.but(shared_dim=30))]
+    ran, failed = run_cells(cells, root / "results", root / "cache", progress=False)
+    assert ran == cells[:1]
+    assert "shared_dim" in failed[cells[1].file]
+    kept = root / "results" / "cells" / cells[0].file
+    assert "EfficientNetModel and a BertModel" in json.loads(kept.read_text())["refused"]
+    written = kept.stat().st_mtime_ns
+    assert run_cells(cells[:1], root / "results", root / "cache", progress=False) == ([], {})
+    assert kept.stat().st_mtime_ns == written
+    assert not list((root / "results" / "cells").glob(f"*{cells[1].key}*"))
+
+
+def test_most_frequent_answer_by_hand(prepared, tmp_path):
+    _, store, features = prepared
+    task = easy_vqa.load_task(RECIPE, features, store, tmp_path)
+    found = METHODS["most_frequent"](task, RECIPE).predictions
+    question = task.test.columns["query_features"][0]
+    rows = zip(task.train.columns["query_features"], task.train.columns["labels"], strict=True)
+    answers = [label for asked, label in rows if asked == question] or task.train.columns["labels"]
+    assert answers.count(found[0].item()) == max(answers.count(answer) for answer in set(answers))
+    assert found.dtype == torch.long
