@@ -92,8 +92,9 @@ def merge(encoder):
         if cls is OTMergeForQuestionAnswering:
             names = dict(enumerate(ANSWERS))
             options = {"id2label": names, "label2id": {name: i for i, name in names.items()}} | options
+        encoders = encoder(context), encoder(query)  # first: building one draws random numbers
         torch.manual_seed(seed)
-        return cls.from_encoders_pretrained(encoder(context), encoder(query), **options).eval()
+        return cls.from_encoders_pretrained(*encoders, **options).eval()
 
     return make
 

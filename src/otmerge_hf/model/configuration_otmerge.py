@@ -128,10 +128,6 @@ class OTMergeConfig(PreTrainedConfig):
         if not type(self).__module__.startswith("transformers_modules"):
             kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
-        for side in ("context", "query"):
-            sub_config = getattr(self, f"{side}_config")
-            if isinstance(sub_config, PreTrainedConfig):
-                sub_config._name_or_path = ""  # a path of the machine that merged says nothing to others
         self.validate_choices()  # here too: later it would be wrapped into several lines that are no ValueError
 
     @classmethod
