@@ -71,6 +71,9 @@ def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: in
         if done % every == 0 or done >= max_iterations:
             worst = (error if error.dim() == 0 else error.amax()).item()
             if done >= max_iterations or math.isnan(worst):
+                # The error must be that of the plan itself, not of one whose smallest entries were lifted.
+                if not scaler.sound():
+                    worst = scaler.absorb().amax().item()
                 break
             # The scalings move most in the first steps and in long ones; and the last look must have seen them.
             if (done <= 2 or long or every > 1 or worst <= tol) and not scaler.sound():
@@ -114,10 +117,10 @@ class _Scaler:
         """Whether K as it stands can carry these scalings. Without a shift nothing was clamped and it always can."""
         return self.shift is None or (self.u.max() * self.v.max()).item() < _ABSORB_ABOVE
 
-    def absorb(self) -> None:
-        """Move the scaling of the columns into psi; the row shift of the new K takes the place of u."""
+    def absorb(self) -> Tensor:
+        """Move the scaling of the columns into psi; return the error, which is not changed by it but for rounding."""
         self.restart(log_ratio(self.v, self.b, self.psi, -math.inf))
-        self.measure()
+        return self.measure()
 
     def measure(self) -> Tensor:
         """Fit the rows exactly; return the L1 error of the columns, (...)."""
