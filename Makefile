@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo test test-slow lint format clean
+.PHONY: help setup demo report test test-slow lint format clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -26,6 +26,9 @@ test: setup  ## the fast tests (CPU, no network)
 
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
+
+report: setup  ## rebuild tables and plots from the benchmarks' JSON; runs nothing
+	$(BIN)/python -m otmerge_hf.cli report
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

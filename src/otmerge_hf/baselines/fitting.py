@@ -1,8 +1,10 @@
 """The two stages that methods share, under the stock Trainer, and what they cost."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +29,10 @@ from .task import Rows, Task
 
 @dataclass
 class Phase:
-    """One training: `steps` of `batch_size` rows, seconds, and operations counted on one full step and multiplied."""
+    """One training: `steps` of `batch_size` rows, seconds, and operations counted on one full step and multiplied.
+
+    `earlier` holds the part of the seconds, `wall` and `cpu`, that was spent before an interruption.
+    """
 
     name: str
     steps: int
@@ -36,6 +41,7 @@ class Phase:
     wall_seconds: float
     cpu_seconds: float
     flops: int
+    earlier: dict[str, float] = field(default_factory=lambda: {"wall": 0.0, "cpu": 0.0})
 
 
 @dataclass
@@ -71,19 +77,40 @@ Method = Callable[[Task, Recipe], Fitted]
 
 
 class _FirstStep(TrainerCallback):
-    """Counts the operations of the first step and tells how far the training is."""
+    """Counts the operations of the first step that this process makes, and tells how far the training is."""
 
     def __init__(self, tell: Callable[[float], None]) -> None:
         self.counter, self.tell = FlopCounter(), tell
+        self.state = "before"
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 0:
+        if self.state == "before":
             self.counter.__enter__()
+            self.state = "counting"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 1:
+        if self.state == "counting":
             self.counter.__exit__(None, None, None)
+            self.state = "counted"
         self.tell(state.global_step / state.max_steps)
+
+
+class _Spent(TrainerCallback):
+    """Keeps the seconds spent so far beside each checkpoint, and knows those of the one that is resumed."""
+
+    def __init__(self, last: str | None) -> None:
+        self.start = time.perf_counter(), time.process_time()
+        self.earlier = {"wall": 0.0, "cpu": 0.0}
+        if last is not None:
+            self.earlier = json.loads((Path(last) / "spent.json").read_text())
+
+    def now(self) -> dict[str, float]:
+        spent = {"wall": time.perf_counter() - self.start[0], "cpu": time.process_time() - self.start[1]}
+        return {name: self.earlier[name] + seconds for name, seconds in spent.items()}
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / "spent.json").write_text(json.dumps(self.now()))
 
 
 def train(
@@ -97,6 +124,7 @@ def train(
     collator: Callable[[list[Any]], dict[str, Any]],
     callbacks: Sequence[TrainerCallback] = (),
     groups: list[dict[str, Any]] | None = None,
+    long: bool = False,
 ) -> Phase:
     """Run the stock Trainer over `rows` and account for it.
 
@@ -110,16 +138,18 @@ def train(
         collator: Of the rows.
         callbacks: Loss terms.
         groups: Parameter groups with their own learning rates; None for one group of all that learns.
+        long: Whether to keep a checkpoint every tenth, where the task has a place for them, and go on from the last.
     """
-    start, start_cpu = time.perf_counter(), time.process_time()
-    counter = _FirstStep(task.tell)
+    kept = task.checkpoints if long else None
+    last = _last_checkpoint(kept)
+    counter, spent = _FirstStep(task.tell), _Spent(last)
     optimizer = None
     if groups is not None:
         optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
-            output_dir=str(task.scratch / name),
+            output_dir=str(kept or task.scratch / name),
             max_steps=steps,
             per_device_train_batch_size=recipe.batch_size,
             learning_rate=recipe.learning_rate,
@@ -127,7 +157,9 @@ def train(
             warmup_steps=min(20, steps // 10),
             weight_decay=recipe.weight_decay,
             logging_strategy="no",
-            save_strategy="no",
+            save_strategy="no" if kept is None else "steps",
+            save_steps=-(-steps // 10),
+            save_total_limit=2,
             report_to="none",
             disable_tqdm=True,
             seed=recipe.seed,
@@ -135,20 +167,30 @@ def train(
         ),
         train_dataset=rows,
         data_collator=collator,
-        callbacks=[*callbacks, counter],
+        callbacks=[*callbacks, counter, spent],
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
-    prioritize(trainer).train()
+    prioritize(trainer).train(resume_from_checkpoint=last)
+    seconds = spent.now()
     return Phase(
         name=name,
         steps=steps,
         batch_size=min(recipe.batch_size, len(rows)),
         rows=len(rows),
-        wall_seconds=time.perf_counter() - start,
-        cpu_seconds=time.process_time() - start_cpu,
+        wall_seconds=seconds["wall"],
+        cpu_seconds=seconds["cpu"],
         flops=counter.counter.total * steps,
+        earlier=spent.earlier,
     )
+
+
+def _last_checkpoint(folder: Path | None) -> str | None:
+    """The last checkpoint that was written whole: its seconds come last."""
+    if folder is None:
+        return None
+    whole = [path.parent for path in folder.glob("checkpoint-*/spent.json")]
+    return str(max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))) if whole else None
 
 
 def align(

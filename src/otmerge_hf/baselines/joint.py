@@ -15,5 +15,7 @@ def fit(task: Task, recipe: Recipe) -> Fitted:
     ]
     # no alignment term is used: the temperature gets no gradient, and AdamW leaves it alone
     steps = recipe.steps(len(task.train), recipe.epochs)
-    phase = train(task, model, task.train, recipe, name="joint", steps=steps, collator=task.raw(), groups=groups)
+    phase = train(
+        task, model, task.train, recipe, name="joint", steps=steps, collator=task.raw(), groups=groups, long=True
+    )
     return Fitted(model=model, phases=[phase], labels=len(task.train), raw=True)

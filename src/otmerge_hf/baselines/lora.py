@@ -29,7 +29,9 @@ def fit(task: Task, recipe: Recipe) -> Fitted:
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in inside]
     groups = [{"params": added, "lr": recipe.encoder_learning_rate}, {"params": rest, "lr": recipe.learning_rate}]
     steps = recipe.steps(len(task.train), recipe.epochs)
-    phase = train(task, model, task.train, recipe, name="lora", steps=steps, collator=task.raw(), groups=groups)
+    phase = train(
+        task, model, task.train, recipe, name="lora", steps=steps, collator=task.raw(), groups=groups, long=True
+    )
     return Fitted(model=model, phases=[phase], labels=len(task.train), raw=True)
 
 

@@ -1,5 +1,6 @@
 """What every method is given: encoders, cached features, labelled questions, pairs and unpaired rows."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,7 @@ class Task:
         statistics: Per side, mean and deviation (D_side,) of the training features: the same for every method.
         scratch: Folder for what does not last.
         tell: Called with the share of the work that is done, in [0, 1].
+        checkpoints: Where long trainings go on after an interruption; None: they start again.
     """
 
     context_encoder: str | PreTrainedModel
@@ -102,6 +104,7 @@ class Task:
     statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]
     scratch: Path
     tell: Callable[[float], None] = field(default=lambda share: None)
+    checkpoints: Path | None = None
 
     def build(self, recipe: Recipe, **choices: Any) -> OTMergeForQuestionAnswering:
         """Merge with untrained adapters, fuser and head: equal choices and seeds give equal weights.
@@ -124,9 +127,12 @@ class Task:
             "id2label": names,
             "label2id": {name: i for i, name in names.items()},
         }
-        model = OTMergeForQuestionAnswering.from_encoders_pretrained(
-            self.context_encoder, self.query_encoder, **options | choices
+        # copies of instances: one method's training must not reach the next
+        encoders = (
+            copy.deepcopy(source) if isinstance(source, PreTrainedModel) else source
+            for source in (self.context_encoder, self.query_encoder)
         )
+        model = OTMergeForQuestionAnswering.from_encoders_pretrained(*encoders, **options | choices)
         model.otmerge.fit_standardization(**self.statistics)
         # once more, so that the order of the rows does not depend on how many weights were drawn
         set_seed(recipe.seed)

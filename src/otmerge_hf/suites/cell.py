@@ -65,7 +65,11 @@ def run_features(recipe: Recipe, cache_dir: Path) -> dict[str, Any]:
 
 
 def run_cell(
-    cell: Cell, features: dict[str, Any], cache_dir: Path, tell: Callable[[float], None] = lambda share: None
+    cell: Cell,
+    features: dict[str, Any],
+    cache_dir: Path,
+    tell: Callable[[float], None] = lambda share: None,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Fit, test and account for one cell, in this process.
 
@@ -74,6 +78,7 @@ def run_cell(
         features: From [`run_features`].
         cache_dir: Where its stores are.
         tell: Called with the share of the training that is done.
+        checkpoints: Where long trainings go on after an interruption; None: they start again.
 
     Returns:
         The cell's JSON.
@@ -82,14 +87,18 @@ def run_cell(
     result: dict[str, Any] = {"key": cell.key, "settings": cell.settings, "machine": machine()}
     with tempfile.TemporaryDirectory() as scratch:
         task = easy_vqa.load_task(cell.recipe, features, cache_dir, Path(scratch))
-        task.tell = tell
+        task.tell, task.checkpoints = tell, checkpoints
         start_memory = memory_mib()
         start, start_cpu = time.perf_counter(), time.process_time()
         try:
             fitted = method(task, cell.recipe)
         except Refused as error:
             return result | {"refused": str(error)}
-        seconds = {"wall_seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - start_cpu}
+        before = {name: sum(phase.earlier[name] for phase in fitted.phases) for name in ("wall", "cpu")}
+        seconds = {
+            "wall_seconds": time.perf_counter() - start + before["wall"],
+            "cpu_seconds": time.process_time() - start_cpu + before["cpu"],
+        }
         trainable = sum(p.numel() for p in fitted.model.parameters() if p.requires_grad) if fitted.model else 0
         memory = {"start_memory_mib": start_memory, "peak_memory_mib": peak_memory_mib()}
         correct = predictions(fitted, task) == task.test.labels()

@@ -14,6 +14,7 @@ from .cell import Cell, run_cell, run_features, write_json
 def main(work_file: str) -> None:
     """Do the work that the file describes and write its JSON; progress goes to standard output, a share a line."""
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     logging.basicConfig(level=logging.WARNING)
     work = json.loads(Path(work_file).read_text())
     recipe, cache_dir = Recipe(**work["recipe"]), Path(work["cache_dir"])
@@ -22,7 +23,7 @@ def main(work_file: str) -> None:
     else:
         features = json.loads(Path(work["features"]).read_text())
         cell = Cell(work["method"], recipe, work["suite"])
-        result = run_cell(cell, features, cache_dir, _tell)
+        result = run_cell(cell, features, cache_dir, _tell, Path(work["checkpoints"]))
     write_json(Path(work["output"]), result)
 
 

@@ -20,13 +20,13 @@ def run_cells(
 ) -> tuple[list[Cell], dict[str, str]]:
     """Run the cells that have no JSON yet.
 
-    A process a cell, so that its peak memory is its own; an interrupted cell leaves nothing behind. A cell that fails
-    is told and the others go on.
+    A process a cell, so that its peak memory is its own. An interrupted cell starts again, except that `joint` and
+    `lora` go on from their last tenth. A cell that fails is told and the others go on.
 
     Args:
         cells: What to run, in order.
         folder: Results: `cells/*.json`, and `features/*.json` with what the encoders cost.
-        cache_dir: Where features are kept.
+        cache_dir: Where features and checkpoints are kept.
         progress: Whether to show a bar.
 
     Returns:
@@ -39,8 +39,11 @@ def run_cells(
             bar.set_description(f"{cell.method} labels={cell.recipe.label_fraction:g} seed={cell.recipe.seed}")
             try:
                 features, store = _features(cell, folder, cache_dir, bar)
+                checkpoints = cache_dir / "checkpoints" / cell.key
                 work = {"method": cell.method, "suite": cell.suite, "features": str(features.resolve())}
+                work["checkpoints"] = str(checkpoints.resolve())
                 _run(work, cell, store, folder / "cells" / cell.file, bar)
+                shutil.rmtree(checkpoints, ignore_errors=True)
                 ran.append(cell)
             except ChildError as error:
                 failed[cell.file] = str(error).strip().splitlines()[-1] if str(error).strip() else "no message"
