@@ -161,6 +161,11 @@ def test_file_that_is_no_image(pipe, tmp_path):
         pipe(str(tmp_path / "notes.png"), QUESTION)
 
 
+def test_long_path_is_shown_to_its_end(pipe):
+    with pytest.raises(ValueError, match=r"`image` '/folder/.*\.\.\..*/missing.png' is not an existing file"):
+        pipe("/folder" * 60 + "/missing.png", QUESTION)
+
+
 @pytest.mark.parametrize("top_k", [0, -1, "2", 1.5])
 def test_wrong_top_k(pipe, images, top_k):
     with pytest.raises(ValueError, match="`top_k` is"):

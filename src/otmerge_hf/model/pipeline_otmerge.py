@@ -81,7 +81,7 @@ class OTMergeVQAPipeline(Pipeline):
             image = load_image(str(image) if isinstance(image, os.PathLike) else image, timeout=timeout)
         except (ValueError, TypeError, UnidentifiedImageError) as error:
             shown = str(image)
-            shown = shown if len(shown) <= 80 else shown[:77] + "..."
+            shown = shown if len(shown) <= 200 else f"{shown[:60]}...{shown[-60:]}"  # base64 text is long
             raise ValueError(f"`image` {shown!r} is not an existing file, a URL, or a base64 image.") from error
         features = self.processor(images=image, text=inputs["question"], return_tensors="pt")
         return features.to(self.dtype)
