@@ -25,7 +25,9 @@ def result():
                 "flops_uncached": 2e12,
                 "trainable": 12345,
                 "peak_memory_mib": 600.0 if merged else 3000.0,
+                "start_memory_mib": 500.0,
                 "feature_peak_memory_mib": 700.0 if merged else None,
+                "feature_start_memory_mib": 450.0 if merged else None,
             },
             "phases": [],
         }

@@ -43,7 +43,7 @@ def test_rows(results):
 
 def test_ratios_to_joint(results):
     lines = markdown(results).split("of `joint`")[1]
-    assert row(lines, "merged")[1:] == ["92.50%", "3.00%", "100.00%", "23.33%"]
+    assert row(lines, "merged")[1:] == ["92.50%", "3.00%", "100.00%", "23.33%", "10.00%"]
 
 
 def test_control_of_the_same_choices_first(result):

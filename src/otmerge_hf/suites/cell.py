@@ -110,7 +110,7 @@ def run_cell(
             "compute": seconds | memory | {"trainable": trainable} | _operations(fitted, task, features),
             "phases": [vars(phase) for phase in fitted.phases],
         }
-        if fitted.model is not None:
+        if fitted.model is not None and cell.recipe.seed == 0:  # no seed changes how long an answer takes
             result["inference"] = _inference(fitted, task, cell.recipe.image_size)
     return result
 
@@ -165,6 +165,7 @@ def _operations(fitted: Fitted, task: Task, features: dict[str, Any]) -> dict[st
         "feature_cpu_seconds": sum(features[side]["cpu_seconds"] * share for side, share in shares.items()),
         "feature_wall_seconds": sum(features[side]["wall_seconds"] * share for side, share in shares.items()),
         "feature_peak_memory_mib": features["peak_memory_mib"],
+        "feature_start_memory_mib": features["start_memory_mib"],
     }
 
 

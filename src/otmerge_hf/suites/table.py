@@ -112,10 +112,20 @@ def _against_joint(here: Sequence[Group]) -> str:
         return None if None in parts else sum(parts)
 
     def peak(cell: Result) -> float | None:
-        found = [look_up(cell, "compute", name) for name in ("peak_memory_mib", "feature_peak_memory_mib")]
+        found = [look_up(cell, "compute", f"{kind}peak_memory_mib") for kind in ("", "feature_")]
         return max((value for value in found if value is not None), default=None)
 
-    reads = [lambda cell: look_up(cell, "accuracy"), total, lambda cell: look_up(cell, "compute", "flops"), peak]
+    def above(cell: Result) -> float | None:
+        pairs = [
+            [look_up(cell, "compute", f"{kind}{end}_memory_mib") for end in ("peak", "start")]
+            for kind in ("", "feature_")
+        ]
+        return max((most - least for most, least in pairs if None not in (most, least)), default=None)
+
+    def flops(cell: Result) -> float | None:
+        return look_up(cell, "compute", "flops")
+
+    reads = [lambda cell: look_up(cell, "accuracy"), total, flops, peak, above]
     for group in here:
         if group.method == "joint":
             continue
@@ -126,7 +136,14 @@ def _against_joint(here: Sequence[Group]) -> str:
             below = sum(theirs[seed] for seed in shared)
             cells.append(f"{sum(ours[seed] for seed in shared) / below:.2%}" if below else "-")
         rows.append(cells)
-    head = (f"of `{joint.name}`", "accuracy", "CPU s with features", "FLOP", "peak memory with features")
+    head = (
+        f"of `{joint.name}`",
+        "accuracy",
+        "CPU s with features",
+        "FLOP",
+        "peak memory",
+        "of it above imports and data",
+    )
     return _table(head, rows)
 
 
