@@ -119,6 +119,17 @@ def test_unpaired_terms_do_not_meet_the_pairs(task, recipe, monkeypatch):
     assert sum(couple in pairs for couple in drawn) < len(drawn) * 0.7
 
 
+def test_images_of_one_statement_are_no_negatives(task, recipe):
+    task.unpaired_contexts = []
+    seen, collate = [], task.cached()
+    task.cached = lambda: lambda rows: seen.append(collate(rows)) or seen[-1]
+    METHODS["contrastive"](task, recipe.but(max_steps=1))
+    batch = seen[0]
+    same = (batch["query_features"][:, None] == batch["query_features"][None]).flatten(2).all(dim=2)
+    assert torch.equal(batch["group_ids"][:, None] == batch["group_ids"][None], same)
+    assert 8 < same.sum() < 64
+
+
 @pytest.mark.parametrize("name", NEGATIVE_CONTROLS)
 def test_weight_merging_is_refused_across_architectures(name, task, recipe):
     with pytest.raises(Refused, match="ViTModel and a BertModel"):

@@ -7,8 +7,5 @@ from .task import Task
 
 
 def fit(task: Task, recipe: Recipe) -> Fitted:
-    """Symmetric InfoNCE on pairs.
-
-    Rows carry no group numbers: equal statements of different images count as negatives, as they do in CLIP.
-    """
+    """Symmetric InfoNCE on pairs; images with one and the same statement are no negatives of each other."""
     return aligned(task, recipe, [ContrastiveLossCallback(1.0)], paired=True)

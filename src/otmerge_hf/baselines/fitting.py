@@ -222,6 +222,8 @@ def align(
         seen.unpaired_contexts, seen.unpaired_queries = len(set(contexts)), len(set(queries))
     else:
         seen.pairs = len(rows)
+        # one statement is true of many images: they are no negatives of each other
+        data = rows.but(group_ids=rows.columns["query_features"])
         if task.unpaired_contexts and task.unpaired_queries:
             couples = list(zip(rows.columns["context_features"], rows.columns["query_features"], strict=True))
             data = mixed_dataset(couples, task.unpaired_contexts, task.unpaired_queries, 1, seed=recipe.seed)

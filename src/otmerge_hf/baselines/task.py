@@ -30,6 +30,7 @@ class Rows(Dataset):
         context: Numbers of the contexts, (N,).
         query: Numbers of the queries, (N,).
         labels: Answers, (N,), or None.
+        groups: Rows of one number are no negatives of each other, (N,), or None.
 
     Raises:
         ValueError: If the columns differ in length.
@@ -39,8 +40,14 @@ class Rows(Dataset):
         {'context_features': 1, 'query_features': 6, 'labels': 0}
     """
 
-    def __init__(self, context: Sequence[int], query: Sequence[int], labels: Sequence[int] | None = None) -> None:
-        columns = {"context_features": context, "query_features": query, "labels": labels}
+    def __init__(
+        self,
+        context: Sequence[int],
+        query: Sequence[int],
+        labels: Sequence[int] | None = None,
+        groups: Sequence[int] | None = None,
+    ) -> None:
+        columns = {"context_features": context, "query_features": query, "labels": labels, "group_ids": groups}
         self.columns = {name: list(column) for name, column in columns.items() if column is not None}
         if len({len(column) for column in self.columns.values()}) != 1:
             raise ValueError(f"The columns have {[len(c) for c in self.columns.values()]} rows; expected one number.")
@@ -57,7 +64,7 @@ class Rows(Dataset):
     def but(self, **columns: Sequence[int]) -> "Rows":
         """Copy with some columns replaced."""
         now = self.columns | {name: list(column) for name, column in columns.items()}
-        return Rows(now["context_features"], now["query_features"], now.get("labels"))
+        return Rows(now["context_features"], now["query_features"], now.get("labels"), now.get("group_ids"))
 
     def labels(self) -> torch.Tensor:
         """Answers, (N,) long."""
