@@ -99,32 +99,34 @@ def per_problem(values: list[float], like: Tensor) -> float | Tensor:
     return values[0] if like.dim() == 1 else like.new_tensor(values)
 
 
-def gradient_x(geometry: PointGeometry, solution: Solution) -> Tensor:
-    """Gradient of the value in the source points, (..., N, D): ``a * x - P y``."""
-    return _less(geometry.a, geometry.x, geometry.shift, *solution.pull(geometry.y))
+def gradients(
+    geometry: PointGeometry, solution: Solution, want_x: bool, want_y: bool, debiased: bool = False
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of the value in the source (..., N, D) and target points (..., M, D): ``a * x - P y`` and mirrored.
+
+    That in y is taken with the columns of the plan fitted by one more half-step, which costs next to nothing here.
+    ``debiased`` leaves out ``a * x`` of the centred points, which the self term of a divergence takes away again.
+    """
+    grad_x = grad_y = None
+    products = solution.products
+    assert products is not None
+    if want_x:
+        grad_x = _weigh(geometry.a, geometry.x, geometry.shift, debiased)
+        products.pull(grad_x, geometry.y)
+    if want_y:
+        grad_y = _weigh(geometry.b, geometry.y, -geometry.shift, debiased)
+        products.push(grad_y, geometry.x)
+    return grad_x, grad_y
 
 
-def gradient_y(geometry: PointGeometry, solution: Solution) -> Tensor:
-    """Gradient of the value in the target points, (..., M, D), from the plan with its columns fitted."""
-    return _less(geometry.b, geometry.y, -geometry.shift, *solution.push(geometry.x))
-
-
-def _less(marginal: Marginal, points: Tensor, shift: Tensor, moved: Tensor, factor: Tensor) -> Tensor:
-    """Return ``weights * (points + shift) - factor * moved`` in two passes, zero on padding."""
+def _weigh(marginal: Marginal, points: Tensor, shift: Tensor, only_shift: bool) -> Tensor:
+    """Return ``weights * (points + shift)``, or ``weights * shift`` for every point, (..., N, D)."""
+    if only_shift:
+        return shift * marginal.weights.unsqueeze(-1)
     if marginal.uniform:
         weight = 1.0 / points.shape[-2]
-        return torch.add(shift * weight, points, alpha=weight).addcmul_(moved, factor.unsqueeze(-1), value=-1.0)
-    weighed = (points + shift).mul_(marginal.weights.unsqueeze(-1))
-    weighed.addcmul_(moved, factor.unsqueeze(-1), value=-1.0)
-    return weighed if marginal.padding is None else weighed.masked_fill_(marginal.padding.unsqueeze(-1), 0.0)
-
-
-def weigh(marginal: Marginal, features: Tensor) -> Tensor:
-    """Multiply rows by their weights, in place; rows of padding become zero whatever they held."""
-    if marginal.uniform:
-        return features.mul_(1.0 / features.shape[-2])
-    features.mul_(marginal.weights.unsqueeze(-1))
-    return features if marginal.padding is None else features.masked_fill_(marginal.padding.unsqueeze(-1), 0.0)
+        return torch.add(shift * weight, points, alpha=weight)
+    return (points + shift).mul_(marginal.weights.unsqueeze(-1))
 
 
 def warn_unconverged(error: Tensor, tol: float, iterations: int) -> None:

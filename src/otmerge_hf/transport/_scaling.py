@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -37,14 +38,23 @@ _LOOK_EVERY_ON_GPU = 8
 Product = Callable[[Tensor, Tensor], object]
 
 
+class PlanProducts(Protocol):
+    """Products with a plan that is not formed; what makes them may overwrite its matrix, so pull before you push."""
+
+    def pull(self, out: Tensor, features: Tensor) -> None:
+        """Subtract plan times target features (..., M, E) from ``out`` (..., N, E)."""
+        ...
+
+    def push(self, out: Tensor, features: Tensor) -> None:
+        """Subtract from ``out`` (..., M, E) the transposed plan, its columns fitted, times features (..., N, E)."""
+        ...
+
+
 @dataclass
 class Solution:
     """A plan in factored form: ``P_ij = a_i b_j exp(S_ij + phi_i + psi_j)``. Shapes (..., N), (..., M), (...).
 
     The rows of the plan fit ``a`` exactly (the last half-step saw to it); ``marginal_error`` is what the columns miss.
-    ``pull`` multiplies target features (..., M, E) by the plan; ``push`` multiplies source features (..., N, E) by the
-    transposed plan after one more half-step, which fits its columns. Both leave the last factor to the caller, who
-    has a pass over the result to make anyway: they return (..., N, E) and row factors (..., N).
     """
 
     phi: Tensor
@@ -52,12 +62,11 @@ class Solution:
     marginal_error: Tensor
     iterations: int
     converged: bool
-    pull: Callable[[Tensor], tuple[Tensor, Tensor]]
-    push: Callable[[Tensor], tuple[Tensor, Tensor]]
+    products: PlanProducts | None
 
     def release(self) -> None:
-        """Let go of the matrix; ``pull`` and ``push`` are gone afterwards."""
-        del self.pull, self.push
+        """Let go of the matrix."""
+        self.products = None
 
 
 def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int) -> Solution:
@@ -135,25 +144,57 @@ class _Scaler:
         if omega is None:
             torch.div(self.b.weights, self.columns, out=self.v)
             return
-        factor = self.b.weights / self.mass
-        factor.pow_(omega if isinstance(omega, float) else omega.unsqueeze(-1))
-        factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR)
-        if self.b.padding is not None:
-            factor.masked_fill_(self.b.padding, 0.0)
-        self.v.mul_(factor)
+        factor = _ratio(self.b, self.mass).pow_(omega if isinstance(omega, float) else omega.unsqueeze(-1))
+        self.v.mul_(factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR))
 
     def solution(self, iterations: int, converged: bool) -> Solution:
-        """Pack what the last :meth:`measure` left; the closures keep K alive for as long as the caller keeps them."""
-        kernel, u, v, columns = self.matrix[0], self.u, self.v, self.columns
+        """Pack what the last :meth:`measure` left, K included."""
         return Solution(
-            phi=log_ratio(u, self.a, self.shift, 0.0),
-            psi=log_ratio(v, self.b, self.psi, 0.0),
+            phi=log_ratio(self.u, self.a, self.shift, 0.0),
+            psi=log_ratio(self.v, self.b, self.psi, 0.0),
             marginal_error=miss(self.mass, self.b),
             iterations=iterations,
             converged=converged,
-            pull=lambda features: (kernel @ (v.unsqueeze(-1) * features), u),
-            push=lambda features: (kernel.mT @ (u.unsqueeze(-1) * features), self.b.weights / columns),
+            products=_DenseProducts(self.matrix[0], self.u, self.v, _ratio(self.b, self.mass)),
         )
+
+
+class _DenseProducts:
+    """Products with ``diag(u) K diag(v)``, whose columns ``fit`` would fit; takes the cheaper side to scale."""
+
+    def __init__(self, kernel: Tensor, u: Tensor, v: Tensor, fit: Tensor) -> None:
+        self.kernel, self.u, self.v, self.fit = kernel, u.unsqueeze(-1), v.unsqueeze(-1), fit.unsqueeze(-1)
+        self.scaled = False
+
+    def pull(self, out: Tensor, features: Tensor) -> None:
+        """Subtract the plan times ``features``."""
+        if self._scale(features):
+            _subtract_product(out, self.kernel, features)
+        else:
+            out.addcmul_(self.kernel @ (self.v * features), self.u, value=-1.0)
+
+    def push(self, out: Tensor, features: Tensor) -> None:
+        """Subtract the transposed plan, its columns fitted, times ``features``."""
+        if self._scale(features):
+            _subtract_product(out, self.kernel.mul_(self.fit.mT).mT, features)
+        else:
+            out.addcmul_(self.kernel.mT @ (self.u * features), self.v * self.fit, value=-1.0)
+
+    def _scale(self, features: Tensor) -> bool:
+        """Make K the plan where K is not larger than the features: no temporary, and fewer passes over memory."""
+        if self.kernel.shape[-1] > 2 * features.shape[-1]:
+            return False
+        if not self.scaled:
+            self.kernel.mul_(self.u).mul_(self.v.mT)
+            self.scaled = True
+        return True
+
+
+def _subtract_product(out: Tensor, left: Tensor, right: Tensor) -> None:
+    if out.dim() == 2:
+        out.addmm_(left, right, alpha=-1.0)
+    else:
+        out.baddbmm_(left, right, alpha=-1.0)
 
 
 def matvec(matrix: Tensor, transposed: bool = False) -> Product:
@@ -190,6 +231,12 @@ def build_kernel(geometry: Geometry, psi: Tensor | None) -> tuple[Tensor, Tensor
 def miss(mass: Tensor, target: Marginal) -> Tensor:
     """L1 distance of a marginal from its target, (..., N) -> (...)."""
     return torch.linalg.vector_norm(mass - target.weights, 1, dim=-1)
+
+
+def _ratio(target: Marginal, mass: Tensor) -> Tensor:
+    """Return wanted over present mass, (..., N), 0 on padding."""
+    ratio = target.weights / mass
+    return ratio if target.padding is None else ratio.masked_fill_(target.padding, 0.0)
 
 
 def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float) -> Tensor:

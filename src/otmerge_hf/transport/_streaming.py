@@ -35,29 +35,42 @@ class _Stream:
         """Return the phi that fits every row to ``a``, and the column marginal of the plan that results."""
         phi, columns = torch.empty_like(self.geometry.a.weights), torch.zeros_like(psi)
         for rows in self.blocks:
-            plan, phi[..., rows] = self._fitted(psi, rows)
+            plan, phi[..., rows] = self.fitted(psi, rows)
             columns += (self.geometry.a.weights[..., rows].unsqueeze(-2) @ plan).squeeze(-2)
         return phi, columns
 
-    def pull(self, psi: Tensor, features: Tensor) -> Tensor:
-        """Multiply (..., M, E) by the plan that ``psi`` gives, its rows still scaled to sum 1."""
-        return torch.cat([self._fitted(psi, rows)[0] @ features for rows in self.blocks], dim=-2)
-
-    def push(self, psi: Tensor, features: Tensor) -> Tensor:
-        """Multiply (..., N, E) by the transpose of the plan that ``psi`` gives."""
-        features = features * self.geometry.a.weights.unsqueeze(-1)
-        out = features.new_zeros((*psi.shape, features.shape[-1]))
-        for rows in self.blocks:
-            out += self._fitted(psi, rows)[0].mT @ features[..., rows, :]
-        return out
-
-    def _fitted(self, psi: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    def fitted(self, psi: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """Return rows of the plan scaled to sum 1, (..., n, M), and their phi, (..., n)."""
         kernel = self.geometry.logits(psi + self.log_b, rows)
         shift = kernel.amax(dim=-1, keepdim=True)
         kernel.sub_(shift).clamp_(min=EXPONENT_FLOOR).exp_()
         totals = kernel.sum(dim=-1, keepdim=True)
         return kernel.div_(totals), (shift + totals.log()).squeeze(-1).neg_()
+
+
+class _StreamProducts:
+    """Products with the plan that ``psi`` gives, a block of rows at a time."""
+
+    def __init__(self, stream: _Stream, psi: Tensor, columns: Tensor) -> None:
+        self.stream, self.psi, self.columns = stream, psi, columns
+
+    def pull(self, out: Tensor, features: Tensor) -> None:
+        """Subtract the plan times ``features``."""
+        weights = self.stream.geometry.a.weights.unsqueeze(-1)
+        for rows in self.stream.blocks:
+            plan, _ = self.stream.fitted(self.psi, rows)
+            out[..., rows, :].addcmul_(plan @ features, weights[..., rows, :], value=-1.0)
+
+    def push(self, out: Tensor, features: Tensor) -> None:
+        """Subtract the transposed plan, its columns fitted, times ``features``."""
+        geometry = self.stream.geometry
+        features = features * geometry.a.weights.unsqueeze(-1)
+        received = torch.zeros_like(out)
+        for rows in self.stream.blocks:
+            plan, _ = self.stream.fitted(self.psi, rows)
+            received += plan.mT @ features[..., rows, :]
+        fit = _without_padding(geometry.b.weights / self.columns, geometry.b)
+        out.addcmul_(received, fit.unsqueeze(-1), value=-1.0)
 
 
 def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int, block: int) -> Solution:
@@ -83,8 +96,7 @@ def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iter
         marginal_error=error,
         iterations=done,
         converged=worst <= tol,
-        pull=lambda features: (stream.pull(psi, features), geometry.a.weights),
-        push=lambda features: (stream.push(psi, features), b.weights / columns),
+        products=_StreamProducts(stream, psi, columns),
     )
 
 

@@ -24,8 +24,9 @@ from .geometry import Scale, inner_products
 class SelfTerm:
     """A solved self term. Shapes: phi, potential (..., N), the rest (...).
 
-    ``dual`` is the value less the mean cost; ``potential`` is f in units of the cost; ``pulled`` is the
-    plan, its rows scaled to sum 1, times the centred points, (..., N, D), when a gradient asked for it.
+    ``dual`` is the value less the mean cost; ``potential`` is f in units of the cost; ``pulled``,
+    (..., N, D), when a gradient asked for it, times ``pulled_by``, (..., N), is the plan, its rows fitted, times the
+    centred points.
     """
 
     phi: Tensor
@@ -36,6 +37,7 @@ class SelfTerm:
     converged: bool
     iterations: int
     pulled: Tensor | None = field(repr=False)
+    pulled_by: Tensor = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class SelfProblem:
             error,
             worst <= options.tol,
             done,
-            (kernel @ (weights * self.points)).mul_(weights) if pull else None,
+            kernel @ (weights * self.points) if pull else None,
+            u,
         )
 
     def _solve_in_blocks(self, options: Options, pull: bool, block: int) -> SelfTerm:
@@ -115,6 +118,7 @@ class SelfProblem:
             worst <= options.tol,
             done,
             torch.cat([rows_of_plan(rows) @ self.points for rows in blocks], dim=-2) if pull else None,
+            torch.ones_like(mass),
         )
 
     def _norms(self) -> Tensor:
@@ -129,7 +133,14 @@ class SelfProblem:
         return ratio if self.marginal.padding is None else ratio.masked_fill_(self.marginal.padding, 1.0)
 
     def _pack(
-        self, phi: Tensor, mass: Tensor, error: Tensor, converged: bool, done: int, pulled: Tensor | None
+        self,
+        phi: Tensor,
+        mass: Tensor,
+        error: Tensor,
+        converged: bool,
+        done: int,
+        pulled: Tensor | None,
+        scaling: Tensor,
     ) -> SelfTerm:
         # The plan's total mass is off by the error; the dual value counts what is missing.
         excess = mass.sum(-1) - 1
@@ -142,5 +153,6 @@ class SelfProblem:
             marginal_error=error,
             converged=converged,
             iterations=done,
-            pulled=None if pulled is None else pulled.div_(mass.unsqueeze(-1)),
+            pulled=pulled,
+            pulled_by=scaling * self._ratio(mass),
         )

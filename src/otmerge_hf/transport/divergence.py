@@ -15,13 +15,11 @@ from ._core import (
     attach,
     dual_of,
     full_precision,
-    gradient_x,
-    gradient_y,
+    gradients,
     per_problem,
     solve_geometry,
     wants_gradient,
     warn_unconverged,
-    weigh,
 )
 from ._scaling import SAFE_SPREAD, Solution
 from ._symmetric import SelfProblem, SelfTerm
@@ -166,8 +164,7 @@ def sinkhorn_divergence(
         start = y_self.phi if geometry.spread > SAFE_SPREAD else None
         between = solve_geometry(geometry, potentials, options, start)
         # Gradients are taken while K is there; then it goes, before the next term's is made.
-        grad_x = gradient_x(geometry, between) if want_x else None
-        grad_y = gradient_y(geometry, between) if want_y else None
+        grad_x, grad_y = gradients(geometry, between, want_x, want_y, debiased=True)
         between.release()
 
         x_self = _self_problem(geometry, 0).solve(options, pull=want_x)
@@ -175,9 +172,9 @@ def sinkhorn_divergence(
         value = dual_of(geometry, between).add_(per_problem(geometry.distances, between.phi))
         value.sub_(x_self.dual, alpha=0.5).sub_(y_self.dual, alpha=0.5)
         if grad_x is not None and x_self.pulled is not None:
-            grad_x.add_(weigh(mu, x_self.pulled.sub_(geometry.x)))
+            grad_x.addcmul_(x_self.pulled, x_self.pulled_by.unsqueeze(-1))
         if grad_y is not None and y_self.pulled is not None:
-            grad_y.add_(weigh(nu, y_self.pulled.sub_(geometry.y)))
+            grad_y.addcmul_(y_self.pulled, y_self.pulled_by.unsqueeze(-1))
         grad_a = grad_b = None
         if want_a or want_b:
             f, g = geometry.to_potentials(between.phi, between.psi)

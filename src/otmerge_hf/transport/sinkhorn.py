@@ -14,8 +14,7 @@ from ._core import (
     attach,
     dual_of,
     full_precision,
-    gradient_x,
-    gradient_y,
+    gradients,
     per_problem,
     solve_geometry,
     wants_gradient,
@@ -109,8 +108,7 @@ def sinkhorn(
     with full_precision(x.device):
         geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
         solution = solve_geometry(geometry, potentials, options)
-        grad_x = gradient_x(geometry, solution) if want_x else None
-        grad_y = gradient_y(geometry, solution) if want_y else None
+        grad_x, grad_y = gradients(geometry, solution, want_x, want_y)
     return _result(geometry, solution, options, (a, b), (x, grad_x), (y, grad_y))
 
 
