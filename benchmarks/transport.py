@@ -5,8 +5,9 @@
 
 Every library runs at its cheapest setting whose value is within 1e-4 and whose gradient in x is within 1e-2 of POT in
 float64; ours runs at its defaults in every case. All contestants of a case take turns in one process, A B C A B C,
-so that what else the machine does falls on all of them; medians are compared, and the fastest runs beside them. Each number of threads is a process
-of its own, confined to as many cores. Only ratios mean anything: they are other library / ours.
+so that what else the machine does falls on all of them; medians are compared, and the fastest runs beside them. Each
+case and number of threads is a process of its own, confined to as many cores. Only ratios mean anything: they are
+other library / ours.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "Forward and backward (gradient in x), float32. Each library runs at its cheapest setting whose value is "
         f"within {report['value_bar']:g} and whose gradient is within {report['gradient_bar']:g} of POT in float64; "
-        "ours at its defaults. Runs take turns in one process. A ratio is their time / ours, so above 1 we are faster; "
+        "ours at its defaults. Runs take turns in one process. A ratio is their time / ours: above 1 we are faster; "
         "on one thread it is processor time, on two it is wall time. `>`: the dearest setting tried does not meet the "
         "bars; its gradient error stands in brackets. geomloss 0.5 is its default, not held to the bars, gradient "
         "error in brackets. Ours / floor: the floor is one cost product, one plan product, two exponentials and the "

@@ -29,15 +29,22 @@ class Relaxation:
     def __init__(self) -> None:
         self.limit: Number = _FIRST_LIMIT
         self.before: Number | None = None
-        self.restart()
+        self.previous: Number = math.inf
+        self.plain = 0
 
     def restart(self) -> None:
         """Begin anew with plain steps, as after K was built around other potentials."""
-        self.plain = 0
-        self.previous: Number = math.inf
+        self._begin(0)
+
+    def _begin(self, plain: int) -> None:
+        self.plain = plain
+        self.previous = math.inf
 
     def next(self, error: Number) -> Number | None:
-        """Take in the error met now; return omega for the step to come, None for a plain one."""
+        """Take in the error met now; return omega for the step to come, None for a plain one.
+
+        After a long step the caller makes a plain one by itself, and comes back with the error after that.
+        """
         if self.plain < _PLAIN_STEPS:
             self.plain, self.previous = self.plain + 1, error
             return None
@@ -45,7 +52,7 @@ class Relaxation:
         if self.before is not None:
             self.limit = _choose(error < self.before, _clip(2.0 * self.limit, _LAST_LIMIT), 0.5 * self.limit)
         self.before = error
-        self.restart()
+        self._begin(1)
         omega = _clip(1.0 / _choose(rate < 1.0, 1.0 - rate, 1.0), self.limit)
         return _choose(omega > 1.0, omega, 1.0)
 

@@ -31,6 +31,8 @@ SAFE_SPREAD = 40.0
 _ABSORB_ABOVE = 1e10
 # A long step multiplies a scaling by at most this, so that between two looks nothing can overflow.
 _LARGEST_FACTOR = 1e4
+# Iterations between looks at the scalings' range. In so many there are two long steps at most.
+_WATCH_EVERY = 6
 # On a GPU the host looks at the error once in so many iterations: every look waits for the device.
 _LOOK_EVERY_ON_GPU = 8
 
@@ -73,27 +75,34 @@ def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: in
     """Scale until the L1 error of the column marginal is at most ``tol`` in every item, the rows being exact."""
     scaler, relaxation = _Scaler(geometry, psi), Relaxation()
     on_host = scaler.u.dim() == 1 and not scaler.u.is_cuda
-    every = _LOOK_EVERY_ON_GPU if scaler.u.is_cuda else 1
-    done, worst, long = 0, math.inf, False
+    look_every = _LOOK_EVERY_ON_GPU if scaler.u.is_cuda else 1
+    done, look, watch, worst = 0, 0, 0, math.inf
     while True:
         error = scaler.measure()
-        if done % every == 0 or done >= max_iterations:
+        if done >= look or done >= max_iterations:
+            look = done + look_every
             worst = (error if error.dim() == 0 else error.amax()).item()
             if done >= max_iterations or math.isnan(worst):
                 # The error must be that of the plan itself, not of one whose smallest entries were lifted.
                 if not scaler.sound():
                     worst = scaler.absorb().amax().item()
                 break
-            # The scalings move most in the first steps and in long ones; and the last look must have seen them.
-            if (done <= 2 or long or every > 1 or worst <= tol) and not scaler.sound():
-                scaler.absorb()
-                relaxation.restart()
-            elif worst <= tol:
-                break
+            if done >= watch or worst <= tol:
+                # The scalings move most in the first steps; and the last look must have seen them.
+                watch = done + (1 if done < 2 else _WATCH_EVERY)
+                if not scaler.sound():
+                    scaler.absorb()
+                    relaxation.restart()
+                elif worst <= tol:
+                    break
         omega = relaxation.next(worst if on_host else error)
-        long = omega is not None
         scaler.step(omega)
         done += 1
+        if omega is not None and done < max_iterations:
+            # The error right after a long step says nothing about the rate: one plain step without a measurement.
+            scaler.sweep()
+            scaler.step(None)
+            done += 1
     return scaler.solution(done, worst <= tol)
 
 
@@ -131,16 +140,20 @@ class _Scaler:
         self.restart(log_ratio(self.v, self.b, self.psi, -math.inf))
         return self.measure()
 
-    def measure(self) -> Tensor:
-        """Fit the rows exactly; return the L1 error of the columns, (...)."""
+    def sweep(self) -> None:
+        """Fit the rows exactly, and sum the columns that results: one pass over K for each."""
         self.by_row(self.v, self.rows)
         torch.div(self.a.weights, self.rows, out=self.u)
         self.by_column(self.u, self.columns)
+
+    def measure(self) -> Tensor:
+        """Sweep; return the L1 error of the columns, (...)."""
+        self.sweep()
         torch.mul(self.v, self.columns, out=self.mass)
         return miss(self.mass, self.b)
 
     def step(self, omega: Number | None) -> None:
-        """Fit the columns, or go ``omega`` times as far, a float or (...); after :meth:`measure`."""
+        """Fit the columns after a sweep, or go ``omega``, a float or (...), times as far after a measurement."""
         if omega is None:
             torch.div(self.b.weights, self.columns, out=self.v)
             return

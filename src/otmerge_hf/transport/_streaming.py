@@ -77,14 +77,15 @@ def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iter
     """Fit rows and columns in turn, ``block`` rows at a time, until the column error is below ``tol``."""
     stream, b = _Stream(geometry, block), geometry.b
     psi = torch.zeros_like(b.weights) if psi is None else psi
-    done, relaxation = 0, Relaxation()
+    done, relaxation, long = 0, Relaxation(), False
     while True:
         phi, columns = stream.fit_rows(psi)
         error = miss(columns, b)
         worst = error.max().item()
         if worst <= tol or done >= max_iterations or math.isnan(worst):
             break
-        omega = relaxation.next(error)
+        omega = None if long else relaxation.next(error)
+        long = omega is not None
         step = (b.weights / columns).log_()
         if isinstance(omega, Tensor):
             step.mul_(omega.unsqueeze(-1))
