@@ -36,7 +36,7 @@ def test_marginals_are_the_weights(seed, n, m, d, epsilon):
 def test_divergence_of_a_cloud_from_itself_is_zero(seed, n, d, epsilon):
     x, _ = clouds(n, 1, d, seed)
     x.requires_grad_()
-    result = sinkhorn_divergence(x, x.detach().clone(), epsilon=epsilon, tol=1e-5)
+    result = sinkhorn_divergence(x, x.detach().clone(), epsilon=epsilon, tol=1e-4)
     result.value.backward()
     scale = x.detach().var(0, unbiased=False).sum() + 1e-12
     assert abs(result.value.item()) <= 1e-5 * scale

@@ -20,6 +20,10 @@ from ._scaling import EXPONENT_FLOOR, SAFE_SPREAD, log_ratio, matvec, miss
 from .geometry import Scale, inner_products
 
 
+# On a GPU the host looks at the error once in so many iterations: every look waits for the device.
+_LOOK_EVERY_ON_GPU = 4
+
+
 @dataclass(frozen=True)
 class SelfTerm:
     """A solved self term. Shapes: phi, potential (..., N), the rest (...).
@@ -67,14 +71,16 @@ class SelfProblem:
         kernel.exp_()
         product, u = matvec(kernel), self.marginal.weights.clone()
         mass = torch.empty_like(u)
-        done = 0
+        every = _LOOK_EVERY_ON_GPU if u.is_cuda else 1
+        done, worst = 0, math.inf
         while True:
             product(u, mass)
             mass.mul_(u)
             error = miss(mass, self.marginal)
-            worst = error.max().item()
-            if worst <= options.tol or done >= options.max_iterations or not worst < math.inf:
-                break
+            if done % every == 0 or done >= options.max_iterations:
+                worst = error.max().item()
+                if worst <= options.tol or done >= options.max_iterations or not worst < math.inf:
+                    break
             u.mul_(self._ratio(mass).sqrt_())
             done += 1
         weights = u.unsqueeze(-1)
