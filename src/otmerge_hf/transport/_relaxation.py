@@ -34,17 +34,10 @@ class Relaxation:
 
     def restart(self) -> None:
         """Begin anew with plain steps, as after K was built around other potentials."""
-        self._begin(0)
-
-    def _begin(self, plain: int) -> None:
-        self.plain = plain
-        self.previous = math.inf
+        self.plain, self.previous = 0, math.inf
 
     def next(self, error: Number) -> Number | None:
-        """Take in the error met now; return omega for the step to come, None for a plain one.
-
-        After a long step the caller makes a plain one by itself, and comes back with the error after that.
-        """
+        """Take in the error met now; return omega for the step to come, None for a plain one."""
         if self.plain < _PLAIN_STEPS:
             self.plain, self.previous = self.plain + 1, error
             return None
@@ -52,7 +45,7 @@ class Relaxation:
         if self.before is not None:
             self.limit = _choose(error < self.before, _clip(2.0 * self.limit, _LAST_LIMIT), 0.5 * self.limit)
         self.before = error
-        self._begin(1)
+        self.restart()
         omega = _clip(1.0 / _choose(rate < 1.0, 1.0 - rate, 1.0), self.limit)
         return _choose(omega > 1.0, omega, 1.0)
 

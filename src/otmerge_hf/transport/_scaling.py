@@ -98,11 +98,6 @@ def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: in
         omega = relaxation.next(worst if on_host else error)
         scaler.step(omega)
         done += 1
-        if omega is not None and done < max_iterations:
-            # The error right after a long step says nothing about the rate: one plain step without a measurement.
-            scaler.sweep()
-            scaler.step(None)
-            done += 1
     return scaler.solution(done, worst <= tol)
 
 
@@ -140,20 +135,16 @@ class _Scaler:
         self.restart(log_ratio(self.v, self.b, self.psi, -math.inf))
         return self.measure()
 
-    def sweep(self) -> None:
-        """Fit the rows exactly, and sum the columns that results: one pass over K for each."""
+    def measure(self) -> Tensor:
+        """Fit the rows exactly; return the L1 error of the columns, (...)."""
         self.by_row(self.v, self.rows)
         torch.div(self.a.weights, self.rows, out=self.u)
         self.by_column(self.u, self.columns)
-
-    def measure(self) -> Tensor:
-        """Sweep; return the L1 error of the columns, (...)."""
-        self.sweep()
         torch.mul(self.v, self.columns, out=self.mass)
         return miss(self.mass, self.b)
 
     def step(self, omega: Number | None) -> None:
-        """Fit the columns after a sweep, or go ``omega``, a float or (...), times as far after a measurement."""
+        """Fit the columns, or go ``omega``, a float or (...), times as far; after :meth:`measure`."""
         if omega is None:
             torch.div(self.b.weights, self.columns, out=self.v)
             return

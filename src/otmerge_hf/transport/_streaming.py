@@ -77,15 +77,14 @@ def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iter
     """Fit rows and columns in turn, ``block`` rows at a time, until the column error is below ``tol``."""
     stream, b = _Stream(geometry, block), geometry.b
     psi = torch.zeros_like(b.weights) if psi is None else psi
-    done, relaxation, long = 0, Relaxation(), False
+    done, relaxation = 0, Relaxation()
     while True:
         phi, columns = stream.fit_rows(psi)
         error = miss(columns, b)
         worst = error.max().item()
         if worst <= tol or done >= max_iterations or math.isnan(worst):
             break
-        omega = None if long else relaxation.next(error)
-        long = omega is not None
+        omega = relaxation.next(error)
         step = (b.weights / columns).log_()
         if isinstance(omega, Tensor):
             step.mul_(omega.unsqueeze(-1))
