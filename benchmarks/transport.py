@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--epsilons", nargs="*", type=float, default=EPSILONS)
     parser.add_argument("--threads", nargs="*", type=int)
     parser.add_argument("--limit", type=float, help="seconds a single call may take; slower settings are not tried")
+    parser.add_argument("--append", action="store_true", help="keep the other cases of the report that is there")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for transport.json and .md")
     parser.add_argument("--case", nargs=5, help=argparse.SUPPRESS)  # N D epsilon threads limit: one case, in-process
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)  # N: peak memory of one solve, in-process
@@ -57,16 +59,22 @@ def main() -> None:
     threads = options.threads or ([1] if options.quick else [1, 2])
     limit = options.limit or (2.0 if options.quick else 15.0)
     report: dict[str, Any] = {"machine": machine(), "value_bar": VALUE_BAR, "gradient_bar": GRADIENT_BAR, "cases": []}
-    if not options.quick:
+    if options.append:
+        report = json.loads((options.output / "transport.json").read_text())
+    elif not options.quick:
         report["memory"] = in_process("--memory", 4096)
-    for count in threads:
-        for n, d in sizes:
-            for epsilon in options.epsilons:
-                case = in_process("--case", n, d, epsilon, count, limit)
-                report["cases"].append(case)
-                print(line(case), flush=True)
-                write(report, options.output)
+    for (n, d), count, epsilon in itertools.product(sizes, threads, options.epsilons):
+        case = in_process("--case", n, d, epsilon, count, limit)
+        keep = [old for old in report["cases"] if key(old) != key(case)]
+        report["cases"] = sorted([*keep, case], key=key)
+        print(line(case), flush=True)
+        write(report, options.output)
     print((options.output / "transport.md").read_text())
+
+
+def key(case: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells cases apart, and their order in the report."""
+    return case["threads"], case["n"], case["d"], -case["epsilon"]
 
 
 def write(report: dict[str, Any], folder: Path) -> None:
