@@ -15,6 +15,7 @@ SEEN = {
     "linear": (24, 16, True),
     "paired": (24, 16, True),
     "contrastive": (24, 16, True),
+    "statement_scoring": (0, 16, True),
     "merged": (24, 16, True),
     "frozen_fuser": (24, 16, True),
     "procrustes": (24, 16, False),
@@ -36,7 +37,7 @@ def test_runs_and_says_what_it_saw(name, task, recipe):
     fitted = METHODS[name](task, recipe)
     labels, pairs, unpaired = SEEN.get(name, (24, 0, False))
     assert (fitted.labels, fitted.pairs, fitted.unpaired_contexts > 0) == (labels, pairs, unpaired)
-    if name == "most_frequent":
+    if name in ("most_frequent", "statement_scoring"):
         assert fitted.predictions.shape == (16,)
         return
     assert fitted.phases[-1].steps == 4
@@ -50,6 +51,22 @@ def test_no_alignment_starts_from_the_weights_of_the_merge(task, recipe):
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = task.build(recipe.but(seed=1)).state_dict()
     assert not torch.equal(first["classifier.0.weight"], other["classifier.0.weight"])
+
+
+def test_statement_scoring_answers_by_alignment_alone(task, recipe):
+    """The context is its colour, so pairs alone must tell which statement is true of an unseen one."""
+    fitted = METHODS["statement_scoring"](task, recipe.but(max_steps=60, align_min_steps=60, learning_rate=3e-3))
+    asked = torch.tensor(task.test.columns["query_features"]) == 0
+    correct = fitted.predictions == task.test.labels()
+    assert correct[asked].float().mean() >= 0.75
+    allowed = [task.candidates[question] for question in task.test.columns["query_features"]]
+    assert all(answer in made for answer, made in zip(fitted.predictions.tolist(), allowed, strict=True))
+
+
+def test_statement_scoring_needs_statements(task, recipe):
+    task.candidates = {}
+    with pytest.raises(Refused, match="no statements"):
+        METHODS["statement_scoring"](task, recipe)
 
 
 def test_methods_repeat_under_one_seed(task, recipe):

@@ -91,6 +91,7 @@ class Task:
         unpaired_queries: Texts offered without a context.
         statistics: Per side, mean and deviation (D_side,) of the training features: the same for every method.
         scratch: Folder for what does not last.
+        candidates: Per question (its number among `queries`), the statement that each answer would make of it.
         tell: Called with the share of the work that is done, in [0, 1].
         checkpoints: Where long trainings go on after an interruption; None: they start again.
     """
@@ -110,6 +111,7 @@ class Task:
     unpaired_queries: list[int]
     statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]
     scratch: Path
+    candidates: dict[int, dict[int, int]] = field(default_factory=dict)
     tell: Callable[[float], None] = field(default=lambda share: None)
     checkpoints: Path | None = None
 

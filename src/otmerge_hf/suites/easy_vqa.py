@@ -17,6 +17,7 @@ from ..data import (
     load_easy_vqa,
     load_easy_vqa_statements,
     minilm_l6_path,
+    statement,
 )
 from ..features import FeatureStore, compute_side
 from ..features.shards import write_atomically
@@ -27,7 +28,7 @@ from .measure import machine, memory_mib, peak_memory_mib
 
 # Kinds of answers, by their place in `answer_names()`.
 ANSWER_KINDS = {"shape": range(3), "color": range(3, 11), "yes or no": range(11, 13)}
-ROWS = "rows.json"
+ROWS = "questions.json"
 _BATCH = 32  # inputs that an encoder sees at once: as fast as more, in less memory
 FEATURE_CHOICES = ("context_encoder", "query_encoder", "image_size", "context_tokens", "query_tokens")
 
@@ -56,11 +57,16 @@ def write_rows(path: Path) -> None:
     """Keep the data set as numbers, so that a cell need not read and hash it again.
 
     `images` (training, then test) and `texts` (all distinct) are the rows of the feature stores; `train`, `test` and
-    `statements` hold columns `image`, `text`, and `label` or `affirmative`.
+    `statements` hold columns `image`, `text`, and `label` or `affirmative`; `candidates` has, per question, the
+    statement that each answer would make of it.
     """
     splits = {name: load_easy_vqa(name).remove_columns("image").to_dict() for name in ("train", "test")}
     said = load_easy_vqa_statements("train").remove_columns("image").to_dict()
-    texts, row = index_distinct([*splits["train"]["question"], *splits["test"]["question"], *said["statement"]])
+    asked = [*splits["train"]["question"], *splits["test"]["question"]]
+    possible = {question: statements(question) for question in dict.fromkeys(asked)}
+    written = [text for made in possible.values() for text in made.values()]
+    texts, row = index_distinct([*asked, *said["statement"], *written])
+    place = {text: i for i, text in enumerate(texts)}
     first_test, start, parts = len(image_paths("train")), 0, {}
     for name, data in (("train", splits["train"]), ("test", splits["test"]), ("statements", said)):
         offset, count = first_test if name == "test" else 0, len(data["image_id"])
@@ -70,8 +76,25 @@ def write_rows(path: Path) -> None:
         start += count
     files = [str(file) for name in ("train", "test") for file in image_paths(name)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = {"images": files, "training_images": first_test, "texts": texts} | parts
+    candidates = {place[q]: {answer: place[text] for answer, text in made.items()} for q, made in possible.items()}
+    rows = {"images": files, "training_images": first_test, "texts": texts, "candidates": candidates} | parts
     write_atomically(path, json.dumps(rows).encode())
+
+
+def statements(question: str) -> dict[int, str]:
+    """Statement that each answer (by its place in `answer_names()`) would make of a question; absurd ones left out.
+
+    Example:
+        >>> list(statements("is there a circle?").values())
+        ['there is no circle', 'there is a circle']
+    """
+    made = {}
+    for place, answer in enumerate(answer_names()):
+        try:
+            made[place] = statement(question, answer)
+        except ValueError:
+            continue  # "what color is the shape?" is not answered by "circle"
+    return made
 
 
 def measure_features(recipe: Recipe, cache_dir: Path) -> dict[str, Any]:
@@ -151,6 +174,7 @@ def load_task(recipe: Recipe, features: dict[str, Any], cache_dir: Path, scratch
             "query": stores[1].statistics(sorted(set(rows["train"]["text"]))),
         },
         scratch=scratch,
+        candidates={int(q): {int(a): i for a, i in made.items()} for q, made in rows["candidates"].items()},
     )
 
 
