@@ -388,3 +388,11 @@ def test_one_encoder_on_both_sides_is_copied(encoder, tmp_path):
     again = OTMergeModel.from_pretrained(tmp_path)
     both = {"context_input_ids": ids, "input_ids": ids}
     assert torch.equal(again(**both).context_tokens, model.eval()(**both).context_tokens)
+
+
+def test_what_was_put_into_an_encoder_after_loading_is_kept(encoder):
+    bert = encoder("bert")
+    bert.pooler.dense = torch.nn.Linear(16, 16)
+    weight = bert.pooler.dense.weight.clone()
+    model = OTMergeModel.from_encoders_pretrained(encoder("vit"), bert, shared_dim=16)
+    assert torch.equal(model.query_encoder.pooler.dense.weight, weight)

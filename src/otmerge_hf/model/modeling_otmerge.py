@@ -210,7 +210,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
 
 
 class LogitScale(nn.Module):
-    """A learned temperature; a module, so that PEFT's `modules_to_save` can name it."""
+    """A learned inverse temperature, kept as its log; a module, so that PEFT's `modules_to_save` can name it."""
 
     def __init__(self, initial: float):
         super().__init__()
@@ -241,6 +241,10 @@ class OTMergeModel(OTMergePreTrainedModel):
         query_encoder: PreTrainedModel | None = None,
     ):
         super().__init__(config)
+        for encoder in (context_encoder, query_encoder):
+            for module in encoder.modules() if encoder is not None else ():
+                # post_init would otherwise draw anew what was put in after loading: grown embeddings, a new pooler
+                module._is_hf_initialized = True
         self.context_encoder = context_encoder or build_encoder(config.context_config, "context")
         self.query_encoder = query_encoder or build_encoder(config.query_config, "query")
         for side in ("context", "query"):
