@@ -23,6 +23,7 @@ def compute_side(
     *,
     cache_dir: str | os.PathLike,
     batch_size: int = 64,
+    sampling_rate: int | None = None,
     **options: Any,
 ) -> FeatureStore:
     """Run the frozen encoder of one side over distinct inputs once, and keep what the adapter will receive.
@@ -37,10 +38,12 @@ def compute_side(
         inputs: Distinct images (PIL or paths), waveforms, or texts.
         cache_dir: Folder that holds the stores of many keys.
         batch_size: Inputs per forward of the encoder.
+        sampling_rate: Of waveforms, in Hz; needed for them, as the processor needs it.
         **options: Further options of [`compute_features`].
 
     Raises:
-        ValueError: If `side` is unknown, the encoder is not frozen, or an input gives NaN.
+        ValueError: If `side` is unknown, the encoder is not frozen, waveforms come without their sampling rate, or an
+            input gives NaN.
     """
     if side not in ("context", "query"):
         raise ValueError(f"`side` is {side!r}; expected context or query.")
@@ -56,7 +59,8 @@ def compute_side(
         if image:
             batch = [_open(item) for item in batch]
         kind = "images" if image else "audio" if side == "context" else "text"
-        made = processor(**{kind: batch}, return_tensors="pt").to(encoder.device)
+        rate = {"sampling_rate": sampling_rate} if kind == "audio" else {}
+        made = processor(**{kind: batch}, **rate, return_tensors="pt").to(encoder.device)
         mask = made.pop("context_attention_mask" if side == "context" else "attention_mask", None)
         cast = {k: v.to(encoder.dtype) if v.is_floating_point() else v for k, v in made.items()}
         if image and encoder.device.type == "cpu":
