@@ -1,8 +1,11 @@
 """Terms under the stock Trainer: attached, scheduled, logged by name, detached."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_training import all_callbacks
+from transformers import TrainerControl, TrainerState
 from transformers.integrations import TensorBoardCallback
 
 from otmerge_hf.training import (
@@ -13,6 +16,7 @@ from otmerge_hf.training import (
     VarianceLossCallback,
     prioritize,
 )
+from otmerge_hf.training import callbacks as callbacks_module
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +201,16 @@ def test_terms_of_a_training_model_warn_under_accumulation(make_model, make_trai
     finally:
         callbacks.logger.parent.removeHandler(caplog.handler)
     assert "sees each micro-batch by itself" in caplog.text
+
+
+def test_second_callback_of_one_class_is_told(make_model, monkeypatch):
+    said = []
+    monkeypatch.setattr(callbacks_module.logger, "warning", said.append)
+    arguments = SimpleNamespace(gradient_accumulation_steps=1)
+    model, state = make_model(), TrainerState(max_steps=1)
+    first, second = PairedLossCallback(1.0), PairedLossCallback(2.0)
+    first.on_train_begin(arguments, state, TrainerControl(), model=model)
+    assert said == []
+    second.on_train_begin(arguments, state, TrainerControl(), model=model)
+    assert "`paired` term is attached already" in said[0]
+    assert model.loss_terms["paired"] is second

@@ -107,6 +107,12 @@ class LossTermCallback(TrainerCallback, ExportableState):
         # A resumed training goes on from the checkpoint's buffers, any other starts anew.
         kept: Any = state.stateful_callbacks if state.global_step else {}
         self.buffers = kept.get(type(self).__name__, {}).get("attributes", {}).get("buffers", {})
+        earlier = self._host.loss_terms.get(self.term.name)
+        if earlier is not None and earlier is not self:
+            logger.warning(
+                f"A `{self.term.name}` term is attached already, by a second callback of this class or by a training "
+                "that was interrupted; this one takes its place."
+            )
         self._host.loss_terms[self.term.name] = self
         self._update(state)
 
