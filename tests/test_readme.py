@@ -1,5 +1,6 @@
 """Every Python block of the README runs, in order, as one program."""
 
+import json
 import os
 import re
 import subprocess
@@ -39,3 +40,12 @@ def test_readme_opens_with_the_two_commands():
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "setup"])
 def test_make_targets_exist(target):
     assert re.search(rf"^{target}:.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_readme_results_are_those_of_the_committed_run():
+    readme = (ROOT / "README.md").read_text()
+    results = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text())
+    assert results["test_questions"] == 9673
+    for row in results["rows"].values():
+        assert f"| {row['accuracy']:.4f} | {row['trainable']:,} | {row['seconds']:.0f} |" in readme
+    assert f"took {results['total_seconds']:.0f} s" in readme
