@@ -1,4 +1,5 @@
 import pytest
+from peft import LoraConfig, inject_adapter_in_model
 
 from otmerge_hf.training import set_stage, trainable_table
 
@@ -45,3 +46,12 @@ def test_refusals(make_model):
         set_stage(make_model(), "all")
     with pytest.raises(ValueError, match="has no fuser"):
         set_stage(make_model(), "fuse")
+
+
+def test_leaves_lora_in_a_frozen_encoder_to_learn(make_model):
+    lora = LoraConfig(r=2, target_modules=r".*query_encoder.*\.(query|value)")
+    model = inject_adapter_in_model(lora, make_model(answers=3))
+    set_stage(model, "both")
+    inside = [name for name, parameter in model.named_parameters() if parameter.requires_grad and "_encoder" in name]
+    assert inside
+    assert all("lora_" in name for name in inside)

@@ -68,9 +68,9 @@ def compute_side(
             cast["pixel_values"] = cast["pixel_values"].to(memory_format=torch.channels_last)
         return run_encoder(encoder, cast, tokens, mask)
 
-    key = encoder_key(
-        encoder, processor.tokenizer if side == "query" else processor, tokens=tokens, dtype=encoder.dtype
-    )
+    # only what this side's inputs pass through: another tokenizer must not make images be encoded anew
+    part = "tokenizer" if side == "query" else "image_processor" if image else "feature_extractor"
+    key = encoder_key(encoder, getattr(processor, part), tokens=tokens, dtype=encoder.dtype)
     return compute_features(encode, inputs, cache_dir=cache_dir, key=key, batch_size=batch_size, **options)
 
 

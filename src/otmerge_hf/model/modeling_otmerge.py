@@ -167,7 +167,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
             context: Name, folder or instance of the encoder that is looked at.
             query: Name, folder or instance of the text encoder that asks.
             **kwargs: Fields of [`OTMergeConfig`]; `context_kwargs` and `query_kwargs` (dicts) go to the encoders'
-                own `from_pretrained` (`revision`, `dtype`, `trust_remote_code`, ...).
+                own `from_pretrained` (`revision`, `dtype`, `subfolder`, ...).
 
         Raises:
             OSError: If an encoder is not found.

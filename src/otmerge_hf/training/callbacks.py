@@ -27,7 +27,8 @@ class LossTermCallback(TrainerCallback, ExportableState):
 
     The term is attached in `on_train_begin` and detached in `on_train_end`. Its mean since the last log appears in
     every log (`name`, `name_weight`; `eval_name` in evaluations), in `state.log_history`, and in the metrics that
-    `metric_for_best_model` chooses from. One class per term: Trainer restores callbacks by class name.
+    `metric_for_best_model` chooses from. One class per term: Trainer restores callbacks by class name. Evaluations
+    during a training have the terms in `eval_loss`; `trainer.evaluate()` after it does not, the terms are gone then.
 
     Args:
         weight: Weight of the term, a number or a schedule `[(progress, weight), ...]`.

@@ -39,7 +39,9 @@ def set_stage(model: nn.Module, stage: str) -> str:
     base = getattr(host, "otmerge", host)
     for name, child in base.named_children():
         if name.endswith("_encoder"):
-            child.requires_grad_(not host.config.freeze_encoders)
+            for parameter_name, parameter in child.named_parameters():
+                if "lora_" not in parameter_name:  # what PEFT put in is PEFT's to decide
+                    parameter.requires_grad_(not host.config.freeze_encoders)
         else:
             child.requires_grad_(name in _ALIGN_PARTS and stage != "fuse")
     if host is not base:
