@@ -58,5 +58,6 @@ def task(encoder, processor, tmp_path):
         unpaired_queries=[2, 3, 4],
         statistics={"context": stores[0].statistics(range(32)), "query": stores[1].statistics()},
         scratch=tmp_path / "scratch",
+        unlabelled=Rows([i for i in range(12, 32) for _ in QUESTIONS], [0, 1] * 20),
         candidates={0: {0: 2, 1: 3, 2: 4}, 1: {4: 2, 3: 3}},
     )

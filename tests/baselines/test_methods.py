@@ -16,6 +16,7 @@ SEEN = {
     "paired": (24, 16, True),
     "contrastive": (24, 16, True),
     "statement_scoring": (0, 16, True),
+    "statement_teacher": (24, 16, True),
     "merged": (24, 16, True),
     "frozen_fuser": (24, 16, True),
     "procrustes": (24, 16, False),
@@ -67,6 +68,16 @@ def test_statement_scoring_needs_statements(task, recipe):
     task.candidates = {}
     with pytest.raises(Refused, match="no statements"):
         METHODS["statement_scoring"](task, recipe)
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("statement_teacher", 16), ("self_training", 0)])
+def test_guessed_answers_are_learned_and_counted(name, pairs, task, recipe):
+    fitted = METHODS[name](task, recipe)
+    assert (fitted.labels, fitted.guessed, fitted.pairs) == (24, 40, pairs)
+    assert fitted.phases[-1].rows == 64
+    task.unlabelled = None
+    with pytest.raises(Refused, match="nothing to guess"):
+        METHODS[name](task, recipe)
 
 
 def test_methods_repeat_under_one_seed(task, recipe):

@@ -46,6 +46,23 @@ def test_features_say_what_they_cost(prepared):
     assert features["peak_memory_mib"] >= features["start_memory_mib"]
 
 
+@pytest.mark.parametrize("negative", [False, True])
+def test_statements_deny_only_if_asked_for(negative, prepared, tmp_path):
+    _, store, features = prepared
+    task = easy_vqa.load_task(RECIPE.but(negative_statements=negative), features, store, tmp_path)
+    said = {task.queries[row] for row in task.pairs.columns["query_features"]}
+    assert any(" no " in f" {text} " or " not " in text for text in said) == negative
+
+
+def test_questions_are_guessed_about_images_without_statements(prepared, tmp_path):
+    _, store, features = prepared
+    task = easy_vqa.load_task(RECIPE.but(statement_fraction=0.5), features, store, tmp_path)
+    images = [set(rows.columns["context_features"]) for rows in (task.train, task.pairs, task.unlabelled)]
+    assert sorted(set.union(*images)) == list(range(40))
+    assert sum(map(len, images)) == 40
+    assert easy_vqa.load_task(RECIPE.but(label_fraction=1.0), features, store, tmp_path).unlabelled is None
+
+
 def test_labels_and_statements_come_from_different_images(prepared, tmp_path):
     _, store, features = prepared
     task = easy_vqa.load_task(RECIPE, features, store, tmp_path)
@@ -54,8 +71,8 @@ def test_labels_and_statements_come_from_different_images(prepared, tmp_path):
     assert len(paired) == 30
     assert not labelled & paired
     assert set(task.test.columns["context_features"]) == set(range(40, 60))
-    said = {task.queries[row] for row in task.pairs.columns["query_features"]}
-    assert not any(" no " in f" {text} " or " not " in text for text in said)
+    assert set(task.unlabelled.columns["context_features"]) == paired
+    assert "labels" not in task.unlabelled.columns
     asked = task.queries[task.train.columns["query_features"][0]]
     assert asked.endswith("?")
 
@@ -105,10 +122,7 @@ def _texts(store, part, recipe):
     splits = split_images(recipe, 40)
     images = set(splits["labelled" if part == "train" else "paired"])
     columns = rows[part]
-    kept = columns.get("affirmative", [True] * len(columns["image"]))
-    return [
-        t for t, image, keep in zip(columns["text"], columns["image"], kept, strict=True) if image in images and keep
-    ]
+    return [text for text, image in zip(columns["text"], columns["image"], strict=True) if image in images]
 
 
 def test_processes_resume_fail_and_refuse(prepared):

@@ -18,14 +18,17 @@ from . import (
     prototype,
     question_only,
     regmean,
+    self_training,
     sinkhorn,
     statement_scoring,
+    statement_teacher,
     weight_average,
     zero_shot_average,
     zero_shot_concat,
 )
 from .fitting import Fitted, Method, Phase
 from .flops import FlopCounter
+from .predicting import predict
 from .recipe import Recipe
 from .task import RawCollator, Refused, Rows, Task
 
@@ -39,6 +42,7 @@ METHODS: dict[str, Method] = {
         zero_shot_concat,
         zero_shot_average,
         no_alignment,
+        self_training,
         linear,
         paired,
         sinkhorn,
@@ -46,6 +50,7 @@ METHODS: dict[str, Method] = {
         prototype,
         contrastive,
         statement_scoring,
+        statement_teacher,
         procrustes,
         cca,
         merged,
@@ -89,4 +94,5 @@ __all__ = [
     "Rows",
     "Task",
     "get_method",
+    "predict",
 ]

@@ -53,6 +53,7 @@ class Fitted:
         predictions: Answers to the test rows, (N,); None where the model gives them.
         phases: Trainings, in order.
         labels: Labelled questions seen.
+        guessed: Unlabelled questions learned from, with answers that a model guessed.
         pairs: Pairs seen as such.
         unpaired_contexts: Contexts seen without their statement.
         unpaired_queries: Statements seen without their context.
@@ -65,6 +66,7 @@ class Fitted:
     predictions: torch.Tensor | None = None
     phases: list[Phase] = field(default_factory=list)
     labels: int = 0
+    guessed: int = 0
     pairs: int = 0
     unpaired_contexts: int = 0
     unpaired_queries: int = 0
@@ -251,7 +253,7 @@ def _shuffled(values: list[int], count: int, generator: torch.Generator) -> list
     return [values[place] for place in order.tolist()]
 
 
-def fuse(task: Task, fitted: Fitted, recipe: Recipe, stage: str | None = None) -> Fitted:
+def fuse(task: Task, fitted: Fitted, recipe: Recipe, stage: str | None = None, guessed: Rows | None = None) -> Fitted:
     """Teach answers on cached features.
 
     Args:
@@ -259,17 +261,18 @@ def fuse(task: Task, fitted: Fitted, recipe: Recipe, stage: str | None = None) -
         fitted: What came before; its model goes on.
         recipe: Steps and rates.
         stage: `both`, `fuse`, or None for what is set to learn already.
+        guessed: More questions, with answers that a model guessed.
     """
     assert fitted.model is not None
     if stage is not None:
         set_stage(fitted.model, stage)
-    rows = task.train
+    rows = task.train if guessed is None else task.train.and_also(guessed)
     for side in fitted.blank:
         rows = rows.but(**{f"{side}_features": [0] * len(rows)})
     steps = recipe.steps(len(rows), recipe.epochs)
     phase = train(task, fitted.model, rows, recipe, name="fuse", steps=steps, collator=task.cached())
     fitted.phases.append(phase)
-    fitted.labels = len(rows)
+    fitted.labels, fitted.guessed = len(task.train), len(rows) - len(task.train)
     return fitted
 
 

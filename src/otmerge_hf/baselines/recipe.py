@@ -55,7 +55,7 @@ class Recipe:
     label_fraction: float = 1.0
     statement_fraction: float = 1.0
     unpaired_fraction: float = 0.0
-    negative_statements: bool = False
+    negative_statements: bool = True
     max_images: int | None = None
     max_test_questions: int | None = None
     context_encoder: str = "efficientnet-lite0"
@@ -80,7 +80,7 @@ class Recipe:
     max_steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 1e-3
-    encoder_learning_rate: float = 1e-4
+    encoder_learning_rate: float = 3e-4
     weight_decay: float = 0.01
     fuse_stage: str = "both"
     lora_rank: int = 8

@@ -7,7 +7,7 @@ from ..model.modeling_otmerge import OTMergeModel
 from ..training import ContrastiveLossCallback
 from .fitting import Fitted, align
 from .recipe import Recipe
-from .task import Refused, Task
+from .task import Refused, Rows, Task
 
 
 def fit(task: Task, recipe: Recipe) -> Fitted:
@@ -19,20 +19,21 @@ def fit(task: Task, recipe: Recipe) -> Fitted:
     """
     fitted = align(task, task.build(recipe), recipe, [ContrastiveLossCallback(1.0)], paired=True)
     assert fitted.model is not None
-    fitted.predictions = nearest_statement(task, fitted.model.otmerge)
+    fitted.predictions = nearest_statement(task, fitted.model.otmerge, task.test)
     fitted.model = None
     return fitted
 
 
 @torch.no_grad()
-def nearest_statement(task: Task, model: OTMergeModel) -> torch.Tensor:
-    """Answer every test question by the cosine of the image's and the candidate statements' shared embeddings.
+def nearest_statement(task: Task, model: OTMergeModel, rows: Rows) -> torch.Tensor:
+    """Answer questions by the cosine of the image's and the candidate statements' shared embeddings.
 
-    Shapes: N test questions.
+    Shapes: N questions.
 
     Args:
-        task: Its `candidates` and test rows.
+        task: Its `candidates` and features.
         model: The aligned encoders.
+        rows: The questions, each with its context.
 
     Returns:
         Answers, (N,) long.
@@ -52,7 +53,7 @@ def nearest_statement(task: Task, model: OTMergeModel) -> torch.Tensor:
             parts.append(masked_mean(getattr(model, f"{side}_adapter")(tokens), mask))
         embeds[side] = torch.nn.functional.normalize(torch.cat(parts), dim=-1)
     similarity = embeds["context"] @ embeds["query"].T  # (contexts, texts)
-    columns = task.test.columns
+    columns = rows.columns
     answers = []
     for image, question in zip(columns["context_features"], columns["query_features"], strict=True):
         made = task.candidates[question]

@@ -66,6 +66,11 @@ class Rows(Dataset):
         now = self.columns | {name: list(column) for name, column in columns.items()}
         return Rows(now["context_features"], now["query_features"], now.get("labels"), now.get("group_ids"))
 
+    def and_also(self, other: "Rows") -> "Rows":
+        """These rows, then the other's; both have the same columns."""
+        columns = {name: [*column, *other.columns[name]] for name, column in self.columns.items()}
+        return Rows(columns["context_features"], columns["query_features"], columns.get("labels"))
+
     def labels(self) -> torch.Tensor:
         """Answers, (N,) long."""
         return torch.tensor(self.columns["labels"])
@@ -91,6 +96,7 @@ class Task:
         unpaired_queries: Texts offered without a context.
         statistics: Per side, mean and deviation (D_side,) of the training features: the same for every method.
         scratch: Folder for what does not last.
+        unlabelled: Questions about images of which no answer is known; None where all are labelled.
         candidates: Per question (its number among `queries`), the statement that each answer would make of it.
         tell: Called with the share of the work that is done, in [0, 1].
         checkpoints: Where long trainings go on after an interruption; None: they start again.
@@ -111,6 +117,7 @@ class Task:
     unpaired_queries: list[int]
     statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]
     scratch: Path
+    unlabelled: Rows | None = None
     candidates: dict[int, dict[int, int]] = field(default_factory=dict)
     tell: Callable[[float], None] = field(default=lambda share: None)
     checkpoints: Path | None = None
@@ -146,6 +153,16 @@ class Task:
         # once more, so that the order of the rows does not depend on how many weights were drawn
         set_seed(recipe.seed)
         return model
+
+    def need_unlabelled(self) -> Rows:
+        """Unlabelled questions.
+
+        Raises:
+            Refused: If every question is labelled.
+        """
+        if self.unlabelled is None:
+            raise Refused("Every question is labelled: there is nothing to guess")
+        return self.unlabelled
 
     def cached(self) -> FeatureCollator:
         """Collator of cached features."""

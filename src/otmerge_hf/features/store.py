@@ -134,7 +134,7 @@ class FeatureStore:
         write_statistics(path, result, shards)
         return result
 
-    def _real_tokens(self, ids: list[int], step: int = 512) -> Iterator[torch.Tensor]:
+    def _real_tokens(self, ids: list[int], step: int = 128) -> Iterator[torch.Tensor]:
         for start in range(0, max(len(ids), 1), step):
             features, mask = self.batch(ids[start : start + step])  # refuses an empty list
             yield features[mask.bool()]

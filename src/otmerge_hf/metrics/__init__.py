@@ -1,7 +1,8 @@
 """Measures of retrieval and of geometry: pure functions, and ``evaluate.Metric`` classes over them."""
 
+from typing import TYPE_CHECKING, Any
+
 from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
-from .modules import GeometryMetric, RetrievalMetric
 from .neighbours import nearest_neighbours
 from .retrieval import (
     Ranking,
@@ -12,6 +13,10 @@ from .retrieval import (
     retrieval,
 )
 from .similarity import linear_cka, mutual_knn, procrustes_error
+
+
+if TYPE_CHECKING:
+    from .modules import GeometryMetric, RetrievalMetric
 
 
 __all__ = [
@@ -31,3 +36,11 @@ __all__ = [
     "retrieval",
     "squared_wasserstein2",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("GeometryMetric", "RetrievalMetric"):  # on demand: `evaluate` takes 25 MiB
+        from . import modules
+
+        return getattr(modules, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..baselines import Fitted, Recipe, Refused, Task, get_method
+from ..baselines import Fitted, Recipe, Refused, Task, get_method, predict
 from ..features.shards import write_atomically
 from . import easy_vqa
 from .measure import inference_times, machine, memory_mib, peak_memory_mib, shared_image_throughput
@@ -115,8 +115,7 @@ def run_cell(
     return result
 
 
-@torch.inference_mode()
-def predictions(fitted: Fitted, task: Task, batch_size: int = 256) -> torch.Tensor:
+def predictions(fitted: Fitted, task: Task) -> torch.Tensor:
     """Answers to the test rows, (N,) long."""
     if fitted.model is None:
         assert fitted.predictions is not None
@@ -125,20 +124,14 @@ def predictions(fitted: Fitted, task: Task, batch_size: int = 256) -> torch.Tens
     rows = task.test
     for side in fitted.blank:
         rows = rows.but(**{f"{side}_features": [0] * len(rows)})
-    collate: Any = task.raw() if fitted.raw else task.cached()
-    model = fitted.model.eval()
-    found = []
-    for first in range(0, len(rows), batch_size):
-        batch = collate(rows.__getitems__(list(range(first, min(first + batch_size, len(rows))))))
-        batch.pop("labels")
-        found.append(model(**batch).logits.argmax(dim=-1))
-    return torch.cat(found)
+    return predict(fitted.model, rows, task.raw() if fitted.raw else task.cached())
 
 
 def _data(fitted: Fitted, recipe: Recipe, task: Task) -> dict[str, Any]:
     return {
         "labels": fitted.labels,
         "labelled_images": len(set(task.train.columns["context_features"])),
+        "guessed": fitted.guessed,
         "pairs": fitted.pairs,
         "unpaired_contexts": fitted.unpaired_contexts,
         "unpaired_queries": fitted.unpaired_queries,
@@ -152,6 +145,9 @@ def _operations(fitted: Fitted, task: Task, features: dict[str, Any]) -> dict[st
     if fitted.model is None or fitted.raw:
         return {"flops": training, "flops_uncached": training, "feature_cpu_seconds": 0.0, "feature_wall_seconds": 0.0}
     used = {side: set(task.train.columns[f"{side}_features"]) for side in ("context", "query")}
+    if fitted.guessed and task.unlabelled is not None:
+        for side in used:
+            used[side] |= set(task.unlabelled.columns[f"{side}_features"])
     if fitted.pairs or fitted.unpaired_contexts:
         for side, offered in (("context", task.unpaired_contexts), ("query", task.unpaired_queries)):
             used[side] |= set(task.pairs.columns[f"{side}_features"]) | set(offered)

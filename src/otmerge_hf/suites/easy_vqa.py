@@ -154,6 +154,9 @@ def load_task(recipe: Recipe, features: dict[str, Any], cache_dir: Path, scratch
 
     stores = [FeatureStore(cache_dir / features[side]["store"], verify="size") for side in ("context", "query")]
     pairs = choose("statements", splits["paired"])
+    # questions are guessed about images without statements, if some are
+    free = set(splits["all"]) - set(splits["labelled"])
+    asked = choose("train", sorted(free - set(splits["paired"]) or free)).columns
     offered = sorted(splits["unpaired"])
     return Task(
         context_encoder=folders[0],
@@ -174,6 +177,7 @@ def load_task(recipe: Recipe, features: dict[str, Any], cache_dir: Path, scratch
             "query": stores[1].statistics(sorted(set(rows["train"]["text"]))),
         },
         scratch=scratch,
+        unlabelled=Rows(asked["context_features"], asked["query_features"]) if free else None,
         candidates={int(q): {int(a): i for a, i in made.items()} for q, made in rows["candidates"].items()},
     )
 
