@@ -189,8 +189,8 @@ def report_trained(part: dict) -> str:
     lines = [
         "## Trained heads",
         "",
-        "Linear heads that begin at the closed form of the same features (CCA on three captions a picture) and train for "
-        "400 steps with dropout on the features; mean R@1 of both directions, three seeds, test +/- standard error.",
+        "Linear heads that begin at the closed form of the same features (CCA, three captions a picture) and train "
+        "for 400 steps with dropout on the features; mean R@1 of both directions, three seeds, test +/- standard error.",
         "",
         "| image | loss | val. | test | the closed form it began at, test |",
         "|---|---|---|---|---|",

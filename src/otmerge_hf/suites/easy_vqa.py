@@ -12,6 +12,7 @@ from ..baselines import FlopCounter, Recipe, Rows, Task
 from ..data import (
     answer_names,
     convert_efficientnet_lite,
+    convert_minilm_l3,
     image_paths,
     index_distinct,
     load_easy_vqa,
@@ -38,6 +39,7 @@ def encoder_folders(recipe: Recipe) -> tuple[str, str]:
 
     Raises:
         ValueError: If a name is neither known nor a folder.
+        ImportError: If the encoder's package is not installed.
     """
     names = (recipe.context_encoder, recipe.query_encoder)
     folders = []
@@ -46,6 +48,8 @@ def encoder_folders(recipe: Recipe) -> tuple[str, str]:
             folders.append(str(convert_efficientnet_lite(name, image_size=recipe.image_size)))
         elif name == "minilm-l6":
             folders.append(str(minilm_l6_path()))
+        elif name == "minilm-l3":
+            folders.append(str(convert_minilm_l3()))
         elif Path(name).is_dir():
             folders.append(name)
         else:
