@@ -190,7 +190,7 @@ def report_trained(part: dict) -> str:
         "## Trained heads",
         "",
         "Linear heads that begin at the closed form of the same features (CCA, three captions a picture) and train "
-        "for 400 steps with dropout on the features; mean R@1 of both directions, three seeds, test +/- standard error.",
+        "for 400 steps with dropout on the features; mean R@1 of both directions, three seeds, +/- standard error.",
         "",
         "| image | loss | val. | test | the closed form it began at, test |",
         "|---|---|---|---|---|",
