@@ -174,7 +174,7 @@ def _sha256(path: Path) -> str:
 
 
 def _write_once(target: Path, wanted: dict, save: Callable[[Path], None]) -> Path:
-    """Have ``save`` fill a scratch folder and rename that to ``target``, unless ``target`` is this conversion already."""
+    """Let ``save`` fill a scratch folder and rename that to ``target``, unless this conversion is there already."""
     if _is_current(target, wanted):
         return target
     if target.exists() and not (target / _MARKER).is_file() and any(target.iterdir()):
