@@ -65,7 +65,7 @@ class Recipe:
     query_tokens: int | str = "last_hidden_state"
     adapter_type: str = "mlp"
     fuser_type: str = "cross_attention"
-    shared_dim: int = 256
+    shared_dim: int = 128
     fuser_num_layers: int = 1
     fuser_dropout: float = 0.1
     paired_weight: float = 0.1
