@@ -8,7 +8,7 @@ from otmerge_hf.suites import Cell, grid
 
 def test_every_choice_changes_the_key():
     base = Cell("merged", Recipe())
-    changed = {"seed": 1, "epsilon": 0.1, "shared_dim": 128, "context_tokens": "pooled", "max_steps": 5}
+    changed = {"seed": 1, "epsilon": 0.1, "shared_dim": 32, "context_tokens": "pooled", "max_steps": 5}
     keys = {Cell("merged", Recipe(**{name: value})).key for name, value in changed.items()}
     assert len({base.key, Cell("paired", Recipe()).key, *keys}) == len(changed) + 2
     assert Cell("merged", Recipe()).key == base.key
@@ -29,9 +29,9 @@ def test_expensive_methods_come_last_and_seeds_are_whole():
 
 
 def test_sweeps_vary_one_axis_at_a_time_and_nothing_twice():
-    cells = grid(["merged"], seeds=1, settings={"epochs": 1.0}, sweeps={"shared_dim": [64, 256], "epsilon": [0.05]})
+    cells = grid(["merged"], seeds=1, settings={"epochs": 1.0}, sweeps={"shared_dim": [128, 256], "epsilon": [0.05]})
     assert [(c.recipe.shared_dim, c.recipe.epsilon, c.recipe.epochs) for c in cells] == [
-        (64, 0.05, 1.0),
+        (128, 0.05, 1.0),
         (256, 0.05, 1.0),
     ]
 

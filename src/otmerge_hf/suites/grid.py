@@ -45,9 +45,9 @@ def grid(
         ValueError: If a method or choice is unknown.
 
     Example:
-        >>> cells = grid(["merged"], seeds=1, sweeps={"shared_dim": [64, 256], "epsilon": [0.1]})
+        >>> cells = grid(["merged"], seeds=1, sweeps={"shared_dim": [64, 128], "epsilon": [0.1]})
         >>> [(cell.recipe.shared_dim, cell.recipe.epsilon) for cell in cells]
-        [(64, 0.05), (256, 0.05), (256, 0.1)]
+        [(64, 0.05), (128, 0.05), (128, 0.1)]
     """
     methods = list(methods or (REDUCED_METHODS if reduced else METHODS))
     for name in methods:
