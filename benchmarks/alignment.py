@@ -1,4 +1,4 @@
-"""How well closed forms align two real encoders: pictures of emoji and their names.
+"""How well closed forms align two real encoders: pictures of emoji and their names, and names seen by two encoders.
 
 Run from the repository root; parts may be named, results of the other parts are kept:
 
@@ -232,27 +232,32 @@ def few_pairs(arguments) -> dict:
     images = emoji.standardised({s: data.images[160][s]["mean"][-1] for s in emoji.SPLITS})
     context = emoji.principal(images, 256)
     query = emoji.standardised({s: data.texts[s]["text"][-1] for s in emoji.SPLITS})
+    by_pairs = _few_pairs_study([(context, query)] * arguments.seeds)
+    return {"seeds": arguments.seeds, "train_rows": len(context["train"]), "by_pairs": by_pairs}
+
+
+def _few_pairs_study(sides: list[tuple[dict, dict]]) -> dict:
+    """Scores by number of pairs, then by method; ``sides`` are the context and the query features of each seed."""
     groups = {"pairs only": list(pairs_only_grid()), "pairs + unpaired OT": list(unpaired_grid())}
-    result: dict = {"seeds": arguments.seeds, "train_rows": len(context["train"]), "by_pairs": {}}
+    result: dict = {}
     for count in (50, 100, 200):
         chosen = {}
         for name, fits in groups.items():
-            runs = [[_few(fresh(fit), context, query, count, seed) for seed in range(arguments.seeds)] for fit in fits]
+            runs = [[_few(fresh(fit), *sides[seed], count, seed) for seed in range(len(sides))] for fit in fits]
             best = max(range(len(fits)), key=lambda i: sum(run["validation"] for run in runs[i]))
             chosen[name] = {"fit": repr(fits[best]), "runs": runs[best]}
             if name == "pairs + unpaired OT":
                 # The same fit, but the two sides' unpaired rows are different emoji: only the clouds' shape can help.
                 others = [
-                    _few(fresh(fits[best]), context, query, count, seed, disjoint=True)
-                    for seed in range(arguments.seeds)
+                    _few(fresh(fits[best]), *sides[seed], count, seed, disjoint=True) for seed in range(len(sides))
                 ]
                 chosen["the same, no counterparts"] = {"fit": repr(fits[best]), "runs": others}
             else:
-                guessed = [_self_trained(fits[best], context, query, count, seed) for seed in range(arguments.seeds)]
+                guessed = [_self_trained(fits[best], *sides[seed], count, seed) for seed in range(len(sides))]
                 chosen["pairs only + mutual neighbours as pairs"] = {"fit": repr(fits[best]), "runs": guessed}
             print(f"few pairs: {count}, {name} done", flush=True)
         plain = WassersteinProcrustes(restarts=5, iterations=15, batch_size=600)
-        runs = [_few(fresh(plain), context, query, count, seed) for seed in range(arguments.seeds)]
+        runs = [_few(fresh(plain), *sides[seed], count, seed) for seed in range(len(sides))]
         chosen["Wasserstein-Procrustes"] = {"fit": repr(plain), "runs": runs}
         baseline = torch.tensor([run["test"] for run in chosen["pairs only"]["runs"]])
         for entry in chosen.values():
@@ -264,7 +269,7 @@ def few_pairs(arguments) -> dict:
                 "gain_mean": float(gain.mean()),
                 "gain_se": float(gain.std() / math.sqrt(len(gain))),
             }
-        result["by_pairs"][str(count)] = chosen
+        result[str(count)] = chosen
     return result
 
 
@@ -300,17 +305,65 @@ def report_few_pairs(part: dict) -> str:
         f"text unpaired and shuffled. Mean R@1 of both directions on test, {part['seeds']} seeds, mean +/- standard "
         "error; the gain is paired by seed. Settings chosen on validation for each number of pairs.",
         "",
+    ]
+    return "\n".join(lines + _few_pairs_table(part["by_pairs"]))
+
+
+def _few_pairs_table(by_pairs: dict) -> list[str]:
+    lines = [
         "| pairs | what | fit | test mean R@1 | gain over pairs only | beats it by more than its standard error |",
         "|---|---|---|---|---|---|",
     ]
-    for count, chosen in part["by_pairs"].items():
+    for count, chosen in by_pairs.items():
         for name, row in chosen.items():
             verdict = "" if name == "pairs only" else ("yes" if row["gain_mean"] > row["gain_se"] else "no")
             lines.append(
                 f"| {count} | {name} | `{row['fit']}` | {row['test_mean']:.4f} +/- {row['test_se']:.4f} "
                 f"| {row['gain_mean']:+.4f} +/- {row['gain_se']:.4f} | {verdict} |"
             )
-    return "\n".join(lines)
+    return lines
+
+
+# --- the same with two text encoders ----------------------------------------------------------------------------
+
+
+def text_text(arguments) -> dict:
+    texts = emoji.load(arguments.emoji, [], arguments.cache).texts
+    others = emoji.load_minilm_l3(arguments.emoji, arguments.cache)
+    context = emoji.standardised({s: texts[s]["text"][-1] for s in emoji.SPLITS})
+    # Both encoders may share axes by their common origin; behind a random rotation only what is learnt can help.
+    turned = [
+        emoji.standardised({s: others[s]["text"][-1] @ _rotation(384, seed) for s in emoji.SPLITS})
+        for seed in range(arguments.seeds)
+    ]
+    result = {"seeds": arguments.seeds, "train_rows": len(context["train"]), "candidates": len(context["test"])}
+    unmapped = [retrieval(context["test"], query["test"])["mean_recall@1"] for query in turned]
+    result["unmapped_test_mean"] = sum(unmapped) / len(unmapped)
+    whole = [
+        Procrustes().fit(context["train"], query["train"]).score(context["test"], query["test"]) for query in turned
+    ]
+    result["all_pairs_test_mean"] = sum(whole) / len(whole)
+    return result | {"by_pairs": _few_pairs_study([(context, query) for query in turned])}
+
+
+def _rotation(width: int, seed: int) -> torch.Tensor:
+    """A rotation or reflection drawn uniformly."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    q, r = torch.linalg.qr(torch.randn(width, width, generator=generator))
+    return q * r.diagonal().sign()
+
+
+def report_text_text(part: dict) -> str:
+    lines = [
+        "## Two text encoders, few pairs",
+        "",
+        f"MiniLM-L6 against MiniLM-L3 on the names and keywords of {part['train_rows']} emoji, the second side behind a "
+        f"random rotation, another for each seed; {part['candidates']} test candidates. Without any map the mean R@1 "
+        f"is {part['unmapped_test_mean']:.4f} (chance {1 / part['candidates']:.4f}); Procrustes on all training pairs "
+        f"reaches {part['all_pairs_test_mean']:.4f}. Pairs, seeds, choice and columns as in the study before.",
+        "",
+    ]
+    return "\n".join(lines + _few_pairs_table(part["by_pairs"]))
 
 
 # --- what the encoders share ------------------------------------------------------------------------------------
@@ -380,11 +433,19 @@ def report_cost(part: dict) -> str:
 
 # --- the whole --------------------------------------------------------------------------------------------------
 
-PARTS = {"closed": closed, "trained": trained, "few_pairs": few_pairs, "shared": shared_structure, "cost": cost}
+PARTS = {
+    "closed": closed,
+    "trained": trained,
+    "few_pairs": few_pairs,
+    "text_text": text_text,
+    "shared": shared_structure,
+    "cost": cost,
+}
 REPORTS = {
     "closed": report_closed,
     "trained": report_trained,
     "few_pairs": report_few_pairs,
+    "text_text": report_text_text,
     "shared": report_shared_structure,
     "cost": report_cost,
 }
@@ -401,9 +462,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     target = arguments.output / "alignment.json"
-    results = json.loads(target.read_text()) if target.exists() else {}
     for name in arguments.parts:
-        results[name] = PARTS[name](arguments) | {
+        part = PARTS[name](arguments) | {
             "machine": {
                 "cores": os.cpu_count(),
                 "threads": arguments.threads,
@@ -411,6 +471,9 @@ def main() -> None:
                 "python": platform.python_version(),
             }
         }
+        # Read only now: another part may have been written meanwhile.
+        results = json.loads(target.read_text()) if target.exists() else {}
+        results[name] = part
         arguments.output.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(results, indent=1) + "\n")
         _write_report(results, arguments.output / "alignment.md")

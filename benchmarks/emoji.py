@@ -13,7 +13,7 @@ from datasets import load_dataset
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from otmerge_hf.data.offline_encoders import convert_efficientnet_lite, minilm_l6_path
+from otmerge_hf.data.offline_encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -38,17 +38,7 @@ class Emoji:
 
 
 def load(folder: Path, sizes: list[int], cache: Path) -> Emoji:
-    if not folder.is_dir():
-        raise SystemExit(
-            f"No emoji at {folder}. Pass --emoji FOLDER: an imagefolder with train, validation and test, each with\n"
-            "64x64 pictures and metadata.csv (file_name, name, keywords, text, category), made from the npm packages\n"
-            "emoji-datasource-google (pictures) and emojibase-data (names and keywords)."
-        )
-    data = load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(cache / "datasets"))
-    # A flag's country cannot be guessed from words about it.
-    rows = {split: [row for row in data[split] if row["category"] != "Flags"] for split in SPLITS}
-    cache.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, float] = {}
+    rows, seconds = read_rows(folder, cache), {}
 
     def kept(name: str, compute):
         path = cache / f"{name}.pt"
@@ -58,15 +48,37 @@ def load(folder: Path, sizes: list[int], cache: Path) -> Emoji:
             seconds[name] = time.perf_counter() - start
         return torch.load(path)
 
-    texts = kept("texts", lambda: encode_texts(rows))
+    texts = kept("texts", lambda: encode_texts(rows, minilm_l6_path()))
     images = {size: kept(f"images-{size}", lambda size=size: encode_images(rows, size, cache)) for size in sizes}
     return Emoji(images, texts, seconds)
 
 
+def load_minilm_l3(folder: Path, cache: Path) -> dict[str, dict[str, list[Tensor]]]:
+    """The same texts, as a second text encoder sees them: ``texts[split][view]``, a list of (N, 384) by layer."""
+    path = cache / "texts-minilm-l3.pt"
+    if not path.exists():
+        encoder = convert_minilm_l3(cache / "minilm-l3")
+        torch.save(encode_texts(read_rows(folder, cache), encoder), path)
+    return torch.load(path)
+
+
+def read_rows(folder: Path, cache: Path) -> dict[str, list[dict]]:
+    if not folder.is_dir():
+        raise SystemExit(
+            f"No emoji at {folder}. Pass --emoji FOLDER: an imagefolder with train, validation and test, each with\n"
+            "64x64 pictures and metadata.csv (file_name, name, keywords, text, category), made from the npm packages\n"
+            "emoji-datasource-google (pictures) and emojibase-data (names and keywords)."
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    data = load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(cache / "datasets"))
+    # A flag's country cannot be guessed from words about it.
+    return {split: [row for row in data[split] if row["category"] != "Flags"] for split in SPLITS}
+
+
 @torch.no_grad()
-def encode_texts(rows) -> dict[str, dict[str, list[Tensor]]]:
-    model = AutoModel.from_pretrained(minilm_l6_path()).eval()
-    tokenizer = AutoTokenizer.from_pretrained(minilm_l6_path())
+def encode_texts(rows, folder: Path) -> dict[str, dict[str, list[Tensor]]]:
+    model = AutoModel.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def encode(sentences: list[str]) -> list[Tensor]:
         layers = []
