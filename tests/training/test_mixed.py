@@ -49,6 +49,17 @@ def _first(dataset):
     return [[c[0], q[0]] for c, q in zip(dataset["context_features"], dataset["query_features"], strict=True)]
 
 
+def test_groups_may_be_given_where_all_pairs_are_connected(caplog):
+    pairs = [[0, 10], [0, 11], [1, 10], [1, 11]]
+    mixed_dataset(pairs, [0], [10], unpaired_per_pair=0)
+    assert "no negatives" in caplog.text
+    caplog.clear()
+    dataset = mixed_dataset(pairs, [0], [10], unpaired_per_pair=1, group_ids=[10, 11, 10, 11])
+    assert all(q[0] == group[0] for q, group in zip(dataset["query_features"], dataset["group_ids"], strict=True))
+    assert all(group[1] == -1 for group in dataset["group_ids"])
+    assert not caplog.text
+
+
 def test_pairs_alone_and_labels():
     dataset = mixed_dataset([[0, 0], [1, 1]], [], [], unpaired_per_pair=0, labels=[4, 5])
     assert sorted(zip(_first(dataset), dataset["labels"], strict=True)) == [([0, 0], [4]), ([1, 1], [5])]
@@ -62,7 +73,7 @@ def test_pairs_alone_and_labels():
         (([], [1], [1], 1), "`pairs` has shape"),
         (([[0, 0]], [1], [], 1), "`query_ids` is empty"),
         (([[0, 0]], [1], [1], -1), "`unpaired_per_pair` is -1"),
-        (([[0, 0]], [1], [1], 1, 0, [1, 2]), "2 answers for 1 pairs"),
+        (([[0, 0]], [1], [1], 1, 0, [1, 2]), "`labels` holds 2 values for 1 pairs"),
     ],
 )
 def test_refusals(arguments, message):

@@ -13,6 +13,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..training import (
+    ContrastiveLossCallback,
     MixedCollator,
     PairedLossCallback,
     ReconstructionLossCallback,
@@ -228,7 +229,9 @@ def align(
         data = rows.but(group_ids=rows.columns["query_features"])
         if task.unpaired_contexts and task.unpaired_queries:
             couples = list(zip(rows.columns["context_features"], rows.columns["query_features"], strict=True))
-            data = mixed_dataset(couples, task.unpaired_contexts, task.unpaired_queries, 1, seed=recipe.seed)
+            unpaired = (task.unpaired_contexts, task.unpaired_queries)
+            groups = rows.columns["query_features"]
+            data = mixed_dataset(couples, *unpaired, 1, seed=recipe.seed, group_ids=groups)
             collator = MixedCollator(collator)
             seen.unpaired_contexts = len(set(task.unpaired_contexts))
             seen.unpaired_queries = len(set(task.unpaired_queries))
@@ -280,6 +283,14 @@ def aligned(task: Task, recipe: Recipe, callbacks: Sequence[TrainerCallback], pa
     """Align by the given terms, then teach answers: what most methods are."""
     fitted = align(task, task.build(recipe, **choices), recipe, callbacks, paired)
     return fuse(task, fitted, recipe, recipe.fuse_stage)
+
+
+def contrastive_terms(recipe: Recipe) -> list[TrainerCallback]:
+    """InfoNCE on pairs; where unpaired rows are offered, the Sinkhorn divergence over all rows beside it."""
+    terms: list[TrainerCallback] = [ContrastiveLossCallback(1.0)]
+    if recipe.unpaired_fraction > 0:
+        terms.append(SinkhornLossCallback(recipe.sinkhorn_weight, epsilon=recipe.epsilon))
+    return terms
 
 
 def transport_terms(recipe: Recipe) -> list[TrainerCallback]:

@@ -4,8 +4,7 @@ import torch
 
 from ..model.fusers import masked_mean
 from ..model.modeling_otmerge import OTMergeModel
-from ..training import ContrastiveLossCallback
-from .fitting import Fitted, align
+from .fitting import Fitted, align, contrastive_terms
 from .recipe import Recipe
 from .task import Refused, Rows, Task
 
@@ -17,7 +16,7 @@ def fit(task: Task, recipe: Recipe) -> Fitted:
 
     Source: Song et al. 2022 ("CLIP Models are Few-shot Learners", ACL), which turns questions into statements so.
     """
-    fitted = align(task, task.build(recipe), recipe, [ContrastiveLossCallback(1.0)], paired=True)
+    fitted = align(task, task.build(recipe), recipe, contrastive_terms(recipe), paired=True)
     assert fitted.model is not None
     fitted.predictions = nearest_statement(task, fitted.model.otmerge, task.test)
     fitted.model = None

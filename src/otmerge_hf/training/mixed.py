@@ -1,10 +1,14 @@
 """Batches of paired and unpaired rows, each with the same share of both."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
+
+
+logger = logging.getLogger(__name__)
 
 
 def mixed_dataset(
@@ -14,6 +18,7 @@ def mixed_dataset(
     unpaired_per_pair: int,
     seed: int = 0,
     labels: Sequence[int] | None = None,
+    group_ids: Sequence[int] | None = None,
 ) -> Dataset:
     """Make a data set whose items are one pair and some unpaired rows; collate it with [`MixedCollator`].
 
@@ -28,11 +33,13 @@ def mixed_dataset(
         unpaired_per_pair: u; 0 gives the pairs alone.
         seed: Of the order; the same seed gives the same data set.
         labels: Answer of each pair, (P,); unpaired rows get -100, which the answer loss ignores.
+        group_ids: Which pairs are no negatives of each other, (P,), from 0. By default those connected through common
+            contexts and queries: right for some captions an image, but where sentences recur ("there is a circle" is
+            true of many images) all pairs are connected and nothing is left to contrast; then give the query's number.
 
     Returns:
         Data set whose items hold lists of 1 + u numbers: `context_features`, `query_features`, `pair_mask`, which is
-        1 for the first, `group_ids`, equal for pairs that share a context or a query, -1 for unpaired rows, and
-        `labels` if given.
+        1 for the first, `group_ids`, -1 for unpaired rows, and `labels` if given.
 
     Raises:
         ValueError: If there are no pairs, `unpaired_per_pair` is negative, or there is nothing unpaired to draw from.
@@ -48,8 +55,12 @@ def mixed_dataset(
         raise ValueError(f"`pairs` has shape {tuple(couples.shape)}; expected (at least one pair, 2).")
     if unpaired_per_pair < 0:
         raise ValueError(f"`unpaired_per_pair` is {unpaired_per_pair}; expected 0 or more.")
-    if labels is not None and len(labels) != len(couples):
-        raise ValueError(f"`labels` holds {len(labels)} answers for {len(couples)} pairs.")
+    for name, column in (("labels", labels), ("group_ids", group_ids)):
+        if column is not None and len(column) != len(couples):
+            raise ValueError(f"`{name}` holds {len(column)} values for {len(couples)} pairs.")
+    groups = _groups(couples) if group_ids is None else torch.as_tensor(group_ids)
+    if group_ids is None and len(couples) > 2 and len(groups.unique()) == 1:
+        logger.warning("All pairs are connected: a contrastive term has no negatives. Give `group_ids`.")
     pools = {"context": torch.as_tensor(list(context_ids)), "query": torch.as_tensor(list(query_ids))}
     for side, pool in pools.items():
         if unpaired_per_pair and len(pool) == 0:
@@ -69,7 +80,7 @@ def mixed_dataset(
     first = torch.zeros(count, 1 + unpaired_per_pair, dtype=torch.long)
     first[:, 0] = 1
     columns["pair_mask"] = first
-    columns["group_ids"] = torch.where(first.bool(), _groups(couples)[order][:, None], -1)
+    columns["group_ids"] = torch.where(first.bool(), groups[order][:, None], -1)
     if labels is not None:
         columns["labels"] = torch.where(first.bool(), torch.as_tensor(labels)[order][:, None], -100)
     return Dataset.from_dict({name: column.tolist() for name, column in columns.items()})
