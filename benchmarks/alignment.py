@@ -357,8 +357,8 @@ def report_text_text(part: dict) -> str:
     lines = [
         "## Two text encoders, few pairs",
         "",
-        f"MiniLM-L6 against MiniLM-L3 on the names and keywords of {part['train_rows']} emoji, the second side behind a "
-        f"random rotation, another for each seed; {part['candidates']} test candidates. Without any map the mean R@1 "
+        f"MiniLM-L6 against MiniLM-L3 on the names and keywords of {part['train_rows']} emoji, the second side behind "
+        f"a random rotation, one for each seed; {part['candidates']} test candidates. Without any map the mean R@1 "
         f"is {part['unmapped_test_mean']:.4f} (chance {1 / part['candidates']:.4f}); Procrustes on all training pairs "
         f"reaches {part['all_pairs_test_mean']:.4f}. Pairs, seeds, choice and columns as in the study before.",
         "",
@@ -454,7 +454,7 @@ REPORTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--emoji", type=Path, default=emoji.DEFAULT_FOLDER, help="imagefolder of emoji")
+    parser.add_argument("--emoji", type=Path, help="imagefolder of emoji; by default made from npm packages")
     parser.add_argument("--cache", type=Path, default=emoji.REPOSITORY / "runs" / "alignment-benchmark")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

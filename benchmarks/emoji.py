@@ -1,7 +1,8 @@
-"""Emoji pictures and their names as features of two real encoders, computed once and kept.
+"""Emoji pictures and their names as features of real encoders, computed once and kept.
 
 In: a folder that ``datasets`` reads as "imagefolder" with splits train / validation / test and columns name, keywords,
-text, category. Out: pooled features of EfficientNet-Lite0 (ImageNet) and MiniLM-L6 (sentences).
+text, category; by default the one that `emoji_packages` makes. Out: pooled features of EfficientNet-Lite0 (ImageNet),
+MiniLM-L6 and, on demand, MiniLM-L3 (sentences).
 """
 
 import time
@@ -13,11 +14,11 @@ from datasets import load_dataset
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+import emoji_packages
 from otmerge_hf.data.offline_encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DEFAULT_FOLDER = REPOSITORY.parent / "shared" / "data" / "emoji"
 SPLITS = ("train", "validation", "test")
 VIEWS = ("text", "name", "keywords")
 
@@ -37,7 +38,7 @@ class Emoji:
     seconds: dict[str, float]
 
 
-def load(folder: Path, sizes: list[int], cache: Path) -> Emoji:
+def load(folder: Path | None, sizes: list[int], cache: Path) -> Emoji:
     rows, seconds = read_rows(folder, cache), {}
 
     def kept(name: str, compute):
@@ -53,7 +54,7 @@ def load(folder: Path, sizes: list[int], cache: Path) -> Emoji:
     return Emoji(images, texts, seconds)
 
 
-def load_minilm_l3(folder: Path, cache: Path) -> dict[str, dict[str, list[Tensor]]]:
+def load_minilm_l3(folder: Path | None, cache: Path) -> dict[str, dict[str, list[Tensor]]]:
     """The same texts, as a second text encoder sees them: ``texts[split][view]``, a list of (N, 384) by layer."""
     path = cache / "texts-minilm-l3.pt"
     if not path.exists():
@@ -62,12 +63,12 @@ def load_minilm_l3(folder: Path, cache: Path) -> dict[str, dict[str, list[Tensor
     return torch.load(path)
 
 
-def read_rows(folder: Path, cache: Path) -> dict[str, list[dict]]:
+def read_rows(folder: Path | None, cache: Path) -> dict[str, list[dict]]:
+    if folder is None:
+        folder = emoji_packages.emoji_folder(cache)
     if not folder.is_dir():
         raise SystemExit(
-            f"No emoji at {folder}. Pass --emoji FOLDER: an imagefolder with train, validation and test, each with\n"
-            "64x64 pictures and metadata.csv (file_name, name, keywords, text, category), made from the npm packages\n"
-            "emoji-datasource-google (pictures) and emojibase-data (names and keywords)."
+            f"No emoji at {folder}: --emoji names an imagefolder; without it one is made from npm packages."
         )
     cache.mkdir(parents=True, exist_ok=True)
     data = load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(cache / "datasets"))
