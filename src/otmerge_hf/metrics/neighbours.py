@@ -109,8 +109,9 @@ def nearest_neighbours(
 ) -> tuple[Tensor, Tensor]:
     """Find the k nearest candidates of every query, exactly.
 
-    FAISS's flat index is used when ``faiss`` is installed and the vectors are on the CPU; else blocks of rows
-    go through one matrix product each. Both are exact; they may order tied candidates differently.
+    FAISS's flat index is used when ``faiss`` is installed (extra ``faiss``) and the vectors are float32 on the CPU;
+    else blocks of rows go through one matrix product each. Both are exact; they may order tied candidates
+    differently.
 
     Args:
         queries: Vectors, (N, D).
@@ -139,7 +140,7 @@ def nearest_neighbours(
         raise ValueError(f"k must be between 1 and the {len(candidates)} candidates, got {k}")
     installed = importlib.util.find_spec("faiss") is not None
     if backend == "faiss" and not installed:
-        raise ValueError("backend='faiss' needs the package faiss-cpu: pip install faiss-cpu")
+        raise ValueError("backend='faiss' needs the package faiss-cpu (extra faiss): pip install faiss-cpu")
     if backend not in ("auto", "faiss", "torch"):
         raise ValueError(f"backend must be 'auto', 'faiss' or 'torch', got {backend!r}")
     if similarity == "cosine":
