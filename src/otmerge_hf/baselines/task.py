@@ -83,7 +83,7 @@ class Task:
     Attributes:
         context_encoder: Name, folder or instance of the encoder that is looked at.
         query_encoder: The same of the encoder that asks.
-        processor: Makes the encoders' inputs.
+        processor: Makes the encoders' inputs; None: that of both folders, read when it is needed.
         answers: Names of the answers.
         contexts: Raw contexts (paths of images, or PIL images); rows name them by number.
         queries: Texts: questions and statements.
@@ -104,7 +104,7 @@ class Task:
 
     context_encoder: str | PreTrainedModel
     query_encoder: str | PreTrainedModel
-    processor: OTMergeProcessor
+    processor: OTMergeProcessor | None
     answers: list[str]
     contexts: Sequence[Any]
     queries: Sequence[str]
@@ -170,7 +170,20 @@ class Task:
 
     def raw(self) -> "RawCollator":
         """Collator of raw inputs, for encoders that train."""
-        return RawCollator(self.contexts, self.queries, self.processor)
+        return RawCollator(self.contexts, self.queries, self.need_processor())
+
+    def need_processor(self) -> OTMergeProcessor:
+        """The processor, read now if it was not.
+
+        Raises:
+            ValueError: If there is none and the encoders are instances, which have no folder to read it from.
+        """
+        if self.processor is None:  # 10 MiB that methods on cached features do without
+            names = (self.context_encoder, self.query_encoder)
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError("`processor` is None; expected one, for the encoders are instances.")
+            self.processor = OTMergeProcessor.from_encoders_pretrained(*map(str, names))
+        return self.processor
 
 
 class RawCollator:

@@ -168,10 +168,10 @@ def _operations(fitted: Fitted, task: Task, features: dict[str, Any]) -> dict[st
 def _inference(fitted: Fitted, task: Task, image_size: int) -> dict[str, Any]:
     assert fitted.model is not None
     times = {
-        f"batch_{size}": inference_times(fitted.model, task.processor, image_size, size, rounds=rounds)
+        f"batch_{size}": inference_times(fitted.model, task.need_processor(), image_size, size, rounds=rounds)
         for size, rounds in ((1, 9), (32, 5))
     }
-    throughput = shared_image_throughput(fitted.model, task.processor, image_size)
+    throughput = shared_image_throughput(fitted.model, task.need_processor(), image_size)
     return {"image_size": image_size, "questions_per_second_of_ten": throughput} | times
 
 

@@ -165,7 +165,7 @@ def load_task(recipe: Recipe, features: dict[str, Any], cache_dir: Path, scratch
     return Task(
         context_encoder=folders[0],
         query_encoder=folders[1],
-        processor=OTMergeProcessor.from_encoders_pretrained(*folders),
+        processor=None,
         answers=answer_names(),
         contexts=rows["images"],
         queries=rows["texts"],
