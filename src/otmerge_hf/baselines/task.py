@@ -179,10 +179,9 @@ class Task:
             ValueError: If there is none and the encoders are instances, which have no folder to read it from.
         """
         if self.processor is None:  # 10 MiB that methods on cached features do without
-            names = (self.context_encoder, self.query_encoder)
-            if not all(isinstance(name, str) for name in names):
+            if not (isinstance(self.context_encoder, str) and isinstance(self.query_encoder, str)):
                 raise ValueError("`processor` is None; expected one, for the encoders are instances.")
-            self.processor = OTMergeProcessor.from_encoders_pretrained(*map(str, names))
+            self.processor = OTMergeProcessor.from_encoders_pretrained(self.context_encoder, self.query_encoder)
         return self.processor
 
 
