@@ -63,7 +63,7 @@ def test_ablation_lines_follow_one_axis(result):
     found = ablations(groups(made))
     assert list(found) == ["shared_dim"]
     (points,) = found["shared_dim"].values()
-    assert [(value, len(group.cells)) for value, group in points] == [(64, 1), (256, 2)]
+    assert [(value, len(group.cells)) for value, group in points] == [(64, 1), (128, 2)]
 
 
 def test_files_are_made_from_the_json_alone(results, tmp_path):
