@@ -117,6 +117,19 @@ def test_a_merge_is_accounted_for(prepared):
     assert inference["questions_per_second_of_ten"]["once"] > inference["questions_per_second_of_ten"]["anew"]
 
 
+def test_alignment_without_labels_pays_for_its_features(prepared):
+    _, store, features = prepared
+    result = run_cell(Cell("statement_scoring", RECIPE), features, store)
+    compute = result["compute"]
+    assert compute["trainable"] > 0
+    assert compute["feature_cpu_seconds"] > 0
+    assert compute["flops"] - sum(phase["flops"] for phase in result["phases"]) == pytest.approx(
+        30 * features["context"]["flops_per_row"]
+        + len(_texts(store, "statements", RECIPE)) * features["query"]["flops_per_row"]
+    )
+    assert "inference" not in result
+
+
 def _texts(store, part, recipe):
     rows = json.loads((store / easy_vqa.ROWS).read_text())
     splits = split_images(recipe, 40)

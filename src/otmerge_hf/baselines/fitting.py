@@ -50,7 +50,7 @@ class Fitted:
     """What a method hands back.
 
     Attributes:
-        model: The merge; None where there is none, and `predictions` are given.
+        model: What was trained; None where nothing was.
         predictions: Answers to the test rows, (N,); None where the model gives them.
         phases: Trainings, in order.
         labels: Labelled questions seen.

@@ -19,7 +19,6 @@ def fit(task: Task, recipe: Recipe) -> Fitted:
     fitted = align(task, task.build(recipe), recipe, contrastive_terms(recipe), paired=True)
     assert fitted.model is not None
     fitted.predictions = nearest_statement(task, fitted.model.otmerge, task.test)
-    fitted.model = None
     return fitted
 
 

@@ -110,16 +110,18 @@ def run_cell(
             "compute": seconds | memory | {"trainable": trainable} | _operations(fitted, task, features),
             "phases": [vars(phase) for phase in fitted.phases],
         }
-        if fitted.model is not None and cell.recipe.seed == 0:  # no seed changes how long an answer takes
+        if (
+            fitted.model and fitted.predictions is None and cell.recipe.seed == 0
+        ):  # no seed changes how long an answer takes
             result["inference"] = _inference(fitted, task, cell.recipe.image_size)
     return result
 
 
 def predictions(fitted: Fitted, task: Task) -> torch.Tensor:
     """Answers to the test rows, (N,) long."""
-    if fitted.model is None:
-        assert fitted.predictions is not None
+    if fitted.predictions is not None:
         return fitted.predictions
+    assert fitted.model is not None
     task = fitted.task or task
     rows = task.test
     for side in fitted.blank:
@@ -144,7 +146,8 @@ def _operations(fitted: Fitted, task: Task, features: dict[str, Any]) -> dict[st
     training = sum(phase.flops for phase in fitted.phases)
     if fitted.model is None or fitted.raw:
         return {"flops": training, "flops_uncached": training, "feature_cpu_seconds": 0.0, "feature_wall_seconds": 0.0}
-    used = {side: set(task.train.columns[f"{side}_features"]) for side in ("context", "query")}
+    labelled = task.train.columns if fitted.labels else {}
+    used = {side: set(labelled.get(f"{side}_features", ())) for side in ("context", "query")}
     if fitted.guessed and task.unlabelled is not None:
         for side in used:
             used[side] |= set(task.unlabelled.columns[f"{side}_features"])
