@@ -109,6 +109,21 @@ def test_what_learns(name, learns, stays, task, recipe, monkeypatch):
     assert not any(changed(built, after, part) for part in stays)
 
 
+@pytest.mark.parametrize(("name", "noisy"), [("joint", True), ("joint_still", False)])
+def test_encoders_that_train_are_noisy_or_still(name, noisy, task, recipe, monkeypatch):
+    seen, forward = [], type(task.query_encoder).forward
+
+    def look(self, *args, **kwargs):
+        seen.append(self.training)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(task.query_encoder), "forward", look)
+    before = task.query_encoder.state_dict()
+    after = METHODS[name](task, recipe).model.otmerge.query_encoder.state_dict()
+    assert set(seen) == {noisy}
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+
+
 def test_lora_leaves_the_encoders_own_weights(task, recipe):
     before = {name: value.clone() for name, value in task.query_encoder.state_dict().items()}
     model = METHODS["lora"](task, recipe).model

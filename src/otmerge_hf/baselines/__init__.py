@@ -7,6 +7,7 @@ from . import (
     fisher,
     frozen_fuser,
     joint,
+    joint_still,
     linear,
     lora,
     merged,
@@ -60,10 +61,11 @@ METHODS: dict[str, Method] = {
         regmean,
         lora,
         joint,
+        joint_still,
     )
 }
 # These train or run encoders on raw inputs: minutes where the others take seconds.
-EXPENSIVE = ("lora", "joint")
+EXPENSIVE = ("lora", "joint", "joint_still")
 
 
 def get_method(name: str) -> Method:
