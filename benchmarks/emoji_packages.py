@@ -109,7 +109,7 @@ def read_packages(pictures: Path, words: Path) -> list[tuple[Path, dict]]:
     named = {_key(entry["hexcode"]): entry for entry in json.loads((words / "en" / "data.json").read_text("utf-8"))}
     rows = []
     for drawn in json.loads((pictures / "emoji.json").read_text("utf-8")):
-        key, source = _key(drawn["unified"]), pictures / "img" / "google" / "64" / drawn["image"]
+        key, source = _key(drawn["unified"]), pictures / "img" / "google" / "64" / Path(drawn["image"]).name
         if key not in named or not source.is_file():
             continue
         name = named[key]["label"]

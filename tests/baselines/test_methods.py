@@ -1,11 +1,13 @@
 """Every method by name: what it learns from, what learns in it, and what it leaves alone."""
 
 import copy
+import sys
 
 import pytest
 import torch
 
-from otmerge_hf.baselines import METHODS, Refused, get_method
+from otmerge_hf.baselines import METHODS, Refused, fitting, get_method, predict
+from otmerge_hf.baselines.statement_scoring import nearest_statement
 
 
 NEGATIVE_CONTROLS = ("weight_average", "fisher", "regmean")
@@ -17,6 +19,7 @@ SEEN = {
     "contrastive": (24, 16, True),
     "statement_scoring": (0, 16, True),
     "statement_teacher": (24, 16, True),
+    "statement_transport": (0, 16, True),
     "merged": (24, 16, True),
     "frozen_fuser": (24, 16, True),
     "procrustes": (24, 16, False),
@@ -38,7 +41,7 @@ def test_runs_and_says_what_it_saw(name, task, recipe):
     fitted = METHODS[name](task, recipe)
     labels, pairs, unpaired = SEEN.get(name, (24, 0, False))
     assert (fitted.labels, fitted.pairs, fitted.unpaired_contexts > 0) == (labels, pairs, unpaired)
-    if name in ("most_frequent", "statement_scoring"):
+    if name in ("most_frequent", "statement_scoring", "statement_transport"):
         assert fitted.predictions.shape == (16,)
         return
     assert fitted.phases[-1].steps == 4
@@ -71,10 +74,27 @@ def test_statement_scoring_needs_statements(task, recipe):
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("statement_teacher", 16), ("self_training", 0)])
-def test_guessed_answers_are_learned_and_counted(name, pairs, task, recipe):
+def test_guessed_answers_are_learned_and_counted(name, pairs, task, recipe, monkeypatch):
+    taught, fuse = [], fitting.fuse
+
+    def look(task, fitted, *args, guessed=None, **choices):
+        taught.append((copy.deepcopy(fitted.model.state_dict()), guessed))
+        return fuse(task, fitted, *args, guessed=guessed, **choices)
+
+    monkeypatch.setattr(sys.modules[METHODS[name].__module__], "fuse", look)
     fitted = METHODS[name](task, recipe)
     assert (fitted.labels, fitted.guessed, fitted.pairs) == (24, 40, pairs)
     assert fitted.phases[-1].rows == 64
+    start, guessed = taught[-1]
+    if name == "self_training":
+        built = task.build(recipe).state_dict()
+        assert all(torch.equal(start[key], built[key]) for key in built)
+        expected = predict(METHODS["no_alignment"](task, recipe).model, task.unlabelled, task.cached())
+    else:
+        aligned = task.build(recipe)
+        aligned.load_state_dict(start)
+        expected = nearest_statement(task, aligned.otmerge, task.unlabelled)
+    assert guessed.columns["labels"] == expected.tolist()
     task.unlabelled = None
     with pytest.raises(Refused, match="nothing to guess"):
         METHODS[name](task, recipe)

@@ -17,7 +17,7 @@ def result():
             "machine": {"threads": 1},
             "accuracy": accuracy,
             "test_questions": 1000,
-            "data": {"labels": 386, "pairs": 3000 if method == "merged" else 0, "unpaired_contexts": 0},
+            "data": {"labels": 386, "pairs": 3000 if method == "merged" else 0, "unpaired_contexts": 0, "guessed": 0},
             "compute": {
                 "cpu_seconds": cpu,
                 "feature_cpu_seconds": 5.0 if merged else 0.0,

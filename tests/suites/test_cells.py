@@ -108,7 +108,7 @@ def test_a_merge_is_accounted_for(prepared):
     once = 40 * features["context"]["flops_per_row"] + len(texts) * features["query"]["flops_per_row"]
     assert compute["flops"] == pytest.approx(trained + once)
     assert compute["flops_uncached"] == pytest.approx(
-        trained + 4 * 16 * sum(features[side]["flops_per_row"] for side in ("context", "query"))
+        trained + (2 * 32 + 2 * 16) * sum(features[side]["flops_per_row"] for side in ("context", "query"))
     )
     assert compute["peak_memory_mib"] >= compute["start_memory_mib"]
     assert told[-1] == 1.0

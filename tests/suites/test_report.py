@@ -33,7 +33,7 @@ def test_rows(results):
     assert merged[1] == "3"
     assert merged[2].startswith("0.7400 [0.7152, 0.7648]")
     assert merged[3].startswith("+0.0300 [+0.0052, +0.0548]")
-    assert merged[4] == "386 / 3,000 / 0"
+    assert merged[4] == "386 / 0 / 3,000 / 0"
     assert merged[6] == "10 + 5"
     assert row(table, "no_alignment")[3] == "-"
     assert row(table, "merged (shared_dim=64)")[2] == "0.6000"

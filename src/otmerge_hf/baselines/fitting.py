@@ -13,7 +13,6 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..training import (
-    ContrastiveLossCallback,
     MixedCollator,
     PairedLossCallback,
     ReconstructionLossCallback,
@@ -37,7 +36,7 @@ class Phase:
 
     name: str
     steps: int
-    batch_size: int
+    batch_size: int  # inputs of each encoder; a block of a mixed batch holds several
     rows: int
     wall_seconds: float
     cpu_seconds: float
@@ -128,6 +127,7 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     groups: list[dict[str, Any]] | None = None,
     long: bool = False,
+    inputs_per_row: int = 1,
 ) -> Phase:
     """Run the stock Trainer over `rows` and account for it.
 
@@ -141,6 +141,7 @@ def train(
         collator: Of the rows.
         callbacks: Loss terms.
         groups: Parameter groups with their own learning rates; None for one group of all that learns.
+        inputs_per_row: Inputs of each encoder that the collator makes of a row.
         long: Whether to keep a checkpoint every tenth, where the task has a place for them, and go on from the last.
     """
     kept = task.checkpoints if long else None
@@ -179,7 +180,7 @@ def train(
     return Phase(
         name=name,
         steps=steps,
-        batch_size=min(recipe.batch_size, len(rows)),
+        batch_size=inputs_per_row * min(recipe.batch_size, len(rows)),
         rows=len(rows),
         wall_seconds=seconds["wall"],
         cpu_seconds=seconds["cpu"],
@@ -216,6 +217,7 @@ def align(
     collator: Any = task.cached()
     seen = Fitted(model=model)
     data: Any = rows
+    inputs_per_row = 1
     if not paired:
         generator = torch.Generator().manual_seed(recipe.seed)
         columns = rows.columns
@@ -232,7 +234,7 @@ def align(
             unpaired = (task.unpaired_contexts, task.unpaired_queries)
             groups = rows.columns["query_features"]
             data = mixed_dataset(couples, *unpaired, 1, seed=recipe.seed, group_ids=groups)
-            collator = MixedCollator(collator)
+            collator, inputs_per_row = MixedCollator(collator), 2
             seen.unpaired_contexts = len(set(task.unpaired_contexts))
             seen.unpaired_queries = len(set(task.unpaired_queries))
     steps = recipe.steps(len(data), recipe.align_epochs, recipe.align_min_steps)
@@ -245,6 +247,7 @@ def align(
         steps=steps,
         collator=collator,
         callbacks=[*callbacks, *extra],
+        inputs_per_row=inputs_per_row,
     )
     seen.phases.append(phase)
     return seen
@@ -283,14 +286,6 @@ def aligned(task: Task, recipe: Recipe, callbacks: Sequence[TrainerCallback], pa
     """Align by the given terms, then teach answers: what most methods are."""
     fitted = align(task, task.build(recipe, **choices), recipe, callbacks, paired)
     return fuse(task, fitted, recipe, recipe.fuse_stage)
-
-
-def contrastive_terms(recipe: Recipe) -> list[TrainerCallback]:
-    """InfoNCE on pairs; where unpaired rows are offered, the Sinkhorn divergence over all rows beside it."""
-    terms: list[TrainerCallback] = [ContrastiveLossCallback(1.0)]
-    if recipe.unpaired_fraction > 0:
-        terms.append(SinkhornLossCallback(recipe.sinkhorn_weight, epsilon=recipe.epsilon))
-    return terms
 
 
 def transport_terms(recipe: Recipe) -> list[TrainerCallback]:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Recipe:
-    """Choices of one run of one method; the defaults are the demonstration's, in half its shared space.
+    """Choices of one run of one method; the defaults are those of the suite.
 
     Attributes:
         seed: Of initial weights, order of the rows, and of what is labelled.

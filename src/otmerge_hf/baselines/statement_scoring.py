@@ -1,10 +1,12 @@
 """Alignment alone, without a single label: the answer whose statement lies nearest to the image."""
 
 import torch
+from transformers import TrainerCallback
 
 from ..model.fusers import masked_mean
 from ..model.modeling_otmerge import OTMergeModel
-from .fitting import Fitted, align, contrastive_terms
+from ..training import ContrastiveLossCallback
+from .fitting import Fitted, align
 from .recipe import Recipe
 from .task import Refused, Rows, Task
 
@@ -16,7 +18,12 @@ def fit(task: Task, recipe: Recipe) -> Fitted:
 
     Source: Song et al. 2022 ("CLIP Models are Few-shot Learners", ACL), which turns questions into statements so.
     """
-    fitted = align(task, task.build(recipe), recipe, contrastive_terms(recipe), paired=True)
+    return fit_and_score(task, recipe, [ContrastiveLossCallback(1.0)])
+
+
+def fit_and_score(task: Task, recipe: Recipe, terms: list[TrainerCallback]) -> Fitted:
+    """Align by some terms and answer the test questions by the nearest statement."""
+    fitted = align(task, task.build(recipe), recipe, terms, paired=True)
     assert fitted.model is not None
     fitted.predictions = nearest_statement(task, fitted.model.otmerge, task.test)
     return fitted

@@ -1,6 +1,7 @@
 """Alignment as a teacher: the fuser learns from answers that aligned statements gave, and from the few labels."""
 
-from .fitting import Fitted, align, contrastive_terms, fuse
+from ..training import ContrastiveLossCallback
+from .fitting import Fitted, align, fuse
 from .recipe import Recipe
 from .statement_scoring import nearest_statement
 from .task import Task
@@ -14,7 +15,7 @@ def fit(task: Task, recipe: Recipe) -> Fitted:
     Source: pseudo-labels (Lee 2013) whose teacher is the zero-shot use of the aligned encoders.
     """
     unlabelled = task.need_unlabelled()
-    fitted = align(task, task.build(recipe), recipe, contrastive_terms(recipe), paired=True)
+    fitted = align(task, task.build(recipe), recipe, [ContrastiveLossCallback(1.0)], paired=True)
     assert fitted.model is not None
     answers = nearest_statement(task, fitted.model.otmerge, unlabelled)
     return fuse(task, fitted, recipe, recipe.fuse_stage, guessed=unlabelled.but(labels=answers.tolist()))

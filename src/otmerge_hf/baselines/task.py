@@ -96,7 +96,7 @@ class Task:
         unpaired_queries: Texts offered without a context.
         statistics: Per side, mean and deviation (D_side,) of the training features: the same for every method.
         scratch: Folder for what does not last.
-        unlabelled: Questions about images of which no answer is known; None where all are labelled.
+        unlabelled: Questions without their answers; None where all are labelled.
         candidates: Per question (its number among `queries`), the statement that each answer would make of it.
         tell: Called with the share of the work that is done, in [0, 1].
         checkpoints: Where long trainings go on after an interruption; None: they start again.

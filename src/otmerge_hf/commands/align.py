@@ -34,7 +34,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     )
     add = parser.add_argument
     add("--context", required=True, help="image encoder: folder, Hub name, or efficientnet-lite0, -lite1, -lite2")
-    add("--query", required=True, help="text encoder: folder, Hub name, or minilm-l6")
+    add("--query", required=True, help="text encoder: folder, Hub name, or minilm-l6, -l3")
     add("--pairs", required=True, help="image folder with metadata.csv, parquet or json file or folder, or Hub name")
     add("--output", required=True, type=Path, help="folder for the model, its processor and results.json")
     add("--config-name", help="configuration of a Hub data set")

@@ -134,6 +134,7 @@ def _data(fitted: Fitted, recipe: Recipe, task: Task) -> dict[str, Any]:
         "labels": fitted.labels,
         "labelled_images": len(set(task.train.columns["context_features"])),
         "guessed": fitted.guessed,
+        "guessed_of_paired_images": bool(fitted.guessed and fitted.pairs) and recipe.statement_fraction == 1,
         "pairs": fitted.pairs,
         "unpaired_contexts": fitted.unpaired_contexts,
         "unpaired_queries": fitted.unpaired_queries,

@@ -6,12 +6,13 @@ from .statistics import Estimate
 from .summary import CONTROL, Group, Result, against_control, groups, look_up, usual_choices
 
 
+JOINT = ("joint", "joint_still")
 _HEAD = (
     "method",
     "seeds",
     "accuracy [95%]",
     f"less `{CONTROL}` [95%]",
-    "labels / pairs / unpaired",
+    "labels / guessed / pairs / unpaired",
     "learns",
     "CPU s (+ features)",
     "TFLOP cached / uncached",
@@ -33,8 +34,7 @@ def markdown(results: Sequence[Result]) -> str:
         parts.append(
             f"### {fraction:.3g} of the images labelled\n\n" + _table(_HEAD, [_row(g, everything) for g in here])
         )
-        if against := _against_joint(here):
-            parts.append(against)
+        parts += [_against(joint, here) for joint in here if joint.method in JOINT]
     refused = sorted({(r["settings"]["method"], r["refused"]) for r in results if "refused" in r})
     if refused:
         parts.append("### Refused\n\n" + "\n".join(f"- `{method}`: {reason}." for method, reason in refused))
@@ -65,15 +65,16 @@ def _row(group: Group, everything: Sequence[Group]) -> list[str]:
         found = group.mean(*path)
         return "-" if found is None else form.format(found.mean * scale)
 
-    data = [number("data", name, form="{:,.0f}") for name in ("labels", "pairs", "unpaired_contexts")]
+    data = [number("data", name, form="{:,.0f}") for name in ("labels", "guessed", "pairs", "unpaired_contexts")]
     leak = any(look_up(cell, "data", "statements_of_labelled_images") for cell in group.cells)
+    known = any(look_up(cell, "data", "guessed_of_paired_images") for cell in group.cells)
     difference = against_control(group, everything)
     return [
         group.name,
         str(len(group.cells)),
         interval(group.mean("accuracy")),
         interval(difference, sign=True),
-        " / ".join(data) + (" (of labelled images)" if leak else ""),
+        " / ".join(data) + (" (of labelled images)" if leak else " (guessed about paired images)" if known else ""),
         number("compute", "trainable", form="{:,.0f}"),
         f"{number('compute', 'cpu_seconds')} + {number('compute', 'feature_cpu_seconds')}",
         f"{number('compute', 'flops', scale=1e-12)} / {number('compute', 'flops_uncached', scale=1e-12)}",
@@ -100,12 +101,9 @@ def interval(found: Estimate | None, sign: bool = False) -> str:
     return f"{mean} [{form.format(found.low)}, {form.format(found.high)}]"
 
 
-def _against_joint(here: Sequence[Group]) -> str:
-    """Ratios to joint training, over the seeds that both have."""
-    ceilings = [group for group in here if group.method == "joint"]
-    if not ceilings:
-        return ""
-    joint, rows = ceilings[0], []
+def _against(joint: Group, here: Sequence[Group]) -> str:
+    """Ratios to one way of joint training, over the seeds that both have."""
+    rows = []
 
     def total(cell: Result) -> float | None:
         parts = [look_up(cell, "compute", name) for name in ("cpu_seconds", "feature_cpu_seconds")]
@@ -127,7 +125,7 @@ def _against_joint(here: Sequence[Group]) -> str:
 
     reads = [lambda cell: look_up(cell, "accuracy"), total, flops, peak, above]
     for group in here:
-        if group.method == "joint":
+        if group.method in JOINT or not set(group.values(total)) & set(joint.values(total)):
             continue
         cells = [group.name]
         for read in reads:
