@@ -190,7 +190,7 @@ def report_trained(part: dict) -> str:
     lines = [
         "## Trained heads",
         "",
-        "Linear heads that begin at a closed form (CCA, three captions a picture) and train for 400 steps with dropout "
+        "Linear heads that begin at a closed form (CCA, three captions a picture), 400 steps with dropout "
         "on the features; mean R@1 of both directions. Trained: three seeds, test +/- standard error over seeds. "
         "Closed forms: the best of their features on validation. One standard error over the 293 test pictures is "
         "about 0.02.",
