@@ -6,7 +6,7 @@ Run from the repository root; parts may be named, results of the other parts are
     python benchmarks/alignment.py --parts closed cost
 
 Writes benchmarks/results/alignment.json and alignment.md. A part is a function in PARTS that returns plain data, and
-one in REPORTS that turns it into Markdown; a part that trains (losses, seeds) is added in the same two places.
+one in REPORTS that turns it into Markdown.
 """
 
 import argparse

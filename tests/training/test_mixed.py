@@ -74,6 +74,8 @@ def test_pairs_alone_and_labels():
         (([[0, 0]], [1], [], 1), "`query_ids` is empty"),
         (([[0, 0]], [1], [1], -1), "`unpaired_per_pair` is -1"),
         (([[0, 0]], [1], [1], 1, 0, [1, 2]), "`labels` holds 2 values for 1 pairs"),
+        (([[0, 0]], [1], [1], 1, 0, None, [1, 2]), "`group_ids` holds 2 values for 1 pairs"),
+        (([[0, 0]], [1], [1], 1, 0, None, [-1]), "`group_ids` holds -1"),
     ],
 )
 def test_refusals(arguments, message):

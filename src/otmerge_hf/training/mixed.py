@@ -35,7 +35,9 @@ def mixed_dataset(
         labels: Answer of each pair, (P,); unpaired rows get -100, which the answer loss ignores.
         group_ids: Which pairs are no negatives of each other, (P,), from 0. By default those connected through common
             contexts and queries: right for some captions an image, but where sentences recur ("there is a circle" is
-            true of many images) all pairs are connected and nothing is left to contrast; then give the query's number.
+            true of many images) all pairs are connected and nothing is left to contrast. The query's number then
+            keeps one sentence from being its own negative; other true sentences of the same image stay negatives,
+            which matters where a batch holds few images.
 
     Returns:
         Data set whose items hold lists of 1 + u numbers: `context_features`, `query_features`, `pair_mask`, which is
@@ -58,9 +60,13 @@ def mixed_dataset(
     for name, column in (("labels", labels), ("group_ids", group_ids)):
         if column is not None and len(column) != len(couples):
             raise ValueError(f"`{name}` holds {len(column)} values for {len(couples)} pairs.")
+    if group_ids is not None and min(group_ids) < 0:
+        raise ValueError(f"`group_ids` holds {min(group_ids)}; expected 0 or more, for -1 marks unpaired rows.")
     groups = _groups(couples) if group_ids is None else torch.as_tensor(group_ids)
     if group_ids is None and len(couples) > 2 and len(groups.unique()) == 1:
-        logger.warning("All pairs are connected: a contrastive term has no negatives. Give `group_ids`.")
+        logger.warning(
+            "All pairs are connected: a contrastive term would have no negatives among them. Give `group_ids`."
+        )
     pools = {"context": torch.as_tensor(list(context_ids)), "query": torch.as_tensor(list(query_ids))}
     for side, pool in pools.items():
         if unpaired_per_pair and len(pool) == 0:
