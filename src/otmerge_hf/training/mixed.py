@@ -64,9 +64,7 @@ def mixed_dataset(
         raise ValueError(f"`group_ids` holds {min(group_ids)}; expected 0 or more, for -1 marks unpaired rows.")
     groups = _groups(couples) if group_ids is None else torch.as_tensor(group_ids)
     if group_ids is None and len(couples) > 2 and len(groups.unique()) == 1:
-        logger.warning(
-            "All pairs are connected: a contrastive term would have no negatives among them. Give `group_ids`."
-        )
+        logger.warning("All pairs are connected: a contrastive term would have no negatives. Give `group_ids`.")
     pools = {"context": torch.as_tensor(list(context_ids)), "query": torch.as_tensor(list(query_ids))}
     for side, pool in pools.items():
         if unpaired_per_pair and len(pool) == 0:
