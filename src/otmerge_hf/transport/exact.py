@@ -85,5 +85,5 @@ def _pot() -> Any:
     try:
         import ot
     except ImportError as error:
-        raise ImportError("wasserstein2 needs POT: pip install POT") from error
+        raise ImportError("wasserstein2 needs POT: pip install 'otmerge-hf[exact]'") from error
     return ot
