@@ -62,5 +62,5 @@ def test_a_missing_pot_is_named(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_pot)
-    with pytest.raises(ImportError, match="wasserstein2 needs POT: pip install 'otmerge-hf\[exact\]'"):
+    with pytest.raises(ImportError, match=r"wasserstein2 needs POT: pip install 'otmerge-hf\[exact\]'"):
         wasserstein2(*clouds())
