@@ -11,12 +11,12 @@ import torch
 from tqdm.auto import tqdm
 
 from .keys import digest, inputs_key
+from .reading import ShardReader
 from .shards import (
     INDEX,
     Shard,
     Verify,
     find_shards,
-    open_shard,
     read_index,
     remove_leftovers,
     shard_problem,
@@ -97,7 +97,7 @@ def compute_features(
     missing = [span for span in spans if span not in done]
     if missing and not done:
         _name_stale_siblings(folder, full_key)
-    feature_dim = open_shard(folder / next(iter(done.values())).file)[0].shape[1] if done else 0
+    feature_dim = ShardReader(folder / next(iter(done.values())).file).feature_dim if done else 0
     rows = sum(last - first for first, last in missing)
     with tqdm(total=rows, desc="features", unit="row", disable=not progress or not missing) as bar:
         for first, last in missing:

@@ -58,12 +58,6 @@ def write_shard(folder: Path, first: int, tokens: torch.Tensor, lengths: torch.T
     return Shard(file, first, last, len(data), sha256)
 
 
-def open_shard(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens (T, D), mapped from the file and read when touched, and lengths (rows,)."""
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor("tokens"), file.get_tensor("lengths")
-
-
 def shard_problem(folder: Path, shard: Shard, verify: Verify) -> str | None:
     """What is wrong with a shard's file, in words; None when nothing is."""
     path = folder / shard.file

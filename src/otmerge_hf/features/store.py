@@ -9,17 +9,18 @@ import numpy as np
 import torch
 
 from .keys import digest
-from .shards import Shard, Verify, open_shard, read_index, shard_problem
+from .reading import ShardReader
+from .shards import Shard, Verify, read_index, shard_problem
 from .statistics import moments, read_statistics, write_statistics
 
 
 _STATISTICS = "statistics.safetensors"
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_BLOCK = 8192  # tokens held in float64 at a time
+# Read as integers, because NumPy knows no bfloat16; only copied, never computed with.
+_BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
 class FeatureStore:
-    """Features of N inputs on disk, memory-mapped, read by row number.
+    """Features of N inputs on disk, read by row number when they are asked for.
 
     Made by :func:`compute_features`; opening one by hand checks it in the same way. A store may be sent to
     ``DataLoader`` workers: it travels as its path.
@@ -92,16 +93,14 @@ class FeatureStore:
         if min(rows) < 0 or max(rows) >= len(self):
             bad = next(row for row in rows if not 0 <= row < len(self))
             raise IndexError(f"row {bad} is out of range: the store has rows 0 to {len(self) - 1}")
-        tokens = [self._row(row) for row in rows]
-        lengths = np.array([len(row) for row in tokens])
+        places = [self._place(row) for row in rows]
+        lengths = np.array([reader.length(place) for reader, place in places])
         longest = int(lengths.max())
         mask = np.arange(longest) < lengths[:, None]  # (B, S)
-        # NumPy copies on one thread: torch would split these few MiB, and its threads wait for each other
-        # far longer than the copy takes when the processor is busy.
         new = np.empty if mask.all() else np.zeros
-        features = new((len(rows), longest, self.feature_dim), dtype=tokens[0].dtype)  # (B, S, D)
-        for place, row in enumerate(tokens):
-            features[place, : len(row)] = row
+        features = new((len(rows), longest, self.feature_dim), dtype=_BITS[self.dtype.itemsize])  # (B, S, D)
+        for target, length, (reader, place) in zip(features, lengths, places, strict=True):
+            reader.read(place, target[:length])
         return torch.from_numpy(features).view(self.dtype), torch.from_numpy(mask.astype(np.int64))
 
     def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,33 +129,25 @@ class FeatureStore:
         shards = digest([shard.sha256 for shard in self._shards])
         if (known := read_statistics(path, shards)) is not None:
             return known
-        result = moments(block for tokens in self._tokens for block in tokens.split(_BLOCK))
+        result = moments(self._real_tokens(range(len(self))))
         write_statistics(path, result, shards)
         return result
 
-    def _real_tokens(self, ids: list[int], step: int = 128) -> Iterator[torch.Tensor]:
+    def _real_tokens(self, ids: Sequence[int], step: int = 128) -> Iterator[torch.Tensor]:
         for start in range(0, max(len(ids), 1), step):
             features, mask = self.batch(ids[start : start + step])  # refuses an empty list
             yield features[mask.bool()]
 
     def _open(self) -> None:
-        opened = [open_shard(self.folder / shard.file) for shard in self._shards]
-        self._tokens = [tokens for tokens, _ in opened]
-        # Where each row's tokens begin, per shard, with the end of the last row.
-        self._offsets = [[0, *lengths.cumsum(0).tolist()] for _, lengths in opened]
+        self._readers = [ShardReader(self.folder / shard.file) for shard in self._shards]
         self._first = [shard.first for shard in self._shards]
-        # The same memory as integers, because NumPy knows no bfloat16; only copied, never computed with.
-        self._bits = [tokens.view(_BITS[tokens.element_size()]).numpy() for tokens in self._tokens]
 
-    def _row(self, row: int) -> np.ndarray:
+    def _place(self, row: int) -> tuple[ShardReader, int]:
         shard = bisect_right(self._first, row) - 1
-        offsets, place = self._offsets[shard], row - self._first[shard]
-        return self._bits[shard][offsets[place] : offsets[place + 1]]
+        return self._readers[shard], row - self._first[shard]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Mapped tensors would be copied into the pickle; the receiver maps the files itself.
-        mapped = ("_tokens", "_bits", "_offsets")
-        return {name: value for name, value in vars(self).items() if name not in mapped}
+        return {name: value for name, value in vars(self).items() if name != "_readers"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
