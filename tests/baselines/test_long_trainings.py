@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from otmerge_hf.baselines import METHODS
+from otmerge_hf.baselines import get_method
 
 
 @pytest.mark.parametrize("name", ["joint", "lora"])
 def test_goes_on_from_its_last_checkpoint(name, task, recipe, tmp_path):
-    whole = METHODS[name](task, recipe).model.state_dict()
+    whole = get_method(name)(task, recipe).model.state_dict()
 
     def interrupt(share):
         if share == 0.75:
@@ -16,11 +16,11 @@ def test_goes_on_from_its_last_checkpoint(name, task, recipe, tmp_path):
 
     task.checkpoints, task.tell = tmp_path / "checkpoints", interrupt
     with pytest.raises(KeyboardInterrupt):
-        METHODS[name](task, recipe)
+        get_method(name)(task, recipe)
     assert sorted(path.name for path in task.checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2"]
     told = []
     task.tell = told.append
-    fitted = METHODS[name](task, recipe)
+    fitted = get_method(name)(task, recipe)
     assert told == [0.75, 1.0]
     after = fitted.model.state_dict()
     assert whole.keys() == after.keys()
@@ -35,5 +35,5 @@ def test_a_checkpoint_without_its_seconds_is_not_used(task, recipe, tmp_path):
     (tmp_path / "checkpoint-3").mkdir()  # as a process leaves it that was killed while writing
     told = []
     task.tell = told.append
-    METHODS["joint"](task, recipe)
+    get_method("joint")(task, recipe)
     assert told[0] == 0.25

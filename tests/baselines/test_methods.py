@@ -38,7 +38,7 @@ def changed(before, after, part):
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_runs_and_says_what_it_saw(name, task, recipe):
-    fitted = METHODS[name](task, recipe)
+    fitted = get_method(name)(task, recipe)
     labels, pairs, unpaired = SEEN.get(name, (24, 0, False))
     assert (fitted.labels, fitted.pairs, fitted.unpaired_contexts > 0) == (labels, pairs, unpaired)
     if name in ("most_frequent", "statement_scoring", "statement_transport"):
@@ -59,7 +59,7 @@ def test_no_alignment_starts_from_the_weights_of_the_merge(task, recipe):
 
 def test_statement_scoring_answers_by_alignment_alone(task, recipe):
     """The context is its colour, so pairs alone must tell which statement is true of an unseen one."""
-    fitted = METHODS["statement_scoring"](task, recipe.but(max_steps=60, align_min_steps=60, learning_rate=3e-3))
+    fitted = get_method("statement_scoring")(task, recipe.but(max_steps=60, align_min_steps=60, learning_rate=3e-3))
     asked = torch.tensor(task.test.columns["query_features"]) == 0
     correct = fitted.predictions == task.test.labels()
     assert correct[asked].float().mean() >= 0.75
@@ -70,7 +70,7 @@ def test_statement_scoring_answers_by_alignment_alone(task, recipe):
 def test_statement_scoring_needs_statements(task, recipe):
     task.candidates = {}
     with pytest.raises(Refused, match="no statements"):
-        METHODS["statement_scoring"](task, recipe)
+        get_method("statement_scoring")(task, recipe)
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("statement_teacher", 16), ("self_training", 0)])
@@ -81,15 +81,15 @@ def test_guessed_answers_are_learned_and_counted(name, pairs, task, recipe, monk
         taught.append((copy.deepcopy(fitted.model.state_dict()), guessed))
         return fuse(task, fitted, *args, guessed=guessed, **choices)
 
-    monkeypatch.setattr(sys.modules[METHODS[name].__module__], "fuse", look)
-    fitted = METHODS[name](task, recipe)
+    monkeypatch.setattr(sys.modules[get_method(name).__module__], "fuse", look)
+    fitted = get_method(name)(task, recipe)
     assert (fitted.labels, fitted.guessed, fitted.pairs) == (24, 40, pairs)
     assert fitted.phases[-1].rows == 64
     start, guessed = taught[-1]
     if name == "self_training":
         built = task.build(recipe).state_dict()
         assert all(torch.equal(start[key], built[key]) for key in built)
-        expected = predict(METHODS["no_alignment"](task, recipe).model, task.unlabelled, task.cached())
+        expected = predict(get_method("no_alignment")(task, recipe).model, task.unlabelled, task.cached())
     else:
         aligned = task.build(recipe)
         aligned.load_state_dict(start)
@@ -97,11 +97,11 @@ def test_guessed_answers_are_learned_and_counted(name, pairs, task, recipe, monk
     assert guessed.columns["labels"] == expected.tolist()
     task.unlabelled = None
     with pytest.raises(Refused, match="nothing to guess"):
-        METHODS[name](task, recipe)
+        get_method(name)(task, recipe)
 
 
 def test_methods_repeat_under_one_seed(task, recipe):
-    runs = [METHODS["merged"](task, recipe).model.state_dict() for _ in range(2)]
+    runs = [get_method("merged")(task, recipe).model.state_dict() for _ in range(2)]
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
@@ -124,7 +124,7 @@ def test_what_learns(name, learns, stays, task, recipe, monkeypatch):
         return model
 
     monkeypatch.setattr(type(task), "build", remember)
-    after = METHODS[name](task, recipe).model.state_dict()
+    after = get_method(name)(task, recipe).model.state_dict()
     assert all(changed(built, after, part) for part in learns)
     assert not any(changed(built, after, part) for part in stays)
 
@@ -139,14 +139,14 @@ def test_encoders_that_train_are_noisy_or_still(name, noisy, task, recipe, monke
 
     monkeypatch.setattr(type(task.query_encoder), "forward", look)
     before = task.query_encoder.state_dict()
-    after = METHODS[name](task, recipe).model.otmerge.query_encoder.state_dict()
+    after = get_method(name)(task, recipe).model.otmerge.query_encoder.state_dict()
     assert set(seen) == {noisy}
     assert any(not torch.equal(before[key], after[key]) for key in before)
 
 
 def test_lora_leaves_the_encoders_own_weights(task, recipe):
     before = {name: value.clone() for name, value in task.query_encoder.state_dict().items()}
-    model = METHODS["lora"](task, recipe).model
+    model = get_method("lora")(task, recipe).model
     after = dict(model.otmerge.query_encoder.named_parameters())
     for name, value in before.items():
         wrapped = name.replace(".query.", ".query.base_layer.").replace(".value.", ".value.base_layer.")
@@ -162,7 +162,7 @@ def test_a_blank_side_makes_the_answer_blind_to_it(task, recipe):
         return collate(batch)
 
     task.cached = lambda: spy
-    fitted = METHODS["question_only"](task, recipe)
+    fitted = get_method("question_only")(task, recipe)
     assert fitted.blank == ("context",)
     assert len(set(task.train.columns["context_features"])) == 12
     assert set(seen) == {0}
@@ -174,7 +174,7 @@ def test_unpaired_terms_do_not_meet_the_pairs(task, recipe, monkeypatch):
     kept = []
     run = fitting.train
     monkeypatch.setattr(fitting, "train", lambda t, m, rows, *a, **k: kept.append(rows) or run(t, m, rows, *a, **k))
-    METHODS["mmd"](task, recipe)
+    get_method("mmd")(task, recipe)
     columns = kept[0].columns
     pairs = set(zip(*(task.pairs.columns[c] for c in ("context_features", "query_features")), strict=True))
     drawn = list(zip(columns["context_features"], columns["query_features"], strict=True))
@@ -186,7 +186,7 @@ def test_images_of_one_statement_are_no_negatives(task, recipe):
     task.unpaired_contexts = []
     seen, collate = [], task.cached()
     task.cached = lambda: lambda rows: seen.append(collate(rows)) or seen[-1]
-    METHODS["contrastive"](task, recipe.but(max_steps=1))
+    get_method("contrastive")(task, recipe.but(max_steps=1))
     batch = seen[0]
     same = (batch["query_features"][:, None] == batch["query_features"][None]).flatten(2).all(dim=2)
     assert torch.equal(batch["group_ids"][:, None] == batch["group_ids"][None], same)
@@ -196,7 +196,7 @@ def test_images_of_one_statement_are_no_negatives(task, recipe):
 @pytest.mark.parametrize("name", NEGATIVE_CONTROLS)
 def test_weight_merging_is_refused_across_architectures(name, task, recipe):
     with pytest.raises(Refused, match="ViTModel and a BertModel"):
-        METHODS[name](task, recipe)
+        get_method(name)(task, recipe)
 
 
 def test_unknown_method():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from otmerge_hf.baselines import METHODS, Refused, Rows
+from otmerge_hf.baselines import Refused, Rows, get_method
 from otmerge_hf.baselines.merged_weights import embedding
 from otmerge_hf.baselines.weights import average, fisher, regmean, require_same_architecture
 
@@ -76,7 +76,7 @@ def test_runs_where_architectures_agree(name, two, task, recipe):
     task.contexts = [f"the shape is {color}" for color in ("red", "green", "blue", "a circle")]
     task.train, task.test = Rows([0, 1, 2, 3], [0, 1, 0, 1], [0, 3, 2, 3]), Rows([1], [0], [1])
     before = {key: value.clone() for key, value in two[0].state_dict().items()}
-    fitted = METHODS[name](task, recipe.but(context_tokens="last_hidden_state"))
+    fitted = get_method(name)(task, recipe.but(context_tokens="last_hidden_state"))
     encoders = fitted.model.otmerge
     merged = encoders.context_encoder.state_dict()
     assert all(torch.equal(merged[key], value) for key, value in encoders.query_encoder.state_dict().items())

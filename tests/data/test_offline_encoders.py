@@ -12,7 +12,7 @@ from otmerge_hf.baselines import Recipe
 from otmerge_hf.data import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 from otmerge_hf.data.minilm_onnx import build_minilm_l3
 from otmerge_hf.data.offline_encoders import _package_file, _weights_file
-from otmerge_hf.suites import easy_vqa
+from otmerge_hf.suites import encoding
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +196,6 @@ def test_missing_minilm_l3_names_its_package_and_version(tmp_path, monkeypatch):
 
 
 def test_suite_accepts_minilm_l3(minilm_l3, monkeypatch):
-    monkeypatch.setattr(easy_vqa, "convert_minilm_l3", lambda: minilm_l3)
+    monkeypatch.setattr(encoding, "convert_minilm_l3", lambda: minilm_l3)
     recipe = Recipe(context_encoder=str(minilm_l3), query_encoder="minilm-l3")
-    assert easy_vqa.encoder_folders(recipe)[1] == str(minilm_l3)
+    assert encoding.encoder_folders(recipe)[1] == str(minilm_l3)

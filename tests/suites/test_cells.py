@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from otmerge_hf.baselines import METHODS, Recipe
-from otmerge_hf.suites import Cell, easy_vqa, run_cells
-from otmerge_hf.suites.cell import run_cell, run_features, write_json
+from otmerge_hf.baselines import Recipe, get_method
+from otmerge_hf.suites import Cell, easy_vqa, encoding, run_cells
+from otmerge_hf.suites.cell import run_cell
+from otmerge_hf.suites.child import write_json
 from otmerge_hf.suites.easy_vqa import split_images
+from otmerge_hf.suites.encoding import run_features
 
 
 RECIPE = Recipe(label_fraction=0.25, max_steps=2, min_steps=2, align_min_steps=2, batch_size=16)
@@ -23,8 +25,8 @@ def prepared(tmp_path_factory):
     root = tmp_path_factory.mktemp("suite")
     cell = Cell("merged", RECIPE)
     store = root / "cache" / f"easy-vqa-{Path(cell.features_file).stem}"
-    easy_vqa.write_rows(store / easy_vqa.ROWS)
-    rows = json.loads((store / easy_vqa.ROWS).read_text())
+    easy_vqa.write_rows(store / encoding.ROWS)
+    rows = json.loads((store / encoding.ROWS).read_text())
     first = rows["training_images"]
     rows["images"] = rows["images"][:40] + rows["images"][first : first + 20]
     for part, keep, shift in (("train", range(40), 0), ("statements", range(40), 0), ("test", range(20), first)):
@@ -32,7 +34,7 @@ def prepared(tmp_path_factory):
         rows[part] = {name: [column[i] for i in chosen] for name, column in rows[part].items()}
     rows["test"]["image"] = [image - first + 40 for image in rows["test"]["image"]]
     rows["training_images"] = 40
-    (store / easy_vqa.ROWS).write_text(json.dumps(rows))
+    (store / encoding.ROWS).write_text(json.dumps(rows))
     features = run_features(RECIPE, store)
     write_json(root / "results" / "features" / cell.features_file, features)
     return root, store, features
@@ -131,7 +133,7 @@ def test_alignment_without_labels_pays_for_its_features(prepared):
 
 
 def _texts(store, part, recipe):
-    rows = json.loads((store / easy_vqa.ROWS).read_text())
+    rows = json.loads((store / encoding.ROWS).read_text())
     splits = split_images(recipe, 40)
     images = set(splits["labelled" if part == "train" else "paired"])
     columns = rows[part]
@@ -155,7 +157,7 @@ def test_processes_resume_fail_and_refuse(prepared):
 def test_most_frequent_answer_by_hand(prepared, tmp_path):
     _, store, features = prepared
     task = easy_vqa.load_task(RECIPE, features, store, tmp_path)
-    found = METHODS["most_frequent"](task, RECIPE).predictions
+    found = get_method("most_frequent")(task, RECIPE).predictions
     question = task.test.columns["query_features"][0]
     rows = zip(task.train.columns["query_features"], task.train.columns["labels"], strict=True)
     answers = [label for asked, label in rows if asked == question] or task.train.columns["labels"]

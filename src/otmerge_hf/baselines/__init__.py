@@ -1,76 +1,72 @@
-"""What the merge is compared with: one method a file, each `fit(task, recipe) -> Fitted`, all runnable by name."""
+"""What the merge is compared with: one method a file, each `fit(task, recipe) -> Fitted`, all runnable by name.
 
-from . import (
-    cca,
-    context_only,
-    contrastive,
-    fisher,
-    frozen_fuser,
-    joint,
-    joint_still,
-    linear,
-    lora,
-    merged,
-    mmd,
-    most_frequent,
-    no_alignment,
-    paired,
-    procrustes,
-    prototype,
-    question_only,
-    regmean,
-    self_training,
-    sinkhorn,
-    statement_scoring,
-    statement_teacher,
-    statement_transport,
-    weight_average,
-    zero_shot_average,
-    zero_shot_concat,
+Modules are read when a name of theirs is asked for: who only encodes does without Trainer and what it imports.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+
+if TYPE_CHECKING:
+    from .fitting import Fitted, Method, Phase
+    from .flops import FlopCounter
+    from .predicting import predict
+    from .recipe import Recipe
+    from .task import RawCollator, Refused, Rows, Task
+
+
+#: Names of the methods, each that of its module, in the order of the report.
+METHODS = (
+    "most_frequent",
+    "question_only",
+    "context_only",
+    "zero_shot_concat",
+    "zero_shot_average",
+    "no_alignment",
+    "self_training",
+    "linear",
+    "paired",
+    "sinkhorn",
+    "mmd",
+    "prototype",
+    "contrastive",
+    "statement_scoring",
+    "statement_transport",
+    "statement_teacher",
+    "procrustes",
+    "cca",
+    "merged",
+    "frozen_fuser",
+    "weight_average",
+    "fisher",
+    "regmean",
+    "lora",
+    "joint",
+    "joint_still",
 )
-from .fitting import Fitted, Method, Phase
-from .flops import FlopCounter
-from .predicting import predict
-from .recipe import Recipe
-from .task import RawCollator, Refused, Rows, Task
-
-
-METHODS: dict[str, Method] = {
-    module.__name__.rsplit(".", 1)[-1]: module.fit
-    for module in (
-        most_frequent,
-        question_only,
-        context_only,
-        zero_shot_concat,
-        zero_shot_average,
-        no_alignment,
-        self_training,
-        linear,
-        paired,
-        sinkhorn,
-        mmd,
-        prototype,
-        contrastive,
-        statement_scoring,
-        statement_transport,
-        statement_teacher,
-        procrustes,
-        cca,
-        merged,
-        frozen_fuser,
-        weight_average,
-        fisher,
-        regmean,
-        lora,
-        joint,
-        joint_still,
-    )
-}
 # These train or run encoders on raw inputs: minutes where the others take seconds.
 EXPENSIVE = ("lora", "joint", "joint_still")
 
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Fitted": "fitting",
+        "FlopCounter": "flops",
+        "Method": "fitting",
+        "Phase": "fitting",
+        "RawCollator": "task",
+        "Recipe": "recipe",
+        "Refused": "task",
+        "Rows": "task",
+        "Task": "task",
+        "predict": "predicting",
+    },
+)
 
-def get_method(name: str) -> Method:
+
+def get_method(name: str) -> "Method":
     """Look a method up by name.
 
     Raises:
@@ -82,7 +78,8 @@ def get_method(name: str) -> Method:
     """
     if name not in METHODS:
         raise ValueError(f"`method` is {name!r}; expected one of {', '.join(METHODS)}.")
-    return METHODS[name]
+    method: Method = import_module(f"{__name__}.{name}").fit
+    return method
 
 
 __all__ = [

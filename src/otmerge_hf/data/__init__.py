@@ -1,12 +1,40 @@
-"""Offline encoders and data sets: names in, transformers folders and ``datasets.Dataset`` rows out."""
+"""Offline encoders and data sets: names in, transformers folders and ``datasets.Dataset`` rows out.
 
-from .distinct import index_distinct
-from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements, statement
-from .image_inputs import ImageInputs
-from .offline_encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
-from .pairs import load_pairs
-from .sources import load_source, split_names
+Modules are read when a name of theirs is asked for: the encoders do without ``datasets``.
+"""
 
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+
+if TYPE_CHECKING:
+    from .distinct import index_distinct
+    from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements, statement
+    from .image_inputs import ImageInputs
+    from .offline_encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+    from .pairs import load_pairs
+    from .sources import load_source, split_names
+
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ImageInputs": "image_inputs",
+        "answer_names": "easy_vqa",
+        "convert_efficientnet_lite": "offline_encoders",
+        "convert_minilm_l3": "offline_encoders",
+        "image_paths": "easy_vqa",
+        "index_distinct": "distinct",
+        "load_easy_vqa": "easy_vqa",
+        "load_easy_vqa_statements": "easy_vqa",
+        "load_pairs": "pairs",
+        "load_source": "sources",
+        "minilm_l6_path": "offline_encoders",
+        "split_names": "sources",
+        "statement": "easy_vqa",
+    },
+)
 
 __all__ = [
     "ImageInputs",

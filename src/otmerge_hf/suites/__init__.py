@@ -1,10 +1,31 @@
 """Runs of methods on a data set: one process a cell, resumable, accounted for, and a report made from the JSON."""
 
-from .cell import Cell, read_results
-from .grid import grid
-from .report import write_report
-from .runner import run_cells
-from .statistics import Estimate, estimate, paired_difference
+from typing import TYPE_CHECKING
 
+from ..lazy import lazy_names
+
+
+if TYPE_CHECKING:
+    from .cell import Cell, read_results
+    from .grids import grid
+    from .report import write_report
+    from .runner import run_cells
+    from .statistics import Estimate, estimate, paired_difference
+
+
+# what encodes shares the package with what trains, and does without what that imports
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Cell": "cell",
+        "Estimate": "statistics",
+        "estimate": "statistics",
+        "grid": "grids",
+        "paired_difference": "statistics",
+        "read_results": "cell",
+        "run_cells": "runner",
+        "write_report": "report",
+    },
+)
 
 __all__ = ["Cell", "Estimate", "estimate", "grid", "paired_difference", "read_results", "run_cells", "write_report"]

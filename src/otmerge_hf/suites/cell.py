@@ -12,12 +12,9 @@ from typing import Any
 import torch
 
 from ..baselines import Fitted, Recipe, Refused, Task, get_method, predict
-from ..features.shards import write_atomically
 from . import easy_vqa
+from .encoding import FORMAT, feature_choices
 from .measure import inference_times, machine, memory_mib, peak_memory_mib, shared_image_throughput
-
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -54,14 +51,8 @@ class Cell:
     @property
     def features_file(self) -> str:
         """Name of the JSON of the features that it uses."""
-        choices = {name: getattr(self.recipe, name) for name in easy_vqa.FEATURE_CHOICES}
-        return f"features-{hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]}.json"
-
-
-def run_features(recipe: Recipe, cache_dir: Path) -> dict[str, Any]:
-    """Measure the features of a recipe's encoders; see [`easy_vqa.measure_features`]."""
-    choices = {name: getattr(recipe, name) for name in easy_vqa.FEATURE_CHOICES}
-    return {"format": FORMAT, "features": choices} | easy_vqa.measure_features(recipe, cache_dir)
+        choices = json.dumps(feature_choices(self.recipe))
+        return f"features-{hashlib.sha256(choices.encode()).hexdigest()[:16]}.json"
 
 
 def run_cell(
@@ -75,7 +66,7 @@ def run_cell(
 
     Args:
         cell: What to run.
-        features: From [`run_features`].
+        features: From [`encoding.run_features`].
         cache_dir: Where its stores are.
         tell: Called with the share of the training that is done.
         checkpoints: Where long trainings go on after an interruption; None: they start again.
@@ -193,9 +184,3 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path.name} is of format {found}; expected {FORMAT}.")
         results.append(result)
     return results
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())

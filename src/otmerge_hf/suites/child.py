@@ -4,11 +4,13 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
 from ..baselines import Recipe
-from .cell import Cell, run_cell, run_features, write_json
+from ..features.shards import write_atomically
+from .encoding import run_features
 
 
 def main(work_file: str) -> None:
@@ -21,10 +23,18 @@ def main(work_file: str) -> None:
     if work["method"] is None:
         result = run_features(recipe, cache_dir)
     else:
+        from .cell import Cell, run_cell  # not for encoding, whose memory is measured without Trainer
+
         features = json.loads(Path(work["features"]).read_text())
         cell = Cell(work["method"], recipe, work["suite"])
         result = run_cell(cell, features, cache_dir, _tell, Path(work["checkpoints"]))
     write_json(Path(work["output"]), result)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def _tell(share: float, last: list[int] = [-1]) -> None:  # noqa: B006 -- remembers what was told

@@ -12,7 +12,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from .cell import Cell
-from .easy_vqa import ROWS, write_rows
+from .easy_vqa import write_rows
+from .encoding import ROWS
 
 
 def run_cells(
