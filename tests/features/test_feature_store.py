@@ -161,21 +161,6 @@ def test_reading_all_rows_keeps_none_of_them(tmp_path):
     assert _resident_mib() - before < 24  # the features are 64 MiB, a batch 4
 
 
-def test_a_shard_that_became_shorter_is_named(rows_and_store):
-    store = rows_and_store[1]
-    for path in store.folder.glob("rows-*.safetensors"):
-        os.truncate(path, path.stat().st_size - 4)
-    with pytest.raises(ValueError, match=r"rows-.*\.safetensors is shorter than when it was opened"):
-        store.batch(range(ROWS))
-
-
-def test_more_shards_than_files_kept_open(tmp_path):
-    rows = [torch.full((1, DIM), float(i)) for i in range(200)]
-    store = _store(tmp_path, rows, shard_size=1)
-    for _ in range(2):
-        assert store.batch(range(200))[0][:, 0, 0].tolist() == list(range(200))
-
-
 def test_store_travels_to_loader_workers_as_its_path(rows_and_store):
     rows, store = rows_and_store
     received = pickle.loads(pickle.dumps(store))

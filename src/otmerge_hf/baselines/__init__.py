@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     from .predicting import predict
     from .recipe import Recipe
     from .task import RawCollator, Refused, Rows, Task
+else:  # not for type checkers, to which a package with `__getattr__` has every name
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Fitted": "fitting",
+            "FlopCounter": "flops",
+            "Method": "fitting",
+            "Phase": "fitting",
+            "RawCollator": "task",
+            "Recipe": "recipe",
+            "Refused": "task",
+            "Rows": "task",
+            "Task": "task",
+            "predict": "predicting",
+        },
+    )
 
 
 #: Names of the methods, each that of its module, in the order of the report.
@@ -48,22 +64,6 @@ METHODS = (
 )
 # These train or run encoders on raw inputs: minutes where the others take seconds.
 EXPENSIVE = ("lora", "joint", "joint_still")
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "Fitted": "fitting",
-        "FlopCounter": "flops",
-        "Method": "fitting",
-        "Phase": "fitting",
-        "RawCollator": "task",
-        "Recipe": "recipe",
-        "Refused": "task",
-        "Rows": "task",
-        "Task": "task",
-        "predict": "predicting",
-    },
-)
 
 
 def get_method(name: str) -> "Method":

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from .offline_encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
     from .pairs import load_pairs
     from .sources import load_source, split_names
+else:  # not for type checkers, to which a package with `__getattr__` has every name
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "ImageInputs": "image_inputs",
+            "answer_names": "easy_vqa",
+            "convert_efficientnet_lite": "offline_encoders",
+            "convert_minilm_l3": "offline_encoders",
+            "image_paths": "easy_vqa",
+            "index_distinct": "distinct",
+            "load_easy_vqa": "easy_vqa",
+            "load_easy_vqa_statements": "easy_vqa",
+            "load_pairs": "pairs",
+            "load_source": "sources",
+            "minilm_l6_path": "offline_encoders",
+            "split_names": "sources",
+            "statement": "easy_vqa",
+        },
+    )
 
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "ImageInputs": "image_inputs",
-        "answer_names": "easy_vqa",
-        "convert_efficientnet_lite": "offline_encoders",
-        "convert_minilm_l3": "offline_encoders",
-        "image_paths": "easy_vqa",
-        "index_distinct": "distinct",
-        "load_easy_vqa": "easy_vqa",
-        "load_easy_vqa_statements": "easy_vqa",
-        "load_pairs": "pairs",
-        "load_source": "sources",
-        "minilm_l6_path": "offline_encoders",
-        "split_names": "sources",
-        "statement": "easy_vqa",
-    },
-)
 
 __all__ = [
     "ImageInputs",

@@ -11,7 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .keys import digest, inputs_key
-from .reading import ShardReader
+from .reading import ShardReader, open_files
 from .shards import (
     INDEX,
     Shard,
@@ -97,7 +97,7 @@ def compute_features(
     missing = [span for span in spans if span not in done]
     if missing and not done:
         _name_stale_siblings(folder, full_key)
-    feature_dim = ShardReader(folder / next(iter(done.values())).file).feature_dim if done else 0
+    feature_dim = ShardReader(folder / next(iter(done.values())).file, open_files()).feature_dim if done else 0
     rows = sum(last - first for first, last in missing)
     with tqdm(total=rows, desc="features", unit="row", disable=not progress or not missing) as bar:
         for first, last in missing:

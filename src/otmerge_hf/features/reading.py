@@ -6,6 +6,7 @@ short ends the process instead of raising.
 
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,24 @@ import numpy as np
 from safetensors import safe_open
 
 
-_OPEN_FILES = 64  # kept open at a time; below the usual limit of a process however many shards there are
+class OpenFile:
+    """A file that is open for reading as long as somebody holds this."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = -1  # where opening fails there is nothing to close
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+
+
+def open_files(limit: int = 64) -> Callable[[Path], OpenFile]:
+    """An opener that keeps so many files open: fewer than a process may have, however many shards there are.
+
+    One a store: another store of the same folder, made after a rebuild, must not get this one's old files.
+    """
+    return lru_cache(maxsize=limit)(OpenFile)
 
 
 class ShardReader:
@@ -21,16 +39,17 @@ class ShardReader:
 
     Args:
         path: The file.
+        opener: From [`open_files`].
 
-    Raises:
-        ValueError: On reading, if the file has become shorter.
+    Attributes:
+        feature_dim: D.
+        offsets: Where each row's tokens begin, with the end of the last row.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, opener: Callable[[Path], OpenFile]) -> None:
+        self.path, self._open = path.absolute(), opener  # opened later, perhaps from another working directory
         with safe_open(path, framework="np") as file:
-            # Where each row's tokens begin, with the end of the last row.
-            self.offsets = [0, *file.get_tensor("lengths").cumsum().tolist()]
+            self.offsets: list[int] = [0, *file.get_tensor("lengths").cumsum().tolist()]
         with path.open("rb") as raw:
             size = int.from_bytes(raw.read(8), "little")
             header = json.loads(raw.read(size))
@@ -42,32 +61,28 @@ class ShardReader:
         return self.offsets[row + 1] - self.offsets[row]
 
     def read(self, row: int, target: np.ndarray) -> None:
-        """Fill ``target`` (tokens, D), contiguous and of the stored element size, with the tokens of a row."""
-        if len(target) == 0:
+        """Fill ``target`` (tokens, D), contiguous and of the stored element size, with the tokens of a row.
+
+        Raises:
+            OSError: If the file has gone.
+            ValueError: If it has become shorter.
+        """
+        if target.size == 0:
             return
         position = self._begin + self.offsets[row] * target.strides[0]
         view = target.data.cast("B")
-        if _read_at(self.path, position, view) != len(view):
-            raise ValueError(f"{self.path} is shorter than when it was opened; call compute_features to rebuild it")
+        while len(view):
+            count = self._read_at(position, view)
+            if count == 0:
+                raise ValueError(
+                    f"{self.path} is shorter than when it was opened; call compute_features again to rebuild it"
+                )
+            position, view = position + count, view[count:]
 
-
-def _read_at(path: Path, position: int, view: memoryview) -> int:
-    if hasattr(os, "preadv"):  # no shared position: safe in threads and in forked loader workers
-        handle = _handle(path)
-        return os.preadv(handle.number, [view], position)
-    with path.open("rb", buffering=0) as file:
-        file.seek(position)
-        return file.readinto(view) or 0
-
-
-class _Handle:
-    """An open file that is closed when it has dropped out of the cache and nobody reads it any more."""
-
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        os.close(self.number)
-
-
-_handle = lru_cache(maxsize=_OPEN_FILES)(_Handle)
+    def _read_at(self, position: int, view: memoryview) -> int:
+        if hasattr(os, "preadv"):  # no shared position: safe in threads and in forked loader workers
+            file = self._open(self.path)
+            return os.preadv(file.number, [view], position)
+        with self.path.open("rb", buffering=0) as raw:
+            raw.seek(position)
+            return raw.readinto(view) or 0

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .keys import digest
-from .reading import ShardReader
+from .reading import ShardReader, open_files
 from .shards import Shard, Verify, read_index, shard_problem
 from .statistics import moments, read_statistics, write_statistics
 
@@ -17,13 +17,14 @@ from .statistics import moments, read_statistics, write_statistics
 _STATISTICS = "statistics.safetensors"
 # Read as integers, because NumPy knows no bfloat16; only copied, never computed with.
 _BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
+_BLOCK = 8192  # tokens held in float64 at a time
 
 
 class FeatureStore:
     """Features of N inputs on disk, read by row number when they are asked for.
 
     Made by :func:`compute_features`; opening one by hand checks it in the same way. A store may be sent to
-    ``DataLoader`` workers: it travels as its path.
+    ``DataLoader`` workers: it travels as its path. The files must stay where they are while it is in use.
 
     Args:
         folder: Folder that :func:`compute_features` wrote.
@@ -74,7 +75,8 @@ class FeatureStore:
 
         Raises:
             IndexError: If a row number is not in [0, N).
-            ValueError: If ``ids`` is empty.
+            ValueError: If ``ids`` is empty, or a file has become shorter since the store was opened.
+            OSError: If a file has gone since.
 
         Example:
             >>> import tempfile
@@ -88,11 +90,7 @@ class FeatureStore:
             (torch.Size([3, 3, 8]), torch.Size([3, 3]))
         """
         rows = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
-        if not rows:
-            raise ValueError("ids must name at least one row; got none")
-        if min(rows) < 0 or max(rows) >= len(self):
-            bad = next(row for row in rows if not 0 <= row < len(self))
-            raise IndexError(f"row {bad} is out of range: the store has rows 0 to {len(self) - 1}")
+        self._check(rows)
         places = [self._place(row) for row in rows]
         lengths = np.array([reader.length(place) for reader, place in places])
         longest = int(lengths.max())
@@ -133,13 +131,32 @@ class FeatureStore:
         write_statistics(path, result, shards)
         return result
 
-    def _real_tokens(self, ids: Sequence[int], step: int = 128) -> Iterator[torch.Tensor]:
-        for start in range(0, max(len(ids), 1), step):
-            features, mask = self.batch(ids[start : start + step])  # refuses an empty list
-            yield features[mask.bool()]
+    def _real_tokens(self, ids: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Tokens (T, D) of the rows, some `_BLOCK` at a time, without padding."""
+        self._check(ids)
+        start = 0
+        while start < len(ids):
+            places: list[tuple[ShardReader, int, int]] = []
+            count = 0
+            while start < len(ids) and (not places or count < _BLOCK):
+                reader, place = self._place(ids[start])
+                places.append((reader, place, count))
+                count, start = count + reader.length(place), start + 1
+            tokens = np.empty((count, self.feature_dim), dtype=_BITS[self.dtype.itemsize])
+            for reader, place, first in places:
+                reader.read(place, tokens[first : first + reader.length(place)])
+            yield torch.from_numpy(tokens).view(self.dtype)
+
+    def _check(self, rows: Sequence[int]) -> None:
+        if not rows:
+            raise ValueError("ids must name at least one row; got none")
+        if min(rows) < 0 or max(rows) >= len(self):
+            bad = next(row for row in rows if not 0 <= row < len(self))
+            raise IndexError(f"row {bad} is out of range: the store has rows 0 to {len(self) - 1}")
 
     def _open(self) -> None:
-        self._readers = [ShardReader(self.folder / shard.file) for shard in self._shards]
+        opener = open_files()
+        self._readers = [ShardReader(self.folder / shard.file, opener) for shard in self._shards]
         self._first = [shard.first for shard in self._shards]
 
     def _place(self, row: int) -> tuple[ShardReader, int]:

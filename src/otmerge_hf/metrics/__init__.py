@@ -1,7 +1,8 @@
 """Measures of retrieval and of geometry: pure functions, and ``evaluate.Metric`` classes over them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..lazy import lazy_names
 from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
 from .neighbours import nearest_neighbours
 from .retrieval import (
@@ -17,6 +18,8 @@ from .similarity import linear_cka, mutual_knn, procrustes_error
 
 if TYPE_CHECKING:
     from .modules import GeometryMetric, RetrievalMetric
+else:  # on demand: `evaluate` takes 25 MiB
+    __getattr__, __dir__ = lazy_names(__name__, {"GeometryMetric": "modules", "RetrievalMetric": "modules"})
 
 
 __all__ = [
@@ -36,11 +39,3 @@ __all__ = [
     "retrieval",
     "squared_wasserstein2",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("GeometryMetric", "RetrievalMetric"):  # on demand: `evaluate` takes 25 MiB
-        from . import modules
-
-        return getattr(modules, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

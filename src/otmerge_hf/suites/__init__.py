@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from .report import write_report
     from .runner import run_cells
     from .statistics import Estimate, estimate, paired_difference
+else:  # not for type checkers, to which a package with `__getattr__` has every name
+    # what encodes shares the package with what trains, and does without what that imports
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Cell": "cell",
+            "Estimate": "statistics",
+            "estimate": "statistics",
+            "grid": "grids",
+            "paired_difference": "statistics",
+            "read_results": "cell",
+            "run_cells": "runner",
+            "write_report": "report",
+        },
+    )
 
-
-# what encodes shares the package with what trains, and does without what that imports
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "Cell": "cell",
-        "Estimate": "statistics",
-        "estimate": "statistics",
-        "grid": "grids",
-        "paired_difference": "statistics",
-        "read_results": "cell",
-        "run_cells": "runner",
-        "write_report": "report",
-    },
-)
 
 __all__ = ["Cell", "Estimate", "estimate", "grid", "paired_difference", "read_results", "run_cells", "write_report"]

@@ -1,0 +1,34 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from otmerge_hf.baselines import Recipe
+from otmerge_hf.suites.encoding import encoder_folders
+
+
+def test_encodes_without_trainer_and_datasets(tmp_path):
+    """Its process's memory is a figure of the report."""
+    code = """
+import json, sys
+from pathlib import Path
+from PIL import Image
+import otmerge_hf.suites.child
+from otmerge_hf.baselines import Recipe
+from otmerge_hf.suites.encoding import ROWS, run_features
+
+folder = Path(sys.argv[1])
+Image.new("RGB", (64, 64), "red").save(folder / "red.png")
+(folder / ROWS).write_text(json.dumps({"images": [str(folder / "red.png")], "texts": ["is it red?"]}))
+found = run_features(Recipe(), folder)
+print(json.dumps([found["context"]["rows"], found["context"]["flops_per_row"] > 0,
+                  [name for name in ("transformers.trainer", "datasets", "pandas") if name in sys.modules]]))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, True, []]
+
+
+def test_unknown_encoders_are_named():
+    with pytest.raises(ValueError, match="`absent` is no encoder that comes as a package, and no folder"):
+        encoder_folders(Recipe(context_encoder="absent"))
