@@ -140,7 +140,7 @@ def run_case(n: int, d: int, epsilon: float, threads: int, limit: float, seconds
         rounds = zip(times[name], times["otmerge_hf"], strict=True)
         row["ratio"] = statistics.median(theirs / mine for theirs, mine in rounds)
         row["best_ratio"] = min(times[name]) / min(times["otmerge_hf"])
-    case = {"n": n, "d": d, "epsilon": epsilon, "threads": threads, "iterations": iterations}
+    case = {"n": n, "d": d, "epsilon": epsilon, "threads": threads, "limit": limit, "iterations": iterations}
     return {**case, "rounds": len(times["floor"]), "rows": rows}
 
 
