@@ -134,6 +134,9 @@ class Task:
         options: dict[str, Any] = {
             "context_tokens": recipe.context_tokens,
             "query_tokens": recipe.query_tokens,
+            # known from the features: measuring would run the encoders, whose weights need not be in memory
+            "context_feature_dim": self.context_store.feature_dim,
+            "query_feature_dim": self.query_store.feature_dim,
             "adapter_type": recipe.adapter_type,
             "fuser_type": recipe.fuser_type,
             "shared_dim": recipe.shared_dim,

@@ -17,7 +17,7 @@ from .statistics import moments, read_statistics, write_statistics
 _STATISTICS = "statistics.safetensors"
 # Read as integers, because NumPy knows no bfloat16; only copied, never computed with.
 _BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
-_BLOCK = 8192  # tokens held in float64 at a time
+_BLOCK = 2048  # tokens held in float64 at a time
 
 
 class FeatureStore:

@@ -18,7 +18,7 @@ from .measure import machine, memory_mib, peak_memory_mib
 
 FORMAT = 1
 ROWS = "questions.json"
-_BATCH = 32  # inputs that an encoder sees at once: as fast as more, in less memory
+_BATCH = 8  # inputs that an encoder sees at once: nearly as fast on a processor as more, in less memory
 FEATURE_CHOICES = ("context_encoder", "query_encoder", "image_size", "context_tokens", "query_tokens")
 
 
