@@ -31,7 +31,18 @@ def test_parse_refuses(name, text):
         Recipe.parse(name, text)
 
 
-@pytest.mark.parametrize("change", [{"label_fraction": 0}, {"unpaired_fraction": 2}, {"epochs": 0}, {"epsilon": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label_fraction": 0},
+        {"unpaired_fraction": 2},
+        {"epochs": 0},
+        {"epsilon": -1},
+        {"adapter_type": "foo"},
+        {"fuser_type": "foo"},
+        {"fuse_stage": "foo"},
+    ],
+)
 def test_out_of_range(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         Recipe(**change)

@@ -38,7 +38,7 @@ def test_rows(results):
     assert row(table, "no_alignment")[3] == "-"
     assert row(table, "merged (shared_dim=64)")[2] == "0.6000"
     assert "- `weight_average`: no correspondence." in table
-    assert "### 0.01 of the images labelled" in table
+    assert "### 1% of the images labelled" in table
 
 
 def test_ratios_to_joint(results):

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from ..model.configuration_otmerge import ADAPTER_TYPES, FUSER_TYPES
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -94,8 +96,10 @@ class Recipe:
         for name in ("epochs", "align_epochs", "batch_size", "learning_rate", "encoder_learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; expected a positive number.")
-        if self.fuse_stage not in ("both", "fuse"):
-            raise ValueError(f"`fuse_stage` is {self.fuse_stage!r}; expected both or fuse.")
+        kinds = {"adapter_type": ADAPTER_TYPES, "fuser_type": FUSER_TYPES, "fuse_stage": ("both", "fuse")}
+        for name, known in kinds.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` is {getattr(self, name)!r}; expected one of {', '.join(known)}.")
 
     def steps(self, rows: int, epochs: float, least: int | None = None) -> int:
         """Optimiser steps for `epochs` passes over `rows`, within the recipe's limits.

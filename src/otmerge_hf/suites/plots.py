@@ -61,7 +61,7 @@ def _accuracy_against_compute(everything: Sequence[Group], path: Path) -> Path:
                 group.method, (seconds, accuracy.mean), xytext=(4, 4), textcoords="offset points", fontsize=7
             )
         panel.set(xscale="log", xlabel="CPU seconds, features included", ylabel="test accuracy")
-        panel.set_title(f"{fraction:.3g} of the images labelled")
+        panel.set_title(f"{100 * fraction:.3g}% of the images labelled")
     figure.savefig(path, dpi=120)
     return path
 

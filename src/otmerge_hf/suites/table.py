@@ -32,7 +32,8 @@ def markdown(results: Sequence[Result]) -> str:
     for fraction in sorted({group.label_fraction for group in everything}, reverse=True):
         here = [group for group in everything if group.label_fraction == fraction]
         parts.append(
-            f"### {fraction:.3g} of the images labelled\n\n" + _table(_HEAD, [_row(g, everything) for g in here])
+            f"### {100 * fraction:.3g}% of the images labelled\n\n"
+            + _table(_HEAD, [_row(g, everything) for g in here])
         )
         parts += [_against(joint, here) for joint in here if joint.method in JOINT]
     refused = sorted({(r["settings"]["method"], r["refused"]) for r in results if "refused" in r})

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ._checks import upcast
+from ._core import refuse_second_derivative
 
 
 def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -72,8 +73,8 @@ class _GatherRows(torch.autograd.Function):
         return _gather_rows(rows, sizes)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        refuse_second_derivative()
         # gloo has no reduce_scatter; an all_reduce of (sum N, D) is small beside the N x M solve it follows.
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
