@@ -12,6 +12,7 @@ from otmerge_hf.suites.cell import run_cell
 from otmerge_hf.suites.child import write_json
 from otmerge_hf.suites.easy_vqa import split_images
 from otmerge_hf.suites.encoding import run_features
+from otmerge_hf.suites.invertibility import reconstruction_errors
 
 
 RECIPE = Recipe(label_fraction=0.25, max_steps=2, min_steps=2, align_min_steps=2, batch_size=16)
@@ -163,3 +164,18 @@ def test_most_frequent_answer_by_hand(prepared, tmp_path):
     answers = [label for asked, label in rows if asked == question] or task.train.columns["labels"]
     assert answers.count(found[0].item()) == max(answers.count(answer) for answer in set(answers))
     assert found.dtype == torch.long
+
+
+def test_reconstruction_error_by_kind_of_adapter(prepared, tmp_path):
+    _, store, features = prepared
+    task = easy_vqa.load_task(RECIPE, features, store, tmp_path)
+    found = reconstruction_errors(task.build(RECIPE.but(adapter_type="mlp")).otmerge, task)
+    assert found == {"context": None, "query": None}
+    # 112 image features fit into 128 dimensions, 384 text features do not
+    found = reconstruction_errors(task.build(RECIPE.but(adapter_type="orthogonal", shared_dim=128)).otmerge, task)
+    assert found["context"] < 1e-10
+    assert found["query"] is None
+    model = task.build(RECIPE.but(adapter_type="mlp", reconstruction_weight=1.0)).otmerge
+    for parameter in model.query_adapter.decoder.parameters():  # always answers the mean
+        torch.nn.init.zeros_(parameter)
+    assert reconstruction_errors(model, task)["query"] == pytest.approx(1, abs=0.3)

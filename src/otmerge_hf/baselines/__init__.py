@@ -19,16 +19,11 @@ else:  # not for type checkers, to which a package with `__getattr__` has every 
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "Fitted": "fitting",
-            "FlopCounter": "flops",
-            "Method": "fitting",
-            "Phase": "fitting",
-            "RawCollator": "task",
-            "Recipe": "recipe",
-            "Refused": "task",
-            "Rows": "task",
-            "Task": "task",
-            "predict": "predicting",
+            "fitting": ["Fitted", "Method", "Phase"],
+            "flops": ["FlopCounter"],
+            "task": ["RawCollator", "Refused", "Rows", "Task"],
+            "recipe": ["Recipe"],
+            "predicting": ["predict"],
         },
     )
 

@@ -19,19 +19,12 @@ else:  # not for type checkers, to which a package with `__getattr__` has every 
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "ImageInputs": "image_inputs",
-            "answer_names": "easy_vqa",
-            "convert_efficientnet_lite": "offline_encoders",
-            "convert_minilm_l3": "offline_encoders",
-            "image_paths": "easy_vqa",
-            "index_distinct": "distinct",
-            "load_easy_vqa": "easy_vqa",
-            "load_easy_vqa_statements": "easy_vqa",
-            "load_pairs": "pairs",
-            "load_source": "sources",
-            "minilm_l6_path": "offline_encoders",
-            "split_names": "sources",
-            "statement": "easy_vqa",
+            "image_inputs": ["ImageInputs"],
+            "easy_vqa": ["answer_names", "image_paths", "load_easy_vqa", "load_easy_vqa_statements", "statement"],
+            "offline_encoders": ["convert_efficientnet_lite", "convert_minilm_l3", "minilm_l6_path"],
+            "distinct": ["index_distinct"],
+            "pairs": ["load_pairs"],
+            "sources": ["load_source", "split_names"],
         },
     )
 

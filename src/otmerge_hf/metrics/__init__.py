@@ -19,7 +19,7 @@ from .similarity import linear_cka, mutual_knn, procrustes_error
 if TYPE_CHECKING:
     from .modules import GeometryMetric, RetrievalMetric
 else:  # on demand: `evaluate` takes 25 MiB
-    __getattr__, __dir__ = lazy_names(__name__, {"GeometryMetric": "modules", "RetrievalMetric": "modules"})
+    __getattr__, __dir__ = lazy_names(__name__, {"modules": ["GeometryMetric", "RetrievalMetric"]})
 
 
 __all__ = [

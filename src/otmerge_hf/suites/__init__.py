@@ -16,14 +16,11 @@ else:  # not for type checkers, to which a package with `__getattr__` has every 
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "Cell": "cell",
-            "Estimate": "statistics",
-            "estimate": "statistics",
-            "grid": "grids",
-            "paired_difference": "statistics",
-            "read_results": "cell",
-            "run_cells": "runner",
-            "write_report": "report",
+            "cell": ["Cell", "read_results"],
+            "statistics": ["Estimate", "estimate", "paired_difference"],
+            "grids": ["grid"],
+            "runner": ["run_cells"],
+            "report": ["write_report"],
         },
     )
 

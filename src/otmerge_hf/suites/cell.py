@@ -14,6 +14,7 @@ import torch
 from ..baselines import Fitted, Recipe, Refused, Task, get_method, predict
 from . import easy_vqa
 from .encoding import FORMAT, feature_choices
+from .invertibility import reconstruction_errors
 from .measure import inference_times, machine, memory_mib, peak_memory_mib, shared_image_throughput
 
 
@@ -101,9 +102,10 @@ def run_cell(
             "compute": seconds | memory | {"trainable": trainable} | _operations(fitted, task, features),
             "phases": [vars(phase) for phase in fitted.phases],
         }
-        if (
-            fitted.model and fitted.predictions is None and cell.recipe.seed == 0
-        ):  # no seed changes how long an answer takes
+        if fitted.model and not fitted.raw:
+            result["reconstruction_error"] = reconstruction_errors(fitted.model.otmerge, fitted.task or task)
+        # no seed changes how long an answer takes
+        if fitted.model and fitted.predictions is None and cell.recipe.seed == 0:
             result["inference"] = _inference(fitted, task, cell.recipe.image_size)
     return result
 

@@ -155,21 +155,21 @@ class _KnownGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Scale each gradient by that of the value, item by item of a batch."""
-        refuse_second_derivative()
+        refuse_second_derivative("a transport cost")
         return (None, None, *(_scaled(known, grad) for known in ctx.gradients))
 
 
-def refuse_second_derivative() -> None:
+def refuse_second_derivative(what: str) -> None:
     """Raise in a backward pass that is recorded: a known gradient is a constant there, and a penalty on it vanishes.
+
+    Args:
+        what: Name of the step for the message.
 
     Raises:
         RuntimeError: If the pass was started with ``create_graph=True``.
     """
     if torch.is_grad_enabled():
-        raise RuntimeError(
-            "transport costs have no second derivative: expected a backward pass without create_graph=True; "
-            "take the other terms' gradient, or the cost of detached clouds, in a pass of its own."
-        )
+        raise RuntimeError(f"{what} has no second derivative: expected a backward pass without create_graph=True.")
 
 
 def _scaled(known: Tensor, grad: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        refuse_second_derivative()
+        refuse_second_derivative("gathering clouds across processes")
         # gloo has no reduce_scatter; an all_reduce of (sum N, D) is small beside the N x M solve it follows.
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
