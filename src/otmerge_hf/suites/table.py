@@ -14,13 +14,13 @@ _HEAD = (
     f"less `{CONTROL}` [95%]",
     "labels / guessed / pairs / unpaired",
     "learns",
-    "reconstruction error context / query",
     "CPU s (+ features)",
     "TFLOP cached / uncached",
     "peak MiB",
     "ms at 1 / 32",
     "not encoders at 32",
     "questions/s of ten",
+    "reconstruction error context / query",
 )
 
 
@@ -52,6 +52,7 @@ def _settings(results: Sequence[Result]) -> str:
         "",
         "Accuracy is the mean over seeds with its 95% t interval; the difference is taken seed by seed. CPU seconds",
         "are of training and, after the plus, of encoding each distinct input once; memory is of the cell's process.",
+        "Reconstruction error is that of the adapters' inverses: 0 is exact, 1 as good as the mean; - without an inverse.",
         "",
         "<details><summary>Settings shared by most cells</summary>",
         "",
@@ -78,13 +79,13 @@ def _row(group: Group, everything: Sequence[Group]) -> list[str]:
         interval(difference, sign=True),
         " / ".join(data) + (" (of labelled images)" if leak else " (guessed about paired images)" if known else ""),
         number("compute", "trainable", form="{:,.0f}"),
-        " / ".join(number("reconstruction_error", side) for side in ("context", "query")),
         f"{number('compute', 'cpu_seconds')} + {number('compute', 'feature_cpu_seconds')}",
         f"{number('compute', 'flops', scale=1e-12)} / {number('compute', 'flops_uncached', scale=1e-12)}",
         number("compute", "peak_memory_mib", form="{:,.0f}"),
         f"{number('inference', 'batch_1', 'whole_ms')} / {number('inference', 'batch_32', 'whole_ms')}",
         number("inference", "batch_32", "rest_share", form="{:.1%}"),
         number("inference", "questions_per_second_of_ten", "once", form="{:,.0f}"),
+        " / ".join(number("reconstruction_error", side) for side in ("context", "query")),
     ]
 
 
