@@ -52,7 +52,7 @@ def _settings(results: Sequence[Result]) -> str:
         "",
         "Accuracy is the mean over seeds with its 95% t interval; the difference is taken seed by seed. CPU seconds",
         "are of training and, after the plus, of encoding each distinct input once; memory is of the cell's process.",
-        "Reconstruction error is that of the adapters' inverses: 0 is exact, 1 as good as the mean; - without an inverse.",
+        "Reconstruction error is that of the adapters' inverses: 0 is exact, 1 the mean's; - without one.",
         "",
         "<details><summary>Settings shared by most cells</summary>",
         "",
