@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 import emoji_packages
-from otmerge_hf.data.offline_encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from otmerge_hf.encoders.packages import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ from typing import Any
 from transformers.utils import logging as transformers_logging
 
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor
-from otmerge_hf.data import convert_efficientnet_lite, minilm_l6_path
+from otmerge_hf.encoders import convert_efficientnet_lite, minilm_l6_path
 from otmerge_hf.suites.measure import inference_times, machine, shared_image_throughput
 
 

@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from otmerge_hf import OTMergeForQuestionAnswering
 from otmerge_hf.baselines import Rows
-from otmerge_hf.data import convert_efficientnet_lite, minilm_l6_path
+from otmerge_hf.encoders import convert_efficientnet_lite, minilm_l6_path
 from otmerge_hf.features import FeatureCollator, FeatureStore, compute_features
 from otmerge_hf.suites.measure import machine
 from otmerge_hf.training import set_stage

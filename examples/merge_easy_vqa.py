@@ -28,14 +28,13 @@ from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor
 from otmerge_hf.analysis import attention_map, save_gallery
 from otmerge_hf.data import (
     answer_names,
-    convert_efficientnet_lite,
     image_paths,
     index_distinct,
     load_easy_vqa,
     load_easy_vqa_statements,
-    minilm_l6_path,
 )
-from otmerge_hf.features import FeatureCollator, compute_side
+from otmerge_hf.encoders import convert_efficientnet_lite, minilm_l6_path
+from otmerge_hf.features import FeatureCollator, encode
 from otmerge_hf.training import (
     PairedLossCallback,
     SinkhornLossCallback,
@@ -139,8 +138,8 @@ def main() -> None:
 
     say("3. Each distinct input goes through its frozen encoder once; the features are kept on disk.")
     feature_start = time.perf_counter()
-    images = compute_side(model, processor, "context", paths, cache_dir=options.cache_dir)
-    words = compute_side(model, processor, "query", texts, cache_dir=options.cache_dir)
+    images = encode(model, processor, "context", paths, cache_dir=options.cache_dir)
+    words = encode(model, processor, "query", texts, cache_dir=options.cache_dir)
     reused = images.reused and words.reused
     feature_seconds = time.perf_counter() - feature_start
     say(f"   {'Reused the features of an earlier run' if reused else 'Computed them'}, {feature_seconds:.1f} s.")

@@ -22,7 +22,7 @@ import otmerge_hf  # noqa: F401 -- registers the model and its processor
 from otmerge_hf.data.image_inputs import ImageInputs, image_files
 from otmerge_hf.data.pairs import open_images
 from otmerge_hf.data.sources import load_source
-from otmerge_hf.features import FeatureStore, compute_side
+from otmerge_hf.features import FeatureStore, encode
 from otmerge_hf.metrics import nearest_neighbours
 
 
@@ -79,7 +79,7 @@ def embed(model, store: FeatureStore, side: str, batch_size: int = 256) -> torch
 
 def find_images(model, processor, options: Options) -> None:
     pictures = open_pictures(options.images, options.split)
-    store = compute_side(model, processor, "context", pictures, cache_dir=options.cache_dir)
+    store = encode(model, processor, "context", pictures, cache_dir=options.cache_dir)
     with torch.no_grad():
         query = model.get_query_embeds(**processor(text=[options.query], return_tensors="pt"))
     scores, found = nearest_neighbours(query, embed(model, store, "context"), min(options.top_k, len(store)))
@@ -100,7 +100,7 @@ def find_captions(model, processor, options: Options) -> None:
         raise ValueError(f"--texts {options.texts} has no caption")
     with Image.open(options.image) as opened:
         picture = opened.convert("RGB")
-    store = compute_side(model, processor, "query", captions, cache_dir=options.cache_dir)
+    store = encode(model, processor, "query", captions, cache_dir=options.cache_dir)
     with torch.no_grad():
         context = model.get_context_embeds(**processor(images=[picture], return_tensors="pt"))
     scores, found = nearest_neighbours(context, embed(model, store, "query"), min(options.top_k, len(store)))

@@ -6,7 +6,7 @@ from PIL import Image
 
 from otmerge_hf import OTMergeForQuestionAnswering
 from otmerge_hf.baselines import Recipe, Rows, Task
-from otmerge_hf.features import compute_side
+from otmerge_hf.features import encode
 
 
 COLORS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
@@ -34,7 +34,7 @@ def task(encoder, processor, tmp_path):
     context, query = encoder("vit"), encoder("bert")
     probe = OTMergeForQuestionAnswering.from_encoders_pretrained(context, query, shared_dim=16)
     stores = [
-        compute_side(probe, processor, side, inputs, cache_dir=tmp_path / "features", progress=False)
+        encode(probe, processor, side, inputs, cache_dir=tmp_path / "features", progress=False)
         for side, inputs in (("context", images), ("query", texts))
     ]
 

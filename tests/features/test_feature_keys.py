@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, BertConfig, BertModel, EfficientNetImageProcessorPil, ProcessorMixin
 
-from otmerge_hf.data import minilm_l6_path
+from otmerge_hf.encoders import minilm_l6_path
 from otmerge_hf.features import encoder_key, inputs_key
 
 

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from otmerge_hf.data import convert_efficientnet_lite, image_paths, index_distinct, load_easy_vqa, minilm_l6_path
+from otmerge_hf.data import image_paths, index_distinct, load_easy_vqa
+from otmerge_hf.encoders import convert_efficientnet_lite, minilm_l6_path
 from otmerge_hf.features import compute_features, encoder_key
 
 

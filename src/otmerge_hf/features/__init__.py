@@ -2,9 +2,9 @@
 
 from .collator import FeatureCollator
 from .compute import compute_features
+from .encoding import encode
 from .keys import encoder_key, inputs_key
 from .means import mean_features
-from .sides import compute_side
 from .store import FeatureStore
 
 
@@ -12,7 +12,7 @@ __all__ = [
     "FeatureCollator",
     "FeatureStore",
     "compute_features",
-    "compute_side",
+    "encode",
     "encoder_key",
     "inputs_key",
     "mean_features",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines import FlopCounter, Recipe
-from ..data import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
-from ..features import compute_side
+from ..encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from ..features import encode
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
 from .measure import machine, memory_mib, peak_memory_mib
@@ -70,7 +70,7 @@ def run_features(recipe: Recipe, cache_dir: Path) -> dict[str, Any]:
     record["start_memory_mib"] = memory_mib()
     for side, given in (("context", [Path(file) for file in rows["images"]]), ("query", rows["texts"])):
         start, start_cpu = time.perf_counter(), time.process_time()
-        store = compute_side(model, processor, side, given, cache_dir=cache_dir, batch_size=_BATCH, progress=False)
+        store = encode(model, processor, side, given, cache_dir=cache_dir, batch_size=_BATCH, progress=False)
         record[side] = {
             "rows": len(given),
             "wall_seconds": time.perf_counter() - start,
@@ -78,6 +78,6 @@ def run_features(recipe: Recipe, cache_dir: Path) -> dict[str, Any]:
             "store": store.folder.name,
         }
         with FlopCounter() as counter:
-            compute_side(model, processor, side, given[:_BATCH], cache_dir=cache_dir / "counted", progress=False)
+            encode(model, processor, side, given[:_BATCH], cache_dir=cache_dir / "counted", progress=False)
         record[side]["flops_per_row"] = counter.total / min(_BATCH, len(given))
     return record | {"peak_memory_mib": peak_memory_mib()}

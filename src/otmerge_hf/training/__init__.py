@@ -19,6 +19,7 @@ from .callbacks import (
 from .mixed import MixedCollator, mixed_dataset
 from .schedule import Schedule, value_at
 from .stages import set_stage, trainable_table
+from .two_stages import answer_accuracy, train_alignment, train_answers
 
 
 __all__ = [
@@ -35,9 +36,12 @@ __all__ = [
     "SinkhornLossCallback",
     "StructureLossCallback",
     "VarianceLossCallback",
+    "answer_accuracy",
     "mixed_dataset",
     "prioritize",
     "set_stage",
+    "train_alignment",
+    "train_answers",
     "trainable_table",
     "value_at",
 ]

@@ -6,7 +6,7 @@ import torch
 from accelerate.state import GradientState
 
 from ..model.modeling_otmerge import OTMergeModel, OTMergeOutput
-from .union import as_points, join_points
+from .gather import as_points, join_points
 
 
 _KEPT = ("context_tokens", "query_tokens", "context_mask", "query_mask", "pair_mask", "group_ids")

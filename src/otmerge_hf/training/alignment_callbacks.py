@@ -9,8 +9,8 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from ..losses import ContrastiveTerm, GromovTerm, KLOTTerm, MMDTerm, PrototypeTerm, StructureTerm, Teacher
 from ..model.modeling_otmerge import OTMergePreTrainedModel, Standardizer
 from .callbacks import LossTermCallback, base_model
+from .checkpoint import pack_tensors, unpack_tensors
 from .schedule import Schedule
-from .state import pack_tensors, unpack_tensors
 
 
 class ContrastiveLossCallback(LossTermCallback):

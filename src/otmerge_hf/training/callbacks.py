@@ -14,9 +14,9 @@ from transformers.utils import logging
 from ..losses import LossTerm, PairedTerm, ReconstructionTerm, SinkhornTerm, VarianceTerm
 from ..model.modeling_otmerge import OTMergeModel, OTMergeOutput, OTMergePreTrainedModel
 from .accumulation import AccumulationWindow
+from .checkpoint import pack_tensors, unpack_tensors
+from .gather import as_points, gather_points
 from .schedule import Schedule, value_at
-from .state import pack_tensors, unpack_tensors
-from .union import as_points, gather_points
 
 
 logger = logging.get_logger(__name__)

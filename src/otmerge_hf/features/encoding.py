@@ -15,7 +15,7 @@ from .keys import encoder_key
 from .store import FeatureStore
 
 
-def compute_side(
+def encode(
     model: OTMergeModel | OTMergeForQuestionAnswering,
     processor: OTMergeProcessor,
     side: str,

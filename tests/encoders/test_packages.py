@@ -9,9 +9,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, AutoTokenizer
 
 from otmerge_hf.baselines import Recipe
-from otmerge_hf.data import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
-from otmerge_hf.data.minilm_onnx import build_minilm_l3
-from otmerge_hf.data.offline_encoders import _package_file, _weights_file
+from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from otmerge_hf.encoders.minilm_onnx import build_minilm_l3
+from otmerge_hf.encoders.packages import _package_file, _weights_file
 from otmerge_hf.suites import encoding
 
 
