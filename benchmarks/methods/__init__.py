@@ -1,94 +1,95 @@
-"""What the merge is compared with: one method a file, each `fit(task, recipe) -> Fitted`, all runnable by name.
+"""What the merge is compared with: one table of methods, each a function `(task, recipe) -> Fitted`.
 
-Modules are read when a name of theirs is asked for: who only encodes does without Trainer and what it imports.
+Reading the table imports nothing; a method's module is imported when [`get_method`] asks for it. So the memory of a
+process that runs one method has no other method in it.
 """
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..lazy import lazy_names
-
 
 if TYPE_CHECKING:
-    from .fitting import Fitted, Method, Phase
-    from .flops import FlopCounter
-    from .predicting import predict
-    from .recipe import Recipe
-    from .task import RawCollator, Refused, Rows, Task
-else:  # not for type checkers, to which a package with `__getattr__` has every name
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        {
-            "fitting": ["Fitted", "Method", "Phase"],
-            "flops": ["FlopCounter"],
-            "task": ["RawCollator", "Refused", "Rows", "Task"],
-            "recipe": ["Recipe"],
-            "predicting": ["predict"],
-        },
-    )
+    from .stages import MethodFunction
 
 
-#: Names of the methods, each that of its module, in the order of the report.
-METHODS = (
-    "most_frequent",
-    "question_only",
-    "context_only",
-    "zero_shot_concat",
-    "zero_shot_average",
-    "no_alignment",
-    "self_training",
-    "linear",
-    "paired",
-    "sinkhorn",
-    "mmd",
-    "prototype",
-    "contrastive",
-    "statement_scoring",
-    "statement_transport",
-    "statement_teacher",
-    "procrustes",
-    "cca",
-    "merged",
-    "frozen_fuser",
-    "weight_average",
-    "fisher",
-    "regmean",
-    "lora",
-    "joint",
-    "joint_still",
-)
-# These train or run encoders on raw inputs: minutes where the others take seconds.
-EXPENSIVE = ("lora", "joint", "joint_still")
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Attributes:
+        where: `module:function` inside this package.
+        about: What it is, in a line.
+        expensive: Whether it runs encoders on raw inputs while training: minutes where the others take seconds.
+    """
+
+    where: str
+    about: str
+    expensive: bool = False
 
 
-def get_method(name: str) -> "Method":
-    """Look a method up by name.
+#: By name, in the order of the report. The name is a setting of every finished cell: it stays.
+METHODS = {
+    "most_frequent": Method("controls:most_frequent", "no model: the most frequent labelled answer to each wording"),
+    "question_only": Method("controls:question_only", "the fuser without the image: every question about one context"),
+    "context_only": Method("controls:context_only", "the fuser without the question: every image asked one question"),
+    "zero_shot_concat": Method("controls:zero_shot_concat", "mean features side by side; only the answer head learns"),
+    "zero_shot_average": Method("controls:zero_shot_average", "mean features averaged; only the answer head learns"),
+    "no_alignment": Method("controls:no_alignment", "the control: the same fuser without the alignment stage"),
+    "self_training": Method(
+        "statements:self_training", "control of statement_teacher: pseudo-labels by the unaligned fuser itself"
+    ),
+    "linear": Method("trained_terms:linear", "aligned by pairs, with one linear map a side as adapters"),
+    "paired": Method("trained_terms:paired", "aligned by pairs alone: squared distance and the variance floor"),
+    "sinkhorn": Method("trained_terms:sinkhorn", "aligned by transport alone, on unpaired rows"),
+    "mmd": Method("trained_terms:mmd", "aligned by maximum mean discrepancy, on unpaired rows"),
+    "prototype": Method("trained_terms:prototype", "aligned by transport between prototypes, on unpaired rows"),
+    "contrastive": Method("trained_terms:contrastive", "aligned by InfoNCE on pairs"),
+    "statement_scoring": Method(
+        "statements:statement_scoring", "no labels: InfoNCE on pairs, then the answer whose statement is nearest"
+    ),
+    "statement_transport": Method(
+        "statements:statement_transport", "statement_scoring with the Sinkhorn divergence of unpaired rows"
+    ),
+    "statement_teacher": Method(
+        "statements:statement_teacher", "the nearest statement makes pseudo-labels; the fuser learns them and the labels"
+    ),
+    "procrustes": Method("closed_forms:procrustes", "aligned by orthogonal Procrustes on pairs, in closed form"),
+    "cca": Method("closed_forms:cca", "aligned by regularised canonical correlation on pairs, in closed form"),
+    "merged": Method("trained_terms:merged", "the merge: aligned by pairs, transport and the variance floor"),
+    "frozen_fuser": Method("trained_terms:frozen_fuser", "the merge with a random frozen fuser; the head alone learns"),
+    "weight_average": Method("weight_averaging:weight_average", "negative control: the encoders' weights averaged"),
+    "fisher": Method("weight_averaging:fisher_average", "negative control: averaged by Fisher information"),
+    "regmean": Method("weight_averaging:regmean_average", "negative control: linear layers merged by RegMean"),
+    "lora": Method("whole_encoders:lora", "low-rank updates of both encoders, on raw inputs", expensive=True),
+    "joint": Method("whole_encoders:joint", "the ceiling: both encoders train, in training mode", expensive=True),
+    "joint_still": Method(
+        "whole_encoders:joint_still", "the ceiling without dropout and with fixed batch statistics", expensive=True
+    ),
+}
+
+
+def check_method(name: str) -> None:
+    """Refuse a name that is not in the table.
+
+    Raises:
+        ValueError: With the names that are.
+    """
+    if name not in METHODS:
+        raise ValueError(f"`method` is {name!r}; expected one of {', '.join(METHODS)}.")
+
+
+def get_method(name: str) -> "MethodFunction":
+    """Import a method's function.
 
     Raises:
         ValueError: If there is no such method.
 
     Example:
-        >>> get_method("joint").__module__
-        'otmerge_hf.baselines.joint'
+        >>> get_method("joint").__name__
+        'joint'
     """
-    if name not in METHODS:
-        raise ValueError(f"`method` is {name!r}; expected one of {', '.join(METHODS)}.")
-    method: Method = import_module(f"{__name__}.{name}").fit
-    return method
-
-
-__all__ = [
-    "EXPENSIVE",
-    "METHODS",
-    "Fitted",
-    "FlopCounter",
-    "Method",
-    "Phase",
-    "RawCollator",
-    "Recipe",
-    "Refused",
-    "Rows",
-    "Task",
-    "get_method",
-    "predict",
-]
+    check_method(name)
+    module, function = METHODS[name].where.split(":")
+    found: MethodFunction = getattr(import_module(f"{__name__}.{module}"), function)
+    return found

@@ -1,19 +1,34 @@
-"""What `procrustes` and `cca` share: a fit without gradient steps, put into linear adapters."""
+"""Fits without gradient steps, put into linear adapters: `procrustes` and `cca`."""
 
 import time
 from types import SimpleNamespace
 
 import torch
 
-from ..alignment import AffineMap, Alignment
-from ..model.fusers import masked_mean
-from .fitting import Fitted, Phase, fuse
-from .recipe import Recipe
-from .task import Task
+from otmerge_hf.alignment import CCA, AffineMap, Alignment, Procrustes
+from otmerge_hf.model.fusers import masked_mean
+
+from ..runner.recipe import Recipe
+from ..tasks.task import Task
+from .stages import Fitted, Phase, learn_answers
+
+
+def procrustes(task: Task, recipe: Recipe) -> Fitted:
+    """Rotate both sides onto each other, then learn the answers."""
+    return fit_closed_form(task, recipe, Procrustes(shared_dim=_width(task, recipe)))
+
+
+def cca(task: Task, recipe: Recipe) -> Fitted:
+    """Whiten and rotate both sides, then learn the answers."""
+    return fit_closed_form(task, recipe, CCA(shared_dim=_width(task, recipe)))
+
+
+def _width(task: Task, recipe: Recipe) -> int:
+    return min(recipe.shared_dim, task.context_store.feature_dim, task.query_store.feature_dim)
 
 
 def fit_closed_form(task: Task, recipe: Recipe, fit: Alignment) -> Fitted:
-    """Fit on the mean features of pairs, load into linear adapters, then teach answers.
+    """Fit on the mean features of pairs, load into linear adapters, then learn the answers.
 
     The shared space is as wide as the recipe says, so that the fuser is everyone's. A fit is at most as wide as the
     narrower encoder: the dimensions beyond start at zero on both sides, which leaves every distance and cosine as the
@@ -40,7 +55,8 @@ def fit_closed_form(task: Task, recipe: Recipe, fit: Alignment) -> Fitted:
         cpu_seconds=time.process_time() - start_cpu,
         flops=2 * len(task.pairs) * sum(m.shape[1] for m in means.values()) ** 2,  # the moments; decompositions aside
     )
-    return fuse(task, Fitted(model=model, phases=[phase], pairs=len(task.pairs)), recipe, recipe.fuse_stage)
+    fitted = Fitted(model=model, phases=[phase], pairs=len(task.pairs))
+    return learn_answers(task, fitted, recipe, recipe.fuse_stage)
 
 
 def widen(affine: AffineMap, width: int) -> AffineMap:

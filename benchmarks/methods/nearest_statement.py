@@ -1,32 +1,11 @@
-"""Alignment alone, without a single label: the answer whose statement lies nearest to the image."""
+"""Aligned encoders and candidate statements -> answers: the one whose statement lies nearest to the image."""
 
 import torch
-from transformers import TrainerCallback
 
-from ..model.fusers import masked_mean
-from ..model.modeling_otmerge import OTMergeModel
-from ..training import ContrastiveLossCallback
-from .fitting import Fitted, align
-from .recipe import Recipe
-from .task import Refused, Rows, Task
+from otmerge_hf.model.fusers import masked_mean
+from otmerge_hf.model.modeling_otmerge import OTMergeModel
 
-
-def fit(task: Task, recipe: Recipe) -> Fitted:
-    """InfoNCE on pairs aligns both sides; question and answer become a statement, and cosine decides.
-
-    Half of the yes-or-no answers are negative statements, so align with `negative_statements=True`.
-
-    Source: Song et al. 2022 ("CLIP Models are Few-shot Learners", ACL), which turns questions into statements so.
-    """
-    return fit_and_score(task, recipe, [ContrastiveLossCallback(1.0)])
-
-
-def fit_and_score(task: Task, recipe: Recipe, terms: list[TrainerCallback]) -> Fitted:
-    """Align by some terms and answer the test questions by the nearest statement."""
-    fitted = align(task, task.build(recipe), recipe, terms, paired=True)
-    assert fitted.model is not None
-    fitted.predictions = nearest_statement(task, fitted.model.otmerge, task.test)
-    return fitted
+from ..tasks.task import NotApplicable, Rows, Task
 
 
 @torch.no_grad()
@@ -44,10 +23,10 @@ def nearest_statement(task: Task, model: OTMergeModel, rows: Rows) -> torch.Tens
         Answers, (N,) long.
 
     Raises:
-        Refused: If the task has no statements for its questions.
+        NotApplicable: If the task has no statements for its questions.
     """
     if not task.candidates:
-        raise Refused("The task has no statements that its answers would make of its questions.")
+        raise NotApplicable("The task has no statements that its answers would make of its questions.")
     model.eval()
     embeds = {}
     for side, store in (("context", task.context_store), ("query", task.query_store)):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .task import Rows
+from ..tasks.task import Rows
 
 
 @torch.inference_mode()

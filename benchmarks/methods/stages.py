@@ -1,4 +1,4 @@
-"""The two stages that methods share, under the stock Trainer, and what they cost."""
+"""The two stages that methods share, trained by `otmerge_hf.training`, and what they cost."""
 
 import json
 import time
@@ -8,30 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
-from ..training import (
+from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
+from otmerge_hf.training import (
+    LossTermCallback,
     MixedCollator,
-    PairedLossCallback,
     ReconstructionLossCallback,
-    SinkhornLossCallback,
-    VarianceLossCallback,
     mixed_dataset,
-    prioritize,
-    set_stage,
+    train_alignment,
+    train_answers,
 )
-from .flops import FlopCounter
-from .recipe import Recipe
-from .task import Rows, Task
+
+from ..runner.flops import FlopCounter
+from ..runner.recipe import Recipe
+from ..tasks.task import Rows, Task
 
 
 @dataclass
 class Phase:
     """One training: `steps` of `batch_size` rows, seconds, and operations counted on one full step and multiplied.
 
-    `earlier` holds the part of the seconds, `wall` and `cpu`, that was spent before an interruption.
+    `earlier` holds the part of the seconds, `wall` and `cpu`, that was spent before resuming.
     """
 
     name: str
@@ -53,12 +51,12 @@ class Fitted:
         predictions: Answers to the test rows, (N,); None where the model gives them.
         phases: Trainings, in order.
         labels: Labelled questions seen.
-        guessed: Unlabelled questions learned from, with answers that a model guessed.
+        pseudo_labels: Unlabelled questions learned from, with answers that a model gave.
         pairs: Pairs seen as such.
         unpaired_contexts: Contexts seen without their statement.
         unpaired_queries: Statements seen without their context.
-        raw: Whether the encoders changed, so that cached features are stale.
-        blank: Sides (`context`, `query`) that were replaced by one fixed input.
+        encoders_changed: Whether the encoders trained, so that cached features are stale.
+        blank_sides: Sides (`context`, `query`) that were replaced by one fixed input.
         task: The task to test on where it is not the given one (its features are another encoder's).
     """
 
@@ -66,23 +64,23 @@ class Fitted:
     predictions: torch.Tensor | None = None
     phases: list[Phase] = field(default_factory=list)
     labels: int = 0
-    guessed: int = 0
+    pseudo_labels: int = 0
     pairs: int = 0
     unpaired_contexts: int = 0
     unpaired_queries: int = 0
-    raw: bool = False
-    blank: tuple[str, ...] = ()
+    encoders_changed: bool = False
+    blank_sides: tuple[str, ...] = ()
     task: Task | None = None
 
 
-Method = Callable[[Task, Recipe], Fitted]
+MethodFunction = Callable[[Task, Recipe], Fitted]
 
 
-class _FirstStep(TrainerCallback):
-    """Counts the operations of the first step that this process makes, and tells how far the training is."""
+class _FirstStepFlops(TrainerCallback):
+    """Counts the operations of the first step that this process makes, and reports the training's progress."""
 
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self.counter, self.tell = FlopCounter(), tell
+    def __init__(self, report_progress: Callable[[float], None]) -> None:
+        self.counter, self.report_progress = FlopCounter(), report_progress
         self.state = "before"
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -94,17 +92,17 @@ class _FirstStep(TrainerCallback):
         if self.state == "counting":
             self.counter.__exit__(None, None, None)
             self.state = "counted"
-        self.tell(state.global_step / state.max_steps)
+        self.report_progress(state.global_step / state.max_steps)
 
 
-class _Spent(TrainerCallback):
+class _SecondsSpent(TrainerCallback):
     """Keeps the seconds spent so far beside each checkpoint, and knows those of the one that is resumed."""
 
-    def __init__(self, last: str | None) -> None:
+    def __init__(self, last_checkpoint: str | None) -> None:
         self.start = time.perf_counter(), time.process_time()
         self.earlier = {"wall": 0.0, "cpu": 0.0}
-        if last is not None:
-            self.earlier = json.loads((Path(last) / "spent.json").read_text())
+        if last_checkpoint is not None:
+            self.earlier = json.loads((Path(last_checkpoint) / "spent.json").read_text())
 
     def now(self) -> dict[str, float]:
         spent = {"wall": time.perf_counter() - self.start[0], "cpu": time.process_time() - self.start[1]}
@@ -115,44 +113,29 @@ class _Spent(TrainerCallback):
         (folder / "spent.json").write_text(json.dumps(self.now()))
 
 
-def train(
-    task: Task,
-    model: nn.Module,
-    rows: Any,
-    recipe: Recipe,
-    *,
-    name: str,
-    steps: int,
-    collator: Callable[[list[Any]], dict[str, Any]],
-    callbacks: Sequence[TrainerCallback] = (),
-    groups: list[dict[str, Any]] | None = None,
-    long: bool = False,
-    inputs_per_row: int = 1,
-) -> Phase:
-    """Run the stock Trainer over `rows` and account for it.
+class Accounting:
+    """Arguments and callbacks of one training under the stock Trainer, and, when it has ended, what it cost.
 
     Args:
-        task: Where scratch files go and progress is told.
-        model: What trains; set beforehand what learns.
-        rows: The data.
+        task: Where scratch files go and progress is reported.
         recipe: Batch size, learning rate, weight decay, seed.
         name: Of the phase.
         steps: Optimiser steps.
-        collator: Of the rows.
-        callbacks: Loss terms.
-        groups: Parameter groups with their own learning rates; None for one group of all that learns.
-        inputs_per_row: Inputs of each encoder that the collator makes of a row.
-        long: Whether to keep a checkpoint every tenth, where the task has a place for them, and go on from the last.
+        long: Whether to keep a checkpoint every 10%, where the task has a place for them, and resume from the last.
+
+    Attributes:
+        arguments: For the Trainer.
+        callbacks: For the Trainer, after the loss terms.
+        last_checkpoint: Where to resume; None to start from the beginning.
     """
-    kept = task.checkpoints if long else None
-    last = _last_checkpoint(kept)
-    counter, spent = _FirstStep(task.tell), _Spent(last)
-    optimizer = None
-    if groups is not None:
-        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
+
+    def __init__(self, task: Task, recipe: Recipe, name: str, steps: int, *, long: bool = False) -> None:
+        kept = task.checkpoints if long else None
+        self.name, self.steps, self.batch_size = name, steps, recipe.batch_size
+        self.last_checkpoint = _last_checkpoint(kept)
+        self._flops, self._seconds = _FirstStepFlops(task.report_progress), _SecondsSpent(self.last_checkpoint)
+        self.callbacks: list[TrainerCallback] = [self._flops, self._seconds]
+        self.arguments = TrainingArguments(
             output_dir=str(kept or task.scratch / name),
             max_steps=steps,
             per_device_train_batch_size=recipe.batch_size,
@@ -168,25 +151,26 @@ def train(
             disable_tqdm=True,
             seed=recipe.seed,
             dataloader_pin_memory=False,
-        ),
-        train_dataset=rows,
-        data_collator=collator,
-        callbacks=[*callbacks, counter, spent],
-        optimizers=(optimizer, None),
-    )
-    trainer.remove_callback(PrinterCallback)
-    prioritize(trainer).train(resume_from_checkpoint=last)
-    seconds = spent.now()
-    return Phase(
-        name=name,
-        steps=steps,
-        batch_size=inputs_per_row * min(recipe.batch_size, len(rows)),
-        rows=len(rows),
-        wall_seconds=seconds["wall"],
-        cpu_seconds=seconds["cpu"],
-        flops=counter.counter.total * steps,
-        earlier=spent.earlier,
-    )
+        )
+
+    def phase(self, rows: int, inputs_per_row: int = 1) -> Phase:
+        """What the training cost.
+
+        Args:
+            rows: Rows of its data.
+            inputs_per_row: Inputs of each encoder that the collator makes of a row.
+        """
+        seconds = self._seconds.now()
+        return Phase(
+            name=self.name,
+            steps=self.steps,
+            batch_size=inputs_per_row * min(self.batch_size, rows),
+            rows=rows,
+            wall_seconds=seconds["wall"],
+            cpu_seconds=seconds["cpu"],
+            flops=self._flops.counter.total * self.steps,
+            earlier=self._seconds.earlier,
+        )
 
 
 def _last_checkpoint(folder: Path | None) -> str | None:
@@ -198,7 +182,7 @@ def _last_checkpoint(folder: Path | None) -> str | None:
 
 
 def align(
-    task: Task, model: OTMergeForQuestionAnswering, recipe: Recipe, callbacks: Sequence[TrainerCallback], paired: bool
+    task: Task, model: OTMergeForQuestionAnswering, recipe: Recipe, terms: Sequence[LossTermCallback], paired: bool
 ) -> Fitted:
     """Train the adapters on statements, before any label.
 
@@ -206,15 +190,14 @@ def align(
         task: Its `pairs`, and its unpaired rows if the recipe has a share of them.
         model: The merge.
         recipe: Steps and rates.
-        callbacks: The loss terms.
+        terms: The loss terms.
         paired: Whether the terms may know which statement belongs to which context. If not, the contexts are
             shuffled among the rows: a batch would otherwise hold both sides of the same pairs, and their clouds would
             match by construction.
     """
-    set_stage(model, "align")
     extra = [ReconstructionLossCallback(recipe.reconstruction_weight)] if recipe.reconstruction_weight > 0 else []
     rows = task.pairs
-    collator: Any = task.cached()
+    collator: Any = task.cached_collator()
     seen = Fitted(model=model)
     data: Any = rows
     inputs_per_row = 1
@@ -228,7 +211,7 @@ def align(
     else:
         seen.pairs = len(rows)
         # one statement is true of many images: they are no negatives of each other
-        data = rows.but(group_ids=rows.columns["query_features"])
+        data = rows.with_columns(group_ids=rows.columns["query_features"])
         if task.unpaired_contexts and task.unpaired_queries:
             couples = list(zip(rows.columns["context_features"], rows.columns["query_features"], strict=True))
             unpaired = (task.unpaired_contexts, task.unpaired_queries)
@@ -237,19 +220,9 @@ def align(
             collator, inputs_per_row = MixedCollator(collator), 2
             seen.unpaired_contexts = len(set(task.unpaired_contexts))
             seen.unpaired_queries = len(set(task.unpaired_queries))
-    steps = recipe.steps(len(data), recipe.align_epochs, recipe.align_min_steps)
-    phase = train(
-        task,
-        model.otmerge,
-        data,
-        recipe,
-        name="align",
-        steps=steps,
-        collator=collator,
-        callbacks=[*callbacks, *extra],
-        inputs_per_row=inputs_per_row,
-    )
-    seen.phases.append(phase)
+    account = Accounting(task, recipe, "align", recipe.steps(len(data), recipe.align_epochs, recipe.align_min_steps))
+    train_alignment(model, data, collator, account.arguments, [*terms, *extra], callbacks=account.callbacks)
+    seen.phases.append(account.phase(len(data), inputs_per_row))
     return seen
 
 
@@ -259,39 +232,26 @@ def _shuffled(values: list[int], count: int, generator: torch.Generator) -> list
     return [values[place] for place in order.tolist()]
 
 
-def fuse(task: Task, fitted: Fitted, recipe: Recipe, stage: str | None = None, guessed: Rows | None = None) -> Fitted:
-    """Teach answers on cached features.
+def learn_answers(
+    task: Task, fitted: Fitted, recipe: Recipe, stage: str | None = None, pseudo_labelled: Rows | None = None
+) -> Fitted:
+    """Learn answers on cached features.
 
     Args:
         task: Its labelled questions.
         fitted: What came before; its model goes on.
         recipe: Steps and rates.
         stage: `both`, `fuse`, or None for what is set to learn already.
-        guessed: More questions, with answers that a model guessed.
+        pseudo_labelled: More questions, with answers that a model gave.
     """
     assert fitted.model is not None
-    if stage is not None:
-        set_stage(fitted.model, stage)
-    rows = task.train if guessed is None else task.train.and_also(guessed)
-    for side in fitted.blank:
-        rows = rows.but(**{f"{side}_features": [0] * len(rows)})
-    steps = recipe.steps(len(rows), recipe.epochs)
-    phase = train(task, fitted.model, rows, recipe, name="fuse", steps=steps, collator=task.cached())
-    fitted.phases.append(phase)
-    fitted.labels, fitted.guessed = len(task.train), len(rows) - len(task.train)
+    rows = task.train if pseudo_labelled is None else task.train.concatenate(pseudo_labelled)
+    for side in fitted.blank_sides:
+        rows = rows.with_columns(**{f"{side}_features": [0] * len(rows)})
+    account = Accounting(task, recipe, "fuse", recipe.steps(len(rows), recipe.epochs))
+    train_answers(
+        fitted.model, rows, task.cached_collator(), account.arguments, stage=stage, callbacks=account.callbacks
+    )
+    fitted.phases.append(account.phase(len(rows)))
+    fitted.labels, fitted.pseudo_labels = len(task.train), len(rows) - len(task.train)
     return fitted
-
-
-def aligned(task: Task, recipe: Recipe, callbacks: Sequence[TrainerCallback], paired: bool, **choices: Any) -> Fitted:
-    """Align by the given terms, then teach answers: what most methods are."""
-    fitted = align(task, task.build(recipe, **choices), recipe, callbacks, paired)
-    return fuse(task, fitted, recipe, recipe.fuse_stage)
-
-
-def transport_terms(recipe: Recipe) -> list[TrainerCallback]:
-    """The merge's own terms: pairs, Sinkhorn divergence, and the floor under the spread."""
-    return [
-        PairedLossCallback(recipe.paired_weight),
-        SinkhornLossCallback(recipe.sinkhorn_weight, epsilon=recipe.epsilon),
-        VarianceLossCallback(recipe.variance_weight),
-    ]

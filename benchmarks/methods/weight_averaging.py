@@ -1,4 +1,4 @@
-"""What `weight_average`, `fisher` and `regmean` share: one text encoder in the place of two."""
+"""Negative controls: both encoders' weights merged into one, as it is done between copies of one architecture."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -6,26 +6,47 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import AutoModel, PreTrainedModel
 
-from ..features import FeatureStore, compute_features, encoder_key
-from ..model.encoders import run_encoder
-from ..model.fusers import masked_mean
-from .fitting import Fitted, fuse
-from .recipe import Recipe
-from .task import Task
-from .weights import State, require_same_architecture
+from otmerge_hf.features import FeatureStore, compute_features, encoder_key
+from otmerge_hf.model.encoders import run_encoder
+from otmerge_hf.model.fusers import masked_mean
+
+from ..runner.recipe import Recipe
+from ..tasks.task import Task
+from .stages import Fitted, learn_answers
+from .weights import State, average, fisher, regmean, require_same_architecture
 
 
 Merge = Callable[[list[PreTrainedModel], list[list[dict]]], State]
 _SAMPLE = 64  # inputs a side that importance and Gram matrices are estimated on
 
 
-def fit_merged_weights(task: Task, recipe: Recipe, merge: Merge) -> Fitted:
+def weight_average(task: Task, recipe: Recipe) -> Fitted:
+    """Average the encoders' weights; not applicable where the architectures differ."""
+    return _fit(task, recipe, lambda models, batches: average([model.state_dict() for model in models]))
+
+
+def fisher_average(task: Task, recipe: Recipe) -> Fitted:
+    """Weight each entry by how much the encoder's output depends on it."""
+
+    def merge(models: list, batches: list) -> State:
+        importance = [fisher(model, given, embedding) for model, given in zip(models, batches, strict=True)]
+        return average([model.state_dict() for model in models], importance)
+
+    return _fit(task, recipe, merge)
+
+
+def regmean_average(task: Task, recipe: Recipe) -> Fitted:
+    """Merge by RegMean: linear layers that best repeat both encoders' outputs, all else averaged."""
+    return _fit(task, recipe, lambda models, batches: regmean(models, batches))
+
+
+def _fit(task: Task, recipe: Recipe, merge: Merge) -> Fitted:
     """Merge the encoders' weights, let the result encode both sides, and go on as `no_alignment`.
 
     The query encoder reads text, so that only a context of text can have an encoder of its architecture.
 
     Raises:
-        Refused: If the architectures differ.
+        NotApplicable: If the architectures differ.
     """
     encoders = [_load(source) for source in (task.context_encoder, task.query_encoder)]
     require_same_architecture(*encoders)
@@ -44,7 +65,7 @@ def fit_merged_weights(task: Task, recipe: Recipe, merge: Merge) -> Fitted:
     used.context_store, used.query_store = (_features(task, encoders[0], inputs) for inputs in sides.values())
     stores = {"context": used.context_store, "query": used.query_store}
     used.statistics = {side: store.statistics(rows[side]) for side, store in stores.items()}
-    return fuse(used, Fitted(model=used.build(recipe), task=used), recipe, "both")
+    return learn_answers(used, Fitted(model=used.build(recipe), task=used), recipe, "both")
 
 
 def embedding(outputs: object) -> torch.Tensor:

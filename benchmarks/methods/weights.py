@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import nn
 
-from .task import Refused
+from ..tasks.task import NotApplicable
 
 
 State = dict[str, torch.Tensor]
@@ -15,26 +15,26 @@ def require_same_architecture(first: nn.Module, second: nn.Module) -> None:
     """Refuse two encoders whose weights cannot be put on top of each other.
 
     Raises:
-        Refused: With the reason: another class, or the first tensor whose shape differs.
+        NotApplicable: With the reason: another class, or the first tensor whose shape differs.
 
     Example:
         >>> require_same_architecture(nn.Linear(2, 3), nn.Linear(2, 3))
     """
     if type(first) is not type(second):
-        raise Refused(
+        raise NotApplicable(
             f"weights of a {type(first).__name__} and a {type(second).__name__} have no correspondence to average over"
         )
     ours, theirs = first.state_dict(), second.state_dict()
     for name in ours.keys() | theirs.keys():
         shapes = [tuple(state[name].shape) if name in state else None for state in (ours, theirs)]
         if shapes[0] != shapes[1]:
-            raise Refused(f"both are {type(first).__name__}s, but `{name}` is {shapes[0]} in one and {shapes[1]}")
+            raise NotApplicable(f"both are {type(first).__name__}s, but `{name}` is {shapes[0]} in one and {shapes[1]}")
 
 
 def average(states: list[State], importance: list[State] | None = None) -> State:
     r"""Average of weights, entry by entry, weighted by importance.
 
-    .. math:: \theta = \frac{\sum_m F_m \theta_m}{\sum_m F_m}
+    $$\theta = \frac{\sum_m F_m \theta_m}{\sum_m F_m}$$
 
     Args:
         states: Weights of the models, same names and shapes.
@@ -65,7 +65,7 @@ def average(states: list[State], importance: list[State] | None = None) -> State
 def fisher(model: nn.Module, batches: Iterable[dict], output: Callable, seed: int = 0) -> State:
     r"""Diagonal Fisher information of each weight, of a Gaussian around the model's output.
 
-    .. math:: F = E_x E_{v \sim N(0, I)} \big(\nabla_\theta \langle v, h_\theta(x) \rangle\big)^2
+    $$F = E_x E_{v \sim N(0, I)} \big(\nabla_\theta \langle v, h_\theta(x) \rangle\big)^2$$
 
     An encoder has no labels; a unit Gaussian around its output is the likelihood whose Fisher information needs none.
 
@@ -93,7 +93,7 @@ def fisher(model: nn.Module, batches: Iterable[dict], output: Callable, seed: in
 def regmean(models: Sequence[nn.Module], batches: list[list[dict]], shrink: float = 0.9, ridge: float = 1e-4) -> State:
     r"""Weights of every linear layer that best repeat both models' outputs; all else is averaged.
 
-    .. math:: W^\top = \Big(\sum_m G_m\Big)^{-1} \sum_m G_m W_m^\top, \quad G_m = X_m^\top X_m
+    $$W^\top = \Big(\sum_m G_m\Big)^{-1} \sum_m G_m W_m^\top, \quad G_m = X_m^\top X_m$$
 
     with off-diagonal entries of G shrunk, and a ridge relative to its mean diagonal.
 

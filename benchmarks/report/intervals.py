@@ -28,7 +28,7 @@ class Estimate:
 def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
     r"""Mean and two-sided t interval.
 
-    .. math:: \bar x \pm t_{n-1, (1 + \text{level}) / 2} \, s / \sqrt n
+    $$\bar x \pm t_{n-1, (1 + \text{level}) / 2} \, s / \sqrt n$$
 
     Args:
         values: One a seed.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .statistics import Estimate
+from .intervals import Estimate
 from .summary import Group, ablations
 
 
@@ -80,7 +80,7 @@ def _labels(usual: Sequence[Group], path: Path) -> Path:
 def _ablation(axis: str, lines: dict[str, list[tuple[Any, Group]]], path: Path) -> Path:
     figure, (panel,) = _figure()
     _lines(panel, lines)
-    panel.set(xlabel=axis, ylabel="test accuracy")
+    panel.set(xlabel=axis.replace("_", " "), ylabel="test accuracy")
     values = [value for points in lines.values() for value, _ in points]
     if all(isinstance(value, int | float) and value > 0 for value in values) and max(values) >= 8 * min(values):
         panel.set_xscale("log")

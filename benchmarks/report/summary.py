@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..baselines import METHODS
-from .statistics import Estimate, estimate, paired_difference
+from ..methods import METHODS
+from ..runner.cell import Record
+from .intervals import Estimate, estimate, paired_difference
 
 
-Result = dict[str, Any]
 CONTROL = "no_alignment"
 _NOT_AN_AXIS = ("seed", "label_fraction")
 
@@ -28,7 +28,7 @@ class Group:
     method: str
     label_fraction: float
     change: tuple[tuple[str, Any], ...]
-    cells: tuple[Result, ...]
+    cells: tuple[Record, ...]
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class Group:
         changes = ", ".join(f"{name}={value}" for name, value in self.change)
         return f"{self.method} ({changes})" if changes else self.method
 
-    def values(self, read: Callable[[Result], float | None]) -> dict[int, float]:
+    def values(self, read: Callable[[Record], float | None]) -> dict[int, float]:
         """What `read` finds, by seed; seeds without it are left out."""
         found = {cell["settings"]["recipe"]["seed"]: read(cell) for cell in self.cells}
         return {seed: value for seed, value in found.items() if value is not None}
@@ -47,7 +47,7 @@ class Group:
         return estimate(values) if values else None
 
 
-def look_up(cell: Result, *path: str) -> Any:
+def look_up(cell: Record, *path: str) -> Any:
     """Value at a place in nested JSON, or None.
 
     Example:
@@ -60,7 +60,7 @@ def look_up(cell: Result, *path: str) -> Any:
     return value
 
 
-def usual_choices(results: Iterable[Result]) -> dict[str, Any]:
+def usual_choices(results: Iterable[Record]) -> dict[str, Any]:
     """The most frequent value of every choice but seed and label fraction."""
     counts: dict[str, Counter] = defaultdict(Counter)
     for result in results:
@@ -70,10 +70,10 @@ def usual_choices(results: Iterable[Result]) -> dict[str, Any]:
     return {name: values.most_common(1)[0][0] for name, values in counts.items()}
 
 
-def groups(results: Sequence[Result]) -> list[Group]:
-    """Results by method, label fraction and change, in the order of the methods; refused cells are left out."""
+def groups(results: Sequence[Record]) -> list[Group]:
+    """Cells by method, label fraction and change, in the order of the methods; those not applicable are left out."""
     usual = usual_choices(results)
-    found: dict[Any, list[Result]] = defaultdict(list)
+    found: dict[Any, list[Record]] = defaultdict(list)
     for result in results:
         if "refused" in result:
             continue
@@ -86,7 +86,7 @@ def groups(results: Sequence[Result]) -> list[Group]:
 
 
 def against_control(group: Group, everything: Sequence[Group]) -> Estimate | None:
-    """Accuracy less the control's, seed by seed; None for the control itself.
+    """Difference to the control's accuracy, seed by seed; None for the control itself.
 
     The control of the same choices, or of the usual ones if there is none.
     """
@@ -123,5 +123,5 @@ def _order(point: tuple[Any, Group]) -> tuple[bool, Any]:
     return isinstance(point[0], str), point[0]  # numbers first: 11 and "pooled" are values of one axis
 
 
-def _accuracy(cell: Result) -> float:
+def _accuracy(cell: Record) -> float:
     return float(cell["accuracy"])

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from .statistics import Estimate
-from .summary import CONTROL, Group, Result, against_control, groups, look_up, usual_choices
+from ..runner.cell import Record
+from .intervals import Estimate
+from .summary import CONTROL, Group, against_control, groups, look_up, usual_choices
 
 
 JOINT = ("joint", "joint_still")
@@ -11,21 +12,21 @@ _HEAD = (
     "method",
     "seeds",
     "accuracy [95%]",
-    f"less `{CONTROL}` [95%]",
-    "labels / guessed / pairs / unpaired",
-    "learns",
-    "CPU s (+ features)",
-    "TFLOP cached / uncached",
-    "peak MiB",
-    "ms at 1 / 32",
-    "not encoders at 32",
-    "questions/s of ten",
-    "reconstruction error context / query",
+    f"difference to the control (`{CONTROL}`) [95%]",
+    "labels / pseudo-labels / pairs / unpaired",
+    "trainable parameters",
+    "CPU seconds: training + encoding",
+    "TFLOP with / without cached features",
+    "peak memory, MiB",
+    "latency, ms, batch 1 / 32",
+    "share of latency outside the encoders, batch 32",
+    "questions/s with ten questions an image",
+    "reconstruction error, context / query",
 )
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """Tables of all results: one for each label fraction, one against joint training, refusals, and the settings."""
+def markdown(results: Sequence[Record]) -> str:
+    """Tables of all cells: one for each label fraction, ratios to joint training, what did not apply, and settings."""
     if not results:
         return "No cells have been run.\n"
     everything = groups(results)
@@ -39,11 +40,11 @@ def markdown(results: Sequence[Result]) -> str:
         parts += [_against(joint, here) for joint in here if joint.method in JOINT]
     refused = sorted({(r["settings"]["method"], r["refused"]) for r in results if "refused" in r})
     if refused:
-        parts.append("### Refused\n\n" + "\n".join(f"- `{method}`: {reason}." for method, reason in refused))
+        parts.append("### Not applicable\n\n" + "\n".join(f"- `{method}`: {reason}." for method, reason in refused))
     return "\n\n".join(parts) + "\n"
 
 
-def _settings(results: Sequence[Result]) -> str:
+def _settings(results: Sequence[Record]) -> str:
     usual = usual_choices(results)
     machines = sorted({", ".join(f"{k} {v}" for k, v in result["machine"].items()) for result in results})
     tested = sorted({result["test_questions"] for result in results if "test_questions" in result})
@@ -52,7 +53,8 @@ def _settings(results: Sequence[Result]) -> str:
         "",
         "Accuracy is the mean over seeds with its 95% t interval; the difference is taken seed by seed. CPU seconds",
         "are of training and, after the plus, of encoding each distinct input once; memory is of the cell's process.",
-        "Reconstruction error is that of the adapters' inverses: 0 is exact, 1 the mean's; - without one.",
+        "Pseudo-labels are answers that a model gave to unlabelled questions. Reconstruction error is that of the",
+        "adapters' inverses: 0 is exact, 1 the mean's; - without one, or not measured.",
         "",
         "<details><summary>Settings shared by most cells</summary>",
         "",
@@ -64,20 +66,23 @@ def _settings(results: Sequence[Result]) -> str:
 
 
 def _row(group: Group, everything: Sequence[Group]) -> list[str]:
-    def number(*path: str, form: str = "{:.3g}", scale: float = 1.0) -> str:
+    def number(*path: str, form: str | None = None, scale: float = 1.0) -> str:
         found = group.mean(*path)
-        return "-" if found is None else form.format(found.mean * scale)
+        if found is None:
+            return "-"
+        value = found.mean * scale
+        return (form or ("{:,.0f}" if abs(value) >= 1000 else "{:.3g}")).format(value)
 
     data = [number("data", name, form="{:,.0f}") for name in ("labels", "guessed", "pairs", "unpaired_contexts")]
-    leak = any(look_up(cell, "data", "statements_of_labelled_images") for cell in group.cells)
-    known = any(look_up(cell, "data", "guessed_of_paired_images") for cell in group.cells)
+    of_labelled = any(look_up(cell, "data", "statements_of_labelled_images") for cell in group.cells)
+    of_paired = any(look_up(cell, "data", "guessed_of_paired_images") for cell in group.cells)
     difference = against_control(group, everything)
     return [
         group.name,
         str(len(group.cells)),
         interval(group.mean("accuracy")),
         interval(difference, sign=True),
-        " / ".join(data) + (" (of labelled images)" if leak else " (guessed about paired images)" if known else ""),
+        " / ".join(data) + (" (statements of labelled images)" if of_labelled else " (pseudo-labels on paired images)" if of_paired else ""),
         number("compute", "trainable", form="{:,.0f}"),
         f"{number('compute', 'cpu_seconds')} + {number('compute', 'feature_cpu_seconds')}",
         f"{number('compute', 'flops', scale=1e-12)} / {number('compute', 'flops_uncached', scale=1e-12)}",
@@ -98,33 +103,36 @@ def interval(found: Estimate | None, sign: bool = False) -> str:
     """
     if found is None:
         return "-"
-    form = "{:+.4f}" if sign else "{:.4f}"
-    mean = form.format(found.mean)
+
+    def text(value: float) -> str:
+        return f"{round(value, 4) + 0.0:{'+' if sign else ''}.4f}"  # + 0.0: no minus before a zero
+
+    mean = text(found.mean)
     if found.low is None or found.high is None:
         return mean
-    return f"{mean} [{form.format(found.low)}, {form.format(found.high)}]"
+    return f"{mean} [{text(found.low)}, {text(found.high)}]"
 
 
 def _against(joint: Group, here: Sequence[Group]) -> str:
     """Ratios to one way of joint training, over the seeds that both have."""
     rows = []
 
-    def total(cell: Result) -> float | None:
+    def total(cell: Record) -> float | None:
         parts = [look_up(cell, "compute", name) for name in ("cpu_seconds", "feature_cpu_seconds")]
         return None if None in parts else sum(parts)
 
-    def peak(cell: Result) -> float | None:
+    def peak(cell: Record) -> float | None:
         found = [look_up(cell, "compute", f"{kind}peak_memory_mib") for kind in ("", "feature_")]
         return max((value for value in found if value is not None), default=None)
 
-    def above(cell: Result) -> float | None:
+    def above(cell: Record) -> float | None:
         pairs = [
             [look_up(cell, "compute", f"{kind}{end}_memory_mib") for end in ("peak", "start")]
             for kind in ("", "feature_")
         ]
         return max((most - least for most, least in pairs if None not in (most, least)), default=None)
 
-    def flops(cell: Result) -> float | None:
+    def flops(cell: Record) -> float | None:
         return look_up(cell, "compute", "flops")
 
     reads = [lambda cell: look_up(cell, "accuracy"), total, flops, peak, above]
@@ -139,16 +147,19 @@ def _against(joint: Group, here: Sequence[Group]) -> str:
             cells.append(f"{sum(ours[seed] for seed in shared) / below:.2%}" if below else "-")
         rows.append(cells)
     head = (
-        f"of `{joint.name}`",
+        f"relative to `{joint.name}`",
         "accuracy",
-        "CPU s with features",
+        "CPU seconds, encoding included",
         "FLOP",
         "peak memory",
-        "of it above imports and data",
+        "peak memory above imports and data",
     )
     return _table(head, rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown of the columns that some row fills."""
+    filled = [i for i in range(len(head)) if any(set(row[i]) - set("- /") for row in rows)]
+    head, rows = [head[i] for i in filled], [[row[i] for i in filled] for row in rows]
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

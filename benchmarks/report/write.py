@@ -1,19 +1,18 @@
-"""A folder of results -> its table and plots, and the table inside a document."""
+"""A folder of finished cells -> its table and plots, and the table inside a document."""
 
 from pathlib import Path
 
-from ..features.shards import write_atomically
-from .cell import read_results
-from .plots import draw
-from .summary import groups
-from .table import markdown
+from otmerge_hf.features.shards import write_atomically
+
+from ..runner.records import Records
+from ..suites import get_suite
 
 
 def write_report(folder: Path, document: Path | None = None) -> list[Path]:
-    """Make `table.md` and the PNGs of a folder of results from its JSON alone.
+    """Make `table.md` and the PNGs of a folder of results from its `cells.jsonl` alone.
 
     Args:
-        folder: Holds `cells/*.json`.
+        folder: Holds the cells of one suite.
         document: A Markdown file with the lines `<!-- NAME -->` and `<!-- /NAME -->`, NAME the folder's; what is
             between them is replaced by the table.
 
@@ -21,21 +20,24 @@ def write_report(folder: Path, document: Path | None = None) -> list[Path]:
         The files written.
 
     Raises:
-        ValueError: If there are no results, or the document lacks the two lines.
+        ValueError: If there are no cells, or the document lacks the two lines.
     """
-    results = read_results(folder)
-    if not results:
-        raise ValueError(f"{folder} holds no results; run `otmerge benchmark` first.")
-    table = markdown(results)
-    written = [folder / "table.md"]
-    write_atomically(written[0], f"# {folder.name}\n\n{table}".encode())
-    everything = groups(results)
-    if everything:
-        written += draw(everything, folder)
+    records = list(Records(folder / "cells.jsonl").read().values())
+    if not records:
+        raise ValueError(f"{folder} holds no cells; run `python -m benchmarks run {folder.name}` first.")
+    written = get_suite(records[0]["settings"]["suite"]).report(records, folder)
     if document is not None:
+        _, _, table = written[0].read_text().partition("\n\n")
         write_atomically(document, insert(document.read_text(), folder.name, table).encode())
         written.append(document)
     return written
+
+
+def write_table(folder: Path, table: str, title: str | None = None) -> Path:
+    """Write `table.md`: a title, and the table."""
+    path = folder / "table.md"
+    write_atomically(path, f"# {title or folder.name}\n\n{table}".encode())
+    return path
 
 
 def insert(text: str, name: str, table: str) -> str:

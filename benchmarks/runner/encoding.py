@@ -3,20 +3,24 @@
 Imports no more than encoding needs: its process's memory is a figure of the report.
 """
 
+import hashlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-from ..baselines import FlopCounter, Recipe
-from ..encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
-from ..features import encode
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
-from ..model.processing_otmerge import OTMergeProcessor
-from .measure import machine, memory_mib, peak_memory_mib
+from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from otmerge_hf.features import encode
+from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
+from otmerge_hf.model.processing_otmerge import OTMergeProcessor
+
+from .cell import FORMAT
+from .flops import FlopCounter
+from .machine import machine, memory_mib, peak_memory_mib
+from .measure import silence_transformers
+from .recipe import Recipe
 
 
-FORMAT = 1
 ROWS = "questions.json"
 _BATCH = 8  # inputs that an encoder sees at once: nearly as fast on a processor as more, in less memory
 FEATURE_CHOICES = ("context_encoder", "query_encoder", "image_size", "context_tokens", "query_tokens")
@@ -25,6 +29,12 @@ FEATURE_CHOICES = ("context_encoder", "query_encoder", "image_size", "context_to
 def feature_choices(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that features depend on."""
     return {name: getattr(recipe, name) for name in FEATURE_CHOICES}
+
+
+def features_key(recipe: Recipe) -> str:
+    """Key of the record and name of the folder of the features that a recipe needs."""
+    choices = json.dumps(feature_choices(recipe))
+    return hashlib.sha256(choices.encode()).hexdigest()[:16]
 
 
 def encoder_folders(recipe: Recipe) -> tuple[str, str]:
@@ -50,6 +60,12 @@ def encoder_folders(recipe: Recipe) -> tuple[str, str]:
     return folders[0], folders[1]
 
 
+def encode_features(recipe: dict[str, Any], folder: str) -> dict[str, Any]:
+    """As [`run_features`], from plain data: what a worker calls."""
+    silence_transformers()
+    return run_features(Recipe(**recipe), Path(folder))
+
+
 def run_features(recipe: Recipe, cache_dir: Path) -> dict[str, Any]:
     """Run both frozen encoders over every input and say what that cost.
 
@@ -66,7 +82,8 @@ def run_features(recipe: Recipe, cache_dir: Path) -> dict[str, Any]:
         *folders, context_tokens=recipe.context_tokens, query_tokens=recipe.query_tokens
     )
     rows = json.loads((cache_dir / ROWS).read_text())
-    record: dict[str, Any] = {"format": FORMAT, "features": feature_choices(recipe), "machine": machine()}
+    record: dict[str, Any] = {"key": features_key(recipe), "format": FORMAT, "features": feature_choices(recipe)}
+    record["machine"] = machine()
     record["start_memory_mib"] = memory_mib()
     for side, given in (("context", [Path(file) for file in rows["images"]]), ("query", rows["texts"])):
         start, start_cpu = time.perf_counter(), time.process_time()

@@ -2,10 +2,11 @@
 
 import torch
 
-from ..baselines import Task
-from ..features import FeatureStore
-from ..losses import reconstruction_loss
-from ..model.modeling_otmerge import OTMergeModel
+from otmerge_hf.features import FeatureStore
+from otmerge_hf.losses import reconstruction_loss
+from otmerge_hf.model.modeling_otmerge import OTMergeModel
+
+from ..tasks.task import Task
 
 
 @torch.no_grad()

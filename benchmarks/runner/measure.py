@@ -1,59 +1,23 @@
-"""What a run costs: peak memory of this process, and seconds from question to answer."""
+"""Seconds from question to answer."""
 
-import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from transformers.utils import logging as transformers_logging
 
-from ..model.encoders import run_encoder
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
-from ..model.processing_otmerge import OTMergeProcessor
-
-
-_MIB = 1024.0
+from otmerge_hf.model.encoders import run_encoder
+from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
+from otmerge_hf.model.processing_otmerge import OTMergeProcessor
 
 
-def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far, MiB.
-
-    From Linux' own per-image record where there is one: `ru_maxrss` survives the exec and would start at the size of
-    whoever started the process.
-    """
-    if (peak := _status("VmHWM")) is not None:
-        return peak
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / _MIB / (_MIB if sys.platform == "darwin" else 1.0)
-
-
-def memory_mib() -> float:
-    """Resident memory of this process now, MiB; its peak where the system does not say."""
-    now = _status("VmRSS")
-    return peak_memory_mib() if now is None else now
-
-
-def _status(name: str) -> float | None:
-    path = Path("/proc/self/status")
-    if not path.is_file():
-        return None
-    lines = (line.split() for line in path.read_text().splitlines())
-    return next((float(words[1]) / _MIB for words in lines if words and words[0] == f"{name}:"), None)
-
-
-def machine() -> dict[str, Any]:
-    """What the seconds depend on."""
-    return {
-        "architecture": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+def silence_transformers() -> None:
+    """Errors only, and no bars of its own."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def take_turns(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

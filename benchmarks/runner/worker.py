@@ -1,47 +1,48 @@
-"""The process of one cell: ``python -m otmerge_hf.suites.child WORK.json``; told by, and started from, the runner."""
+"""The process of one piece of work: `python -m benchmarks.runner.worker WORK.json`, started by [`run`].
+
+Imports no more than the work needs: its memory is a figure of the report.
+"""
 
 import json
 import logging
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from transformers.utils import logging as transformers_logging
-
-from ..baselines import Recipe
-from ..features.shards import write_atomically
-from .encoding import run_features
+from .cell import Cell, Place
+from .records import Records
 
 
 def main(work_file: str) -> None:
-    """Do the work that the file describes and write its JSON; progress goes to standard output, a share a line."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    """Call the function that the file names and keep what it returns; progress goes to standard output.
+
+    The record is added by this process, so that it is kept even if the one that started it is gone.
+    """
     logging.basicConfig(level=logging.WARNING)
     work = json.loads(Path(work_file).read_text())
-    recipe, cache_dir = Recipe(**work["recipe"]), Path(work["cache_dir"])
-    if work["method"] is None:
-        result = run_features(recipe, cache_dir)
-    else:
-        from .cell import Cell, run_cell  # not for encoding, whose memory is measured without Trainer
-
-        features = json.loads(Path(work["features"]).read_text())
-        cell = Cell(work["method"], recipe, work["suite"])
-        result = run_cell(cell, features, cache_dir, _tell, Path(work["checkpoints"]))
-    write_json(Path(work["output"]), result)
+    module, function = work["function"].split(":")
+    record = getattr(import_module(module), function)(**work["arguments"])
+    Records(Path(work["keep_in"])).add(record)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+def measure_cell(suite: str, choices: dict, results: str, cache: str) -> dict:
+    """Measure one cell of a suite.
+
+    Returns:
+        Its record: key, settings, and what the suite measured.
+    """
+    from ..suites import get_suite
+
+    cell = Cell(suite, choices)
+    place = Place(Path(results), Path(cache), _report_progress)
+    return {"key": cell.key, "settings": cell.settings} | get_suite(suite).measure(cell, place)
 
 
-def _tell(share: float, last: list[int] = [-1]) -> None:  # noqa: B006 -- remembers what was told
+def _report_progress(share: float, last: list[int] = [-1]) -> None:  # noqa: B006 -- remembers what was said
     percent = int(100 * share)
     if percent != last[0]:
         last[0] = percent
-        sys.stdout.write(f"{percent}\n")
+        sys.stdout.write(f"{percent}%\n")
         sys.stdout.flush()
 
 

@@ -1,28 +1,35 @@
-"""Runs of methods on a data set: one process a cell, resumable, accounted for, and a report made from the JSON."""
+"""The benchmarks: one table; a suite's module is imported when [`get_suite`] asks for it."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from ..lazy import lazy_names
 
 
 if TYPE_CHECKING:
-    from .cell import Cell, read_results
-    from .grids import grid
-    from .report import write_report
-    from .runner import run_cells
-    from .statistics import Estimate, estimate, paired_difference
-else:  # not for type checkers, to which a package with `__getattr__` has every name
-    # what encodes shares the package with what trains, and does without what that imports
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        {
-            "cell": ["Cell", "read_results"],
-            "statistics": ["Estimate", "estimate", "paired_difference"],
-            "grids": ["grid"],
-            "runner": ["run_cells"],
-            "report": ["write_report"],
-        },
-    )
+    from ..runner.cell import Suite
 
 
-__all__ = ["Cell", "Estimate", "estimate", "grid", "paired_difference", "read_results", "run_cells", "write_report"]
+#: Name -> what it measures, in a line.
+SUITES = {
+    "easy-vqa": "every method on easy-VQA: accuracy over seeds, compute, memory, latency",
+    "alignment": "closed forms and trained heads on emoji pictures and their names: retrieval with many or few pairs",
+    "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
+    "inference": "one forward of the demonstration's merge, split into the encoders and the rest",
+    "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",
+}
+
+
+def get_suite(name: str) -> "Suite":
+    """Import a suite; `_` may stand for `-`.
+
+    Raises:
+        ValueError: If there is no such suite.
+
+    Example:
+        >>> get_suite("trainer_overhead").name
+        'trainer-overhead'
+    """
+    name = name.replace("_", "-")
+    if name not in SUITES:
+        raise ValueError(f"`suite` is {name!r}; expected one of {', '.join(SUITES)}.")
+    found: Suite = import_module(f"{__name__}.{name.replace('-', '_')}").SUITE
+    return found

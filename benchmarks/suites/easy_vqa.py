@@ -1,188 +1,152 @@
-"""One method on one recipe: its settings, the key that they make, the run, and the JSON that is kept."""
+"""The suite `easy-vqa`: which cells there are (methods, label fractions, seeds, one axis varied at a time)."""
 
-import hashlib
-import json
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..baselines import Fitted, Recipe, Refused, Task, get_method, predict
-from . import easy_vqa
-from .encoding import FORMAT, feature_choices
-from .invertibility import reconstruction_errors
-from .measure import inference_times, machine, memory_mib, peak_memory_mib, shared_image_throughput
+from ..methods import METHODS, check_method
+from ..runner.cell import Cell, Place, Record, Suite
+from ..runner.recipe import Recipe
+from ..runner.records import Records
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One method, one recipe.
+# A quarter of an hour or less on one core: few images, few steps, the rows that the central question needs.
+REDUCED = {
+    "max_images": 400,
+    "max_test_questions": 1000,
+    "batch_size": 64,
+    "epochs": 1.0,
+    "min_steps": 60,
+    "align_min_steps": 40,
+    "max_steps": 60,
+}
+REDUCED_METHODS = ("most_frequent", "question_only", "no_alignment", "merged", "joint")
+REDUCED_SEEDS = 2
+
+
+def make_cell(method: str, recipe: Recipe) -> Cell:
+    """One method on one recipe.
 
     Example:
-        >>> cell = Cell("merged", Recipe())
-        >>> cell.key == Cell("merged", Recipe(seed=1)).key
+        >>> make_cell("merged", Recipe()).key == make_cell("merged", Recipe(seed=1)).key
         False
-        >>> cell.file.startswith("merged-")
-        True
     """
-
-    method: str
-    recipe: Recipe
-    suite: str = "easy-vqa"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All that the result depends on."""
-        return {"format": FORMAT, "suite": self.suite, "method": self.method, "recipe": self.recipe.to_dict()}
-
-    @property
-    def key(self) -> str:
-        """Hash of the settings."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def file(self) -> str:
-        """Name of the JSON."""
-        return f"{self.method}-{self.key}.json"
-
-    @property
-    def features_file(self) -> str:
-        """Name of the JSON of the features that it uses."""
-        choices = json.dumps(feature_choices(self.recipe))
-        return f"features-{hashlib.sha256(choices.encode()).hexdigest()[:16]}.json"
+    return Cell("easy-vqa", {"method": method, "recipe": recipe.to_dict()})
 
 
-def run_cell(
-    cell: Cell,
-    features: dict[str, Any],
-    cache_dir: Path,
-    tell: Callable[[float], None] = lambda share: None,
-    checkpoints: Path | None = None,
-) -> dict[str, Any]:
-    """Fit, test and account for one cell, in this process.
+def grid(
+    methods: Sequence[str] | None = None,
+    seeds: int | None = None,
+    label_fractions: Sequence[float] = (1.0,),
+    settings: Mapping[str, Any] | None = None,
+    sweeps: Mapping[str, Sequence[Any]] | None = None,
+    reduced: bool = False,
+) -> list[Cell]:
+    """List the cells, cheap methods first, whole seeds one after the other.
 
     Args:
-        cell: What to run.
-        features: From [`encoding.run_features`].
-        cache_dir: Where its stores are.
-        tell: Called with the share of the training that is done.
-        checkpoints: Where long trainings go on after an interruption; None: they start again.
-
-    Returns:
-        The cell's JSON.
-    """
-    method = get_method(cell.method)
-    result: dict[str, Any] = {"key": cell.key, "settings": cell.settings, "machine": machine()}
-    with tempfile.TemporaryDirectory() as scratch:
-        task = easy_vqa.load_task(cell.recipe, features, cache_dir, Path(scratch))
-        task.tell, task.checkpoints = tell, checkpoints
-        start_memory = memory_mib()
-        start, start_cpu = time.perf_counter(), time.process_time()
-        try:
-            fitted = method(task, cell.recipe)
-        except Refused as error:
-            return result | {"refused": str(error)}
-        before = {name: sum(phase.earlier[name] for phase in fitted.phases) for name in ("wall", "cpu")}
-        seconds = {
-            "wall_seconds": time.perf_counter() - start + before["wall"],
-            "cpu_seconds": time.process_time() - start_cpu + before["cpu"],
-        }
-        trainable = sum(p.numel() for p in fitted.model.parameters() if p.requires_grad) if fitted.model else 0
-        memory = {"start_memory_mib": start_memory, "peak_memory_mib": peak_memory_mib()}
-        correct = predictions(fitted, task) == task.test.labels()
-        result |= {
-            "accuracy": correct.float().mean().item(),
-            "accuracy_by_kind": easy_vqa.by_kind(correct, task.test.labels()),
-            "test_questions": len(correct),
-            "data": _data(fitted, cell.recipe, task),
-            "compute": seconds | memory | {"trainable": trainable} | _operations(fitted, task, features),
-            "phases": [vars(phase) for phase in fitted.phases],
-        }
-        if fitted.model and not fitted.raw:
-            result["reconstruction_error"] = reconstruction_errors(fitted.model.otmerge, fitted.task or task)
-        # no seed changes how long an answer takes
-        if fitted.model and fitted.predictions is None and cell.recipe.seed == 0:
-            result["inference"] = _inference(fitted, task, cell.recipe.image_size)
-    return result
-
-
-def predictions(fitted: Fitted, task: Task) -> torch.Tensor:
-    """Answers to the test rows, (N,) long."""
-    if fitted.predictions is not None:
-        return fitted.predictions
-    assert fitted.model is not None
-    task = fitted.task or task
-    rows = task.test
-    for side in fitted.blank:
-        rows = rows.but(**{f"{side}_features": [0] * len(rows)})
-    return predict(fitted.model, rows, task.raw() if fitted.raw else task.cached())
-
-
-def _data(fitted: Fitted, recipe: Recipe, task: Task) -> dict[str, Any]:
-    return {
-        "labels": fitted.labels,
-        "labelled_images": len(set(task.train.columns["context_features"])),
-        "guessed": fitted.guessed,
-        "guessed_of_paired_images": bool(fitted.guessed and fitted.pairs) and recipe.statement_fraction == 1,
-        "pairs": fitted.pairs,
-        "unpaired_contexts": fitted.unpaired_contexts,
-        "unpaired_queries": fitted.unpaired_queries,
-        "statements_of_labelled_images": bool(fitted.pairs or fitted.unpaired_contexts) and recipe.label_fraction == 1,
-    }
-
-
-def _operations(fitted: Fitted, task: Task, features: dict[str, Any]) -> dict[str, float]:
-    """Operations and seconds of the encoders, once per distinct input (cached) or for every row met (uncached)."""
-    training = sum(phase.flops for phase in fitted.phases)
-    if fitted.model is None or fitted.raw:
-        return {"flops": training, "flops_uncached": training, "feature_cpu_seconds": 0.0, "feature_wall_seconds": 0.0}
-    labelled = task.train.columns if fitted.labels else {}
-    used = {side: set(labelled.get(f"{side}_features", ())) for side in ("context", "query")}
-    if fitted.guessed and task.unlabelled is not None:
-        for side in used:
-            used[side] |= set(task.unlabelled.columns[f"{side}_features"])
-    if fitted.pairs or fitted.unpaired_contexts:
-        for side, offered in (("context", task.unpaired_contexts), ("query", task.unpaired_queries)):
-            used[side] |= set(task.pairs.columns[f"{side}_features"]) | set(offered)
-    per_row = sum(features[side]["flops_per_row"] for side in used)
-    met = sum(phase.steps * phase.batch_size for phase in fitted.phases)
-    once = sum(features[side]["flops_per_row"] * len(rows) for side, rows in used.items())
-    shares = {side: len(rows) / features[side]["rows"] for side, rows in used.items()}
-    return {
-        "flops": training + once,
-        "flops_uncached": training + met * per_row,
-        "feature_cpu_seconds": sum(features[side]["cpu_seconds"] * share for side, share in shares.items()),
-        "feature_wall_seconds": sum(features[side]["wall_seconds"] * share for side, share in shares.items()),
-        "feature_peak_memory_mib": features["peak_memory_mib"],
-        "feature_start_memory_mib": features["start_memory_mib"],
-    }
-
-
-def _inference(fitted: Fitted, task: Task, image_size: int) -> dict[str, Any]:
-    assert fitted.model is not None
-    times = {
-        f"batch_{size}": inference_times(fitted.model, task.need_processor(), image_size, size, rounds=rounds)
-        for size, rounds in ((1, 9), (32, 5))
-    }
-    throughput = shared_image_throughput(fitted.model, task.need_processor(), image_size)
-    return {"image_size": image_size, "questions_per_second_of_ten": throughput} | times
-
-
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Every cell's JSON in a folder of results, in order of file name.
+        methods: Names; all (the reduced suite's) if None.
+        seeds: 0 to seeds - 1; 3 (reduced: 2) if None.
+        label_fractions: Of the training images.
+        settings: Choices of the recipe that all cells share.
+        sweeps: Axis -> values; each axis is varied by itself around `settings`.
+        reduced: Start from the small recipe.
 
     Raises:
-        ValueError: If a file is of another format.
+        ValueError: If a method or choice is unknown.
+
+    Example:
+        >>> cells = grid(["merged"], seeds=1, sweeps={"shared_dim": [64, 128], "epsilon": [0.1]})
+        >>> [(cell.choices["recipe"]["shared_dim"], cell.choices["recipe"]["epsilon"]) for cell in cells]
+        [(64, 0.05), (128, 0.05), (128, 0.1)]
     """
-    results = []
-    for path in sorted((folder / "cells").glob("*.json")):
-        result = json.loads(path.read_text())
-        found = result.get("settings", {}).get("format")
-        if found != FORMAT:
-            raise ValueError(f"{path.name} is of format {found}; expected {FORMAT}.")
-        results.append(result)
-    return results
+    methods = list(methods or (REDUCED_METHODS if reduced else METHODS))
+    for name in methods:
+        check_method(name)
+    count = seeds if seeds is not None else REDUCED_SEEDS if reduced else 3
+    if count < 1:
+        raise ValueError(f"`seeds` is {count}; expected at least 1.")
+    base: dict[str, Any] = (REDUCED if reduced else {}) | dict(settings or {})
+    varied = [{axis: value} for axis, values in (sweeps or {}).items() for value in values] or [{}]
+    cells = [
+        make_cell(method, Recipe(**(base | change | {"seed": seed, "label_fraction": fraction})))
+        for late in (False, True)
+        for seed in range(count)
+        for fraction in label_fractions
+        for change in varied
+        for method in methods
+        if METHODS[method].expensive == late
+    ]
+    return list({cell.key: cell for cell in cells}.values())
+
+
+class EasyVQA(Suite):
+    """Methods over seeds and label fractions; the features of a pair of encoders are computed once for all cells."""
+
+    name = "easy-vqa"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--methods", nargs="+", metavar="METHOD", help="methods by name (default: all)")
+        parser.add_argument("--seeds", type=int, help="how many (default 3; reduced: 2)")
+        parser.add_argument(
+            "--label-fractions", nargs="+", type=float, default=[1.0], help="shares of labelled images (default 1)"
+        )
+        parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="choices that all cells share")
+        parser.add_argument(
+            "--sweep", nargs="+", default=[], metavar="NAME=V1,V2", help="axes, each varied by itself around the rest"
+        )
+        parser.add_argument("--reduced", action="store_true", help="few images and steps: a quarter of an hour at most")
+
+    def is_trial(self, arguments: Namespace) -> bool:
+        return bool(arguments.reduced)
+
+    def cells(self, arguments: Namespace) -> list[Cell]:
+        settings = {name: Recipe.parse(name, text) for name, text in map(_split, arguments.set)}
+        sweeps = {
+            name: [Recipe.parse(name, part) for part in text.split(",")] for name, text in map(_split, arguments.sweep)
+        }
+        return grid(
+            arguments.methods, arguments.seeds, arguments.label_fractions, settings, sweeps, arguments.reduced
+        )
+
+    def label(self, cell: Cell) -> str:
+        recipe = cell.choices["recipe"]
+        return f"{cell.choices['method']} labels={recipe['label_fraction']:g} seed={recipe['seed']} {cell.key}"
+
+    def prepare(self, cell: Cell, place: Place, work: Callable[..., None]) -> None:
+        from .easy_vqa_cell import prepare_features
+
+        prepare_features(Recipe(**cell.choices["recipe"]), place, work)
+
+    def measure(self, cell: Cell, place: Place) -> Record:
+        from ..runner.encoding import features_key
+        from ..runner.measure import silence_transformers
+        from ..runner.run import checkpoint_folder
+        from .easy_vqa_cell import features_folder, run_cell
+
+        silence_transformers()
+        recipe = Recipe(**cell.choices["recipe"])
+        features = Records(place.results / "features.jsonl").read()[features_key(recipe)]
+        checkpoints = checkpoint_folder(place, cell)
+        folder = features_folder(recipe, place)
+        return run_cell(cell.choices["method"], recipe, features, folder, place.report_progress, checkpoints)
+
+    def report(self, records: Sequence[Record], folder: Path) -> list[Path]:
+        from ..report.plots import draw
+        from ..report.summary import groups
+        from ..report.table import markdown
+        from ..report.write import write_table
+
+        everything = groups(records)
+        return [write_table(folder, markdown(records)), *(draw(everything, folder) if everything else [])]
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ValueError(f"`{text}` is no choice; expected NAME=VALUE.")
+    return name.replace("-", "_"), value
+
+
+SUITE = EasyVQA()

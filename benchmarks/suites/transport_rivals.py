@@ -4,8 +4,6 @@ Every contestant is a function ``run(knob) -> (value, gradient)`` on fixed cloud
 setting, from cheap to dear. All work in float32, forward and backward, with a gradient in x only.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Sequence

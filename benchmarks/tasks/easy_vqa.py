@@ -1,4 +1,4 @@
-"""The easy-VQA suite: its rows as numbers, and the task that a recipe asks for."""
+"""easy-VQA: its rows as numbers, and the task that a recipe asks for."""
 
 import json
 import random
@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from ..baselines import Recipe, Rows, Task
-from ..data import (
+from otmerge_hf.data import (
     answer_names,
     image_paths,
     index_distinct,
@@ -16,9 +15,12 @@ from ..data import (
     load_easy_vqa_statements,
     statement,
 )
-from ..features import FeatureStore
-from ..features.shards import write_atomically
-from .encoding import ROWS, encoder_folders
+from otmerge_hf.features import FeatureStore
+from otmerge_hf.features.shards import write_atomically
+
+from ..runner.encoding import ROWS, encoder_folders
+from ..runner.recipe import Recipe
+from .task import Rows, Task
 
 
 # Kinds of answers, by their place in `answer_names()`.
@@ -33,14 +35,14 @@ def write_rows(path: Path) -> None:
     statement that each answer would make of it.
     """
     splits = {name: load_easy_vqa(name).remove_columns("image").to_dict() for name in ("train", "test")}
-    said = load_easy_vqa_statements("train").remove_columns("image").to_dict()
+    statements = load_easy_vqa_statements("train").remove_columns("image").to_dict()
     asked = [*splits["train"]["question"], *splits["test"]["question"]]
-    possible = {question: statements(question) for question in dict.fromkeys(asked)}
-    written = [text for made in possible.values() for text in made.values()]
-    texts, row = index_distinct([*asked, *said["statement"], *written])
+    possible = {question: candidate_statements(question) for question in dict.fromkeys(asked)}
+    written = [text for candidates in possible.values() for text in candidates.values()]
+    texts, row = index_distinct([*asked, *statements["statement"], *written])
     place = {text: i for i, text in enumerate(texts)}
     first_test, start, parts = len(image_paths("train")), 0, {}
-    for name, data in (("train", splits["train"]), ("test", splits["test"]), ("statements", said)):
+    for name, data in (("train", splits["train"]), ("test", splits["test"]), ("statements", statements)):
         offset, count = first_test if name == "test" else 0, len(data["image_id"])
         kept = "affirmative" if name == "statements" else "label"
         images = [image + offset for image in data["image_id"]]
@@ -53,11 +55,11 @@ def write_rows(path: Path) -> None:
     write_atomically(path, json.dumps(rows).encode())
 
 
-def statements(question: str) -> dict[int, str]:
+def candidate_statements(question: str) -> dict[int, str]:
     """Statement that each answer (by its place in `answer_names()`) would make of a question; absurd ones left out.
 
     Example:
-        >>> list(statements("is there a circle?").values())
+        >>> list(candidate_statements("is there a circle?").values())
         ['there is no circle', 'there is a circle']
     """
     made = {}
@@ -74,8 +76,8 @@ def load_task(recipe: Recipe, features: dict[str, Any], cache_dir: Path, scratch
 
     With `label_fraction` below 1 whole images are labelled, and statements come from the other images only, so that
     no statement tells a label that stands in the row. Statements say what answers would say, in other words: a method
-    that has them knows more about their images than the control. Questions to guess are about images without
-    statements; where every image has some (`statement_fraction=1`), about those. With all images labelled, statements
+    that has them knows more about their images than the control. Questions to pseudo-label are about images
+    without statements; where every image has some (`statement_fraction=1`), about those. With all images labelled, statements
     are of the same images.
 
     Args:
@@ -97,7 +99,7 @@ def load_task(recipe: Recipe, features: dict[str, Any], cache_dir: Path, scratch
 
     stores = [FeatureStore(cache_dir / features[side]["store"], verify="size") for side in ("context", "query")]
     pairs = choose("statements", splits["paired"])
-    # questions are guessed about images without statements, if some are
+    # pseudo-labels are made for images without statements, if there are any
     free = set(splits["all"]) - set(splits["labelled"])
     asked = choose("train", sorted(free - set(splits["paired"]) or free)).columns
     offered = sorted(splits["unpaired"])

@@ -14,11 +14,11 @@ from datasets import load_dataset
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-import emoji_packages
-from otmerge_hf.encoders.packages import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+
+from . import emoji_packages
 
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SPLITS = ("train", "validation", "test")
 VIEWS = ("text", "name", "keywords")
 
@@ -67,7 +67,7 @@ def read_rows(folder: Path | None, cache: Path) -> dict[str, list[dict]]:
     if folder is None:
         folder = emoji_packages.emoji_folder(cache)
     if not folder.is_dir():
-        raise SystemExit(
+        raise FileNotFoundError(
             f"No emoji at {folder}: --emoji names an imagefolder; without it one is made from npm packages."
         )
     cache.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def emoji_folder(cache: Path) -> Path:
     """The folder of emoji below ``cache``, made on the first call.
 
     Raises:
-        SystemExit: If npm is missing or cannot fetch the packages.
+        RuntimeError: If npm is missing or cannot fetch the packages.
     """
     target = cache / "emoji"
     if not target.is_dir():
@@ -62,9 +62,9 @@ def fetch(package: str, cache: Path) -> Path:
         return tree
     npm = shutil.which("npm")
     if npm is None:
-        raise SystemExit(
-            f"The emoji come from the npm package {package}, and npm is not installed.\nInstall Node.js, or pass "
-            "--emoji with an imagefolder of splits train, validation and test,\neach with 64x64 pictures "
+        raise RuntimeError(
+            f"The emoji come from the npm package {package}, and npm is not installed: install Node.js, or pass "
+            "--emoji with an imagefolder of splits train, validation and test, each with 64x64 pictures "
             f"and a metadata.csv ({', '.join(COLUMNS)})."
         )
     cache.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def fetch(package: str, cache: Path) -> Path:
         command = [npm, "pack", "--silent", f"{package}@{version}"]
         done = subprocess.run(command, cwd=scratch, text=True, capture_output=True)
         if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
+            raise RuntimeError(f"{' '.join(command)} failed: {' '.join(done.stderr.split())}")
         with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
             members = [member for member in archive if member.name.startswith(needed)]
             archive.extractall(scratch, members, filter="data")

@@ -11,13 +11,14 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, set_seed
 
-from ..features import FeatureCollator, FeatureStore
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
-from ..model.processing_otmerge import OTMergeProcessor
-from .recipe import Recipe
+from otmerge_hf.features import FeatureCollator, FeatureStore
+from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
+from otmerge_hf.model.processing_otmerge import OTMergeProcessor
+
+from ..runner.recipe import Recipe
 
 
-class Refused(ValueError):
+class NotApplicable(ValueError):
     """A method that cannot be run on this task; the message says why."""
 
 
@@ -61,12 +62,12 @@ class Rows(Dataset):
     def __getitems__(self, rows: list[int]) -> list[dict[str, int]]:
         return [self[row] for row in rows]
 
-    def but(self, **columns: Sequence[int]) -> "Rows":
+    def with_columns(self, **columns: Sequence[int]) -> "Rows":
         """Copy with some columns replaced."""
         now = self.columns | {name: list(column) for name, column in columns.items()}
         return Rows(now["context_features"], now["query_features"], now.get("labels"), now.get("group_ids"))
 
-    def and_also(self, other: "Rows") -> "Rows":
+    def concatenate(self, other: "Rows") -> "Rows":
         """These rows, then the other's; both have the same columns."""
         columns = {name: [*column, *other.columns[name]] for name, column in self.columns.items()}
         return Rows(columns["context_features"], columns["query_features"], columns.get("labels"))
@@ -98,8 +99,8 @@ class Task:
         scratch: Folder for what does not last.
         unlabelled: Questions without their answers; None where all are labelled.
         candidates: Per question (its number among `queries`), the statement that each answer would make of it.
-        tell: Called with the share of the work that is done, in [0, 1].
-        checkpoints: Where long trainings go on after an interruption; None: they start again.
+        report_progress: Called with the share of the work that is done, in [0, 1].
+        checkpoints: Where long trainings resume after an interruption; None: they start from the beginning.
     """
 
     context_encoder: str | PreTrainedModel
@@ -119,7 +120,7 @@ class Task:
     scratch: Path
     unlabelled: Rows | None = None
     candidates: dict[int, dict[int, int]] = field(default_factory=dict)
-    tell: Callable[[float], None] = field(default=lambda share: None)
+    report_progress: Callable[[float], None] = field(default=lambda share: None)
     checkpoints: Path | None = None
 
     def build(self, recipe: Recipe, **choices: Any) -> OTMergeForQuestionAnswering:
@@ -157,25 +158,25 @@ class Task:
         set_seed(recipe.seed)
         return model
 
-    def need_unlabelled(self) -> Rows:
+    def require_unlabelled(self) -> Rows:
         """Unlabelled questions.
 
         Raises:
-            Refused: If every question is labelled.
+            NotApplicable: If every question is labelled.
         """
         if self.unlabelled is None:
-            raise Refused("Every question is labelled: there is nothing to guess")
+            raise NotApplicable("Every question is labelled: nothing is left to pseudo-label")
         return self.unlabelled
 
-    def cached(self) -> FeatureCollator:
+    def cached_collator(self) -> FeatureCollator:
         """Collator of cached features."""
         return FeatureCollator(self.context_store, self.query_store)
 
-    def raw(self) -> "RawCollator":
+    def raw_collator(self) -> "RawCollator":
         """Collator of raw inputs, for encoders that train."""
-        return RawCollator(self.contexts, self.queries, self.need_processor())
+        return RawCollator(self.contexts, self.queries, self.require_processor())
 
-    def need_processor(self) -> OTMergeProcessor:
+    def require_processor(self) -> OTMergeProcessor:
         """The processor, read now if it was not.
 
         Raises:

@@ -1,18 +1,23 @@
 """Cells on 60 images of easy-VQA with the real encoders: what is split, kept, resumed and refused."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
-from otmerge_hf.baselines import Recipe, get_method
-from otmerge_hf.suites import Cell, easy_vqa, encoding, run_cells
-from otmerge_hf.suites.cell import run_cell
-from otmerge_hf.suites.child import write_json
-from otmerge_hf.suites.easy_vqa import split_images
-from otmerge_hf.suites.encoding import run_features
-from otmerge_hf.suites.invertibility import reconstruction_errors
+from benchmarks.methods import get_method
+from benchmarks.runner import encoding
+from benchmarks.runner.cell import Place
+from benchmarks.runner.encoding import run_features
+from benchmarks.runner.invertibility import reconstruction_errors
+from benchmarks.runner.recipe import Recipe
+from benchmarks.runner.records import Records
+from benchmarks.runner.run import run_cells
+from benchmarks.suites import get_suite
+from benchmarks.suites.easy_vqa import make_cell
+from benchmarks.suites.easy_vqa_cell import features_folder, run_cell
+from benchmarks.tasks import easy_vqa
+from benchmarks.tasks.easy_vqa import split_images
 
 
 RECIPE = Recipe(label_fraction=0.25, max_steps=2, min_steps=2, align_min_steps=2, batch_size=16)
@@ -24,8 +29,7 @@ def prepared(tmp_path_factory):
     pytest.importorskip("easy_vqa")
     pytest.importorskip("efficientnet_lite_pytorch")
     root = tmp_path_factory.mktemp("suite")
-    cell = Cell("merged", RECIPE)
-    store = root / "cache" / f"easy-vqa-{Path(cell.features_file).stem}"
+    store = features_folder(RECIPE, Place(root / "results", root / "cache"))
     easy_vqa.write_rows(store / encoding.ROWS)
     rows = json.loads((store / encoding.ROWS).read_text())
     first = rows["training_images"]
@@ -37,7 +41,7 @@ def prepared(tmp_path_factory):
     rows["training_images"] = 40
     (store / encoding.ROWS).write_text(json.dumps(rows))
     features = run_features(RECIPE, store)
-    write_json(root / "results" / "features" / cell.features_file, features)
+    Records(root / "results" / "features.jsonl").add(features)
     return root, store, features
 
 
@@ -52,18 +56,18 @@ def test_features_say_what_they_cost(prepared):
 @pytest.mark.parametrize("negative", [False, True])
 def test_statements_deny_only_if_asked_for(negative, prepared, tmp_path):
     _, store, features = prepared
-    task = easy_vqa.load_task(RECIPE.but(negative_statements=negative), features, store, tmp_path)
-    said = {task.queries[row] for row in task.pairs.columns["query_features"]}
-    assert any(" no " in f" {text} " or " not " in text for text in said) == negative
+    task = easy_vqa.load_task(RECIPE.replace(negative_statements=negative), features, store, tmp_path)
+    statements = {task.queries[row] for row in task.pairs.columns["query_features"]}
+    assert any(" no " in f" {text} " or " not " in text for text in statements) == negative
 
 
-def test_questions_are_guessed_about_images_without_statements(prepared, tmp_path):
+def test_pseudo_labels_are_for_images_without_statements(prepared, tmp_path):
     _, store, features = prepared
-    task = easy_vqa.load_task(RECIPE.but(statement_fraction=0.5), features, store, tmp_path)
+    task = easy_vqa.load_task(RECIPE.replace(statement_fraction=0.5), features, store, tmp_path)
     images = [set(rows.columns["context_features"]) for rows in (task.train, task.pairs, task.unlabelled)]
     assert sorted(set.union(*images)) == list(range(40))
     assert sum(map(len, images)) == 40
-    assert easy_vqa.load_task(RECIPE.but(label_fraction=1.0), features, store, tmp_path).unlabelled is None
+    assert easy_vqa.load_task(RECIPE.replace(label_fraction=1.0), features, store, tmp_path).unlabelled is None
 
 
 def test_labels_and_statements_come_from_different_images(prepared, tmp_path):
@@ -94,9 +98,9 @@ def test_splits_grow_with_the_fraction():
 
 def test_a_merge_is_accounted_for(prepared):
     _, store, features = prepared
-    told = []
-    cell = Cell("merged", RECIPE.but(unpaired_fraction=0.5))
-    result = run_cell(cell, features, store, told.append)
+    reported = []
+    recipe = RECIPE.replace(unpaired_fraction=0.5)
+    result = run_cell("merged", recipe, features, store, reported.append)
     assert 0 <= result["accuracy"] <= 1
     assert set(result["accuracy_by_kind"]) == {"shape", "color", "yes or no"}
     assert [phase["name"] for phase in result["phases"]] == ["align", "fuse"]
@@ -107,22 +111,22 @@ def test_a_merge_is_accounted_for(prepared):
         False,
     )
     trained = sum(phase["flops"] for phase in result["phases"])
-    texts = {text for part in ("train", "statements") for text in _texts(store, part, cell.recipe)}
+    texts = {text for part in ("train", "statements") for text in _texts(store, part, recipe)}
     once = 40 * features["context"]["flops_per_row"] + len(texts) * features["query"]["flops_per_row"]
     assert compute["flops"] == pytest.approx(trained + once)
     assert compute["flops_uncached"] == pytest.approx(
         trained + (2 * 32 + 2 * 16) * sum(features[side]["flops_per_row"] for side in ("context", "query"))
     )
     assert compute["peak_memory_mib"] >= compute["start_memory_mib"]
-    assert told[-1] == 1.0
+    assert reported[-1] == 1.0
     inference = result["inference"]
     assert 0 < inference["batch_32"]["rest_share"] < 1
-    assert inference["questions_per_second_of_ten"]["once"] > inference["questions_per_second_of_ten"]["anew"]
+    assert set(inference["questions_per_second_of_ten"]) == {"once", "anew"}
 
 
 def test_alignment_without_labels_pays_for_its_features(prepared):
     _, store, features = prepared
-    result = run_cell(Cell("statement_scoring", RECIPE), features, store)
+    result = run_cell("statement_scoring", RECIPE, features, store)
     compute = result["compute"]
     assert compute["trainable"] > 0
     assert compute["feature_cpu_seconds"] > 0
@@ -143,16 +147,20 @@ def _texts(store, part, recipe):
 
 def test_processes_resume_fail_and_refuse(prepared):
     root, _, _ = prepared
-    cells = [Cell("weight_average", RECIPE), Cell("no_alignment", RECIPE.but(shared_dim=30))]
-    ran, failed = run_cells(cells, root / "results", root / "cache", progress=False)
+    suite, place = get_suite("easy-vqa"), Place(root / "results", root / "cache")
+    cells = [make_cell("weight_average", RECIPE), make_cell("no_alignment", RECIPE.replace(shared_dim=30))]
+    ran, failed = run_cells(suite, cells, place, progress=False)
     assert ran == cells[:1]
-    assert "shared_dim" in failed[cells[1].file]
-    kept = root / "results" / "cells" / cells[0].file
-    assert "EfficientNetModel and a BertModel" in json.loads(kept.read_text())["refused"]
+    (reason,) = failed.values()
+    assert "shared_dim" in reason
+    kept = root / "results" / "cells.jsonl"
+    (record,) = Records(kept).read().values()
+    assert (record["key"], record["settings"]) == (cells[0].key, cells[0].settings)
+    assert "EfficientNetModel and a BertModel" in record["refused"]
     written = kept.stat().st_mtime_ns
-    assert run_cells(cells[:1], root / "results", root / "cache", progress=False) == ([], {})
+    assert run_cells(suite, cells[:1], place, progress=False) == ([], {})
     assert kept.stat().st_mtime_ns == written
-    assert not list((root / "results" / "cells").glob(f"*{cells[1].key}*"))
+    assert run_cells(suite, cells[:1], place, again=True, progress=False) == (cells[:1], {})
 
 
 def test_most_frequent_answer_by_hand(prepared, tmp_path):
@@ -169,13 +177,13 @@ def test_most_frequent_answer_by_hand(prepared, tmp_path):
 def test_reconstruction_error_by_kind_of_adapter(prepared, tmp_path):
     _, store, features = prepared
     task = easy_vqa.load_task(RECIPE, features, store, tmp_path)
-    found = reconstruction_errors(task.build(RECIPE.but(adapter_type="mlp")).otmerge, task)
+    found = reconstruction_errors(task.build(RECIPE.replace(adapter_type="mlp")).otmerge, task)
     assert found == {"context": None, "query": None}
     # 112 image features fit into 128 dimensions, 384 text features do not
-    found = reconstruction_errors(task.build(RECIPE.but(adapter_type="orthogonal", shared_dim=128)).otmerge, task)
+    found = reconstruction_errors(task.build(RECIPE.replace(adapter_type="orthogonal", shared_dim=128)).otmerge, task)
     assert found["context"] < 1e-10
     assert found["query"] is None
-    model = task.build(RECIPE.but(adapter_type="mlp", reconstruction_weight=1.0)).otmerge
+    model = task.build(RECIPE.replace(adapter_type="mlp", reconstruction_weight=1.0)).otmerge
     for parameter in model.query_adapter.decoder.parameters():  # always answers the mean
         torch.nn.init.zeros_(parameter)
     assert reconstruction_errors(model, task)["query"] == pytest.approx(1, abs=0.3)

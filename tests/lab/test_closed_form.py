@@ -2,18 +2,18 @@
 
 import torch
 
+from benchmarks.methods import closed_forms
 from otmerge_hf.alignment import Procrustes
-from otmerge_hf.baselines import closed_form
 from otmerge_hf.model.fusers import masked_mean
 
 
 def test_embeddings_are_those_of_the_fit(task, recipe, monkeypatch):
     kept = {}
     monkeypatch.setattr(
-        closed_form, "fuse", lambda t, fitted, *rest: kept.setdefault("model", fitted.model) and fitted
+        closed_forms, "learn_answers", lambda t, fitted, *rest: kept.setdefault("model", fitted.model) and fitted
     )
     fit = Procrustes(shared_dim=8)
-    fitted = closed_form.fit_closed_form(task, recipe.but(shared_dim=24), fit)
+    fitted = closed_forms.fit_closed_form(task, recipe.replace(shared_dim=24), fit)
     base = fitted.model.otmerge.eval()
     features, mask = task.context_store.batch([0, 3, 5])
     embeds = base.get_context_embeds(context_features=features, context_features_mask=mask)

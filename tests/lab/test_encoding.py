@@ -1,11 +1,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from otmerge_hf.baselines import Recipe
-from otmerge_hf.suites.encoding import encoder_folders
+from benchmarks.runner.encoding import encoder_folders
+from benchmarks.runner.recipe import Recipe
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_encodes_without_trainer_and_datasets(tmp_path):
@@ -14,18 +18,19 @@ def test_encodes_without_trainer_and_datasets(tmp_path):
 import json, sys
 from pathlib import Path
 from PIL import Image
-import otmerge_hf.suites.child
-from otmerge_hf.baselines import Recipe
-from otmerge_hf.suites.encoding import ROWS, run_features
+import benchmarks.runner.worker
+from benchmarks.runner.encoding import ROWS, encode_features
+from benchmarks.runner.recipe import Recipe
 
 folder = Path(sys.argv[1])
 Image.new("RGB", (64, 64), "red").save(folder / "red.png")
 (folder / ROWS).write_text(json.dumps({"images": [str(folder / "red.png")], "texts": ["is it red?"]}))
-found = run_features(Recipe(), folder)
+found = encode_features(Recipe().to_dict(), str(folder))
 print(json.dumps([found["context"]["rows"], found["context"]["flops_per_row"] > 0,
                   [name for name in ("transformers.trainer", "datasets", "pandas") if name in sys.modules]]))
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert json.loads(done.stdout.splitlines()[-1]) == [1, True, []]
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from otmerge_hf.baselines import FlopCounter, get_method
+from benchmarks.methods import get_method
+from benchmarks.runner.flops import FlopCounter
 
 
 @pytest.mark.parametrize("groups", [1, 4, 8])
@@ -42,7 +43,7 @@ def test_fused_attention():
 
 def test_a_phase_counts_its_steps(task, recipe):
     few = get_method("zero_shot_average")(task, recipe).phases[0]
-    many = get_method("zero_shot_average")(task, recipe.but(max_steps=8, min_steps=8)).phases[0]
+    many = get_method("zero_shot_average")(task, recipe.replace(max_steps=8, min_steps=8)).phases[0]
     assert many.flops == 2 * few.flops
     head = 2 * 8 * 16 * (16 + 5)  # forward of one batch of 8
     context = 2 * 8 * 17 * 16 * 16  # 17 tokens of 16 features to 16

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from otmerge_hf.suites import estimate, paired_difference
-from otmerge_hf.suites.statistics import t_quantile
+from benchmarks.report.intervals import estimate, paired_difference, t_quantile
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 9, 40])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from otmerge_hf.baselines import get_method
+from benchmarks.methods import get_method
 
 
 @pytest.mark.parametrize("name", ["joint", "lora"])
@@ -14,14 +14,14 @@ def test_goes_on_from_its_last_checkpoint(name, task, recipe, tmp_path):
         if share == 0.75:
             raise KeyboardInterrupt
 
-    task.checkpoints, task.tell = tmp_path / "checkpoints", interrupt
+    task.checkpoints, task.report_progress = tmp_path / "checkpoints", interrupt
     with pytest.raises(KeyboardInterrupt):
         get_method(name)(task, recipe)
     assert sorted(path.name for path in task.checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2"]
-    told = []
-    task.tell = told.append
+    reported = []
+    task.report_progress = reported.append
     fitted = get_method(name)(task, recipe)
-    assert told == [0.75, 1.0]
+    assert reported == [0.75, 1.0]
     after = fitted.model.state_dict()
     assert whole.keys() == after.keys()
     for key, value in whole.items():
@@ -33,7 +33,7 @@ def test_goes_on_from_its_last_checkpoint(name, task, recipe, tmp_path):
 def test_a_checkpoint_without_its_seconds_is_not_used(task, recipe, tmp_path):
     task.checkpoints = tmp_path
     (tmp_path / "checkpoint-3").mkdir()  # as a process leaves it that was killed while writing
-    told = []
-    task.tell = told.append
+    reported = []
+    task.report_progress = reported.append
     get_method("joint")(task, recipe)
-    assert told[0] == 0.25
+    assert reported[0] == 0.25

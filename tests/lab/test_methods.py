@@ -6,8 +6,10 @@ import sys
 import pytest
 import torch
 
-from otmerge_hf.baselines import METHODS, Refused, fitting, get_method, predict
-from otmerge_hf.baselines.statement_scoring import nearest_statement
+from benchmarks.methods import METHODS, get_method, stages
+from benchmarks.methods.nearest_statement import nearest_statement
+from benchmarks.methods.predict import predict
+from benchmarks.tasks.task import NotApplicable
 
 
 NEGATIVE_CONTROLS = ("weight_average", "fisher", "regmean")
@@ -53,13 +55,13 @@ def test_runs_and_says_what_it_saw(name, task, recipe):
 def test_no_alignment_starts_from_the_weights_of_the_merge(task, recipe):
     first, second = (task.build(recipe).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    other = task.build(recipe.but(seed=1)).state_dict()
+    other = task.build(recipe.replace(seed=1)).state_dict()
     assert not torch.equal(first["classifier.0.weight"], other["classifier.0.weight"])
 
 
 def test_statement_scoring_answers_by_alignment_alone(task, recipe):
     """The context is its colour, so pairs alone must tell which statement is true of an unseen one."""
-    fitted = get_method("statement_scoring")(task, recipe.but(max_steps=60, align_min_steps=60, learning_rate=3e-3))
+    fitted = get_method("statement_scoring")(task, recipe.replace(max_steps=60, align_min_steps=60, learning_rate=3e-3))
     asked = torch.tensor(task.test.columns["query_features"]) == 0
     correct = fitted.predictions == task.test.labels()
     assert correct[asked].float().mean() >= 0.75
@@ -69,34 +71,34 @@ def test_statement_scoring_answers_by_alignment_alone(task, recipe):
 
 def test_statement_scoring_needs_statements(task, recipe):
     task.candidates = {}
-    with pytest.raises(Refused, match="no statements"):
+    with pytest.raises(NotApplicable, match="no statements"):
         get_method("statement_scoring")(task, recipe)
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("statement_teacher", 16), ("self_training", 0)])
-def test_guessed_answers_are_learned_and_counted(name, pairs, task, recipe, monkeypatch):
-    taught, fuse = [], fitting.fuse
+def test_pseudo_labels_are_learned_and_counted(name, pairs, task, recipe, monkeypatch):
+    taught, learn_answers = [], stages.learn_answers
 
-    def look(task, fitted, *args, guessed=None, **choices):
-        taught.append((copy.deepcopy(fitted.model.state_dict()), guessed))
-        return fuse(task, fitted, *args, guessed=guessed, **choices)
+    def look(task, fitted, *args, pseudo_labelled=None, **choices):
+        taught.append((copy.deepcopy(fitted.model.state_dict()), pseudo_labelled))
+        return learn_answers(task, fitted, *args, pseudo_labelled=pseudo_labelled, **choices)
 
-    monkeypatch.setattr(sys.modules[get_method(name).__module__], "fuse", look)
+    monkeypatch.setattr(sys.modules[get_method(name).__module__], "learn_answers", look)
     fitted = get_method(name)(task, recipe)
-    assert (fitted.labels, fitted.guessed, fitted.pairs) == (24, 40, pairs)
+    assert (fitted.labels, fitted.pseudo_labels, fitted.pairs) == (24, 40, pairs)
     assert fitted.phases[-1].rows == 64
-    start, guessed = taught[-1]
+    start, pseudo_labelled = taught[-1]
     if name == "self_training":
         built = task.build(recipe).state_dict()
         assert all(torch.equal(start[key], built[key]) for key in built)
-        expected = predict(get_method("no_alignment")(task, recipe).model, task.unlabelled, task.cached())
+        expected = predict(get_method("no_alignment")(task, recipe).model, task.unlabelled, task.cached_collator())
     else:
         aligned = task.build(recipe)
         aligned.load_state_dict(start)
         expected = nearest_statement(task, aligned.otmerge, task.unlabelled)
-    assert guessed.columns["labels"] == expected.tolist()
+    assert pseudo_labelled.columns["labels"] == expected.tolist()
     task.unlabelled = None
-    with pytest.raises(Refused, match="nothing to guess"):
+    with pytest.raises(NotApplicable, match="nothing is left to pseudo-label"):
         get_method(name)(task, recipe)
 
 
@@ -155,25 +157,22 @@ def test_lora_leaves_the_encoders_own_weights(task, recipe):
 
 
 def test_a_blank_side_makes_the_answer_blind_to_it(task, recipe):
-    seen, collate = [], task.cached()
+    seen, collate = [], task.cached_collator()
 
     def spy(batch):
         seen.extend(row["context_features"] for row in batch)
         return collate(batch)
 
-    task.cached = lambda: spy
+    task.cached_collator = lambda: spy
     fitted = get_method("question_only")(task, recipe)
-    assert fitted.blank == ("context",)
+    assert fitted.blank_sides == ("context",)
     assert len(set(task.train.columns["context_features"])) == 12
     assert set(seen) == {0}
 
 
 def test_unpaired_terms_do_not_meet_the_pairs(task, recipe, monkeypatch):
-    from otmerge_hf.baselines import fitting
-
-    kept = []
-    run = fitting.train
-    monkeypatch.setattr(fitting, "train", lambda t, m, rows, *a, **k: kept.append(rows) or run(t, m, rows, *a, **k))
+    kept, run = [], stages.train_alignment
+    monkeypatch.setattr(stages, "train_alignment", lambda m, rows, *a, **k: kept.append(rows) or run(m, rows, *a, **k))
     get_method("mmd")(task, recipe)
     columns = kept[0].columns
     pairs = set(zip(*(task.pairs.columns[c] for c in ("context_features", "query_features")), strict=True))
@@ -184,9 +183,9 @@ def test_unpaired_terms_do_not_meet_the_pairs(task, recipe, monkeypatch):
 
 def test_images_of_one_statement_are_no_negatives(task, recipe):
     task.unpaired_contexts = []
-    seen, collate = [], task.cached()
-    task.cached = lambda: lambda rows: seen.append(collate(rows)) or seen[-1]
-    get_method("contrastive")(task, recipe.but(max_steps=1))
+    seen, collate = [], task.cached_collator()
+    task.cached_collator = lambda: lambda rows: seen.append(collate(rows)) or seen[-1]
+    get_method("contrastive")(task, recipe.replace(max_steps=1))
     batch = seen[0]
     same = (batch["query_features"][:, None] == batch["query_features"][None]).flatten(2).all(dim=2)
     assert torch.equal(batch["group_ids"][:, None] == batch["group_ids"][None], same)
@@ -195,8 +194,15 @@ def test_images_of_one_statement_are_no_negatives(task, recipe):
 
 @pytest.mark.parametrize("name", NEGATIVE_CONTROLS)
 def test_weight_merging_is_refused_across_architectures(name, task, recipe):
-    with pytest.raises(Refused, match="ViTModel and a BertModel"):
+    with pytest.raises(NotApplicable, match="ViTModel and a BertModel"):
         get_method(name)(task, recipe)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_row_of_the_table_names_a_documented_function(name):
+    method = get_method(name)
+    assert method.__doc__
+    assert METHODS[name].about
 
 
 def test_unknown_method():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from otmerge_hf.baselines import Recipe, Rows
+from benchmarks.runner.recipe import Recipe
+from benchmarks.tasks.task import Rows
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """Table and plots from JSON: the numbers in the rows are those of the cells."""
 
-import json
-
 import pytest
 
-from otmerge_hf.suites import write_report
-from otmerge_hf.suites.summary import ablations, against_control, groups
-from otmerge_hf.suites.table import markdown
+from benchmarks.report.summary import ablations, against_control, groups
+from benchmarks.report.table import markdown
+from benchmarks.report.write import write_report
+from benchmarks.runner.records import Records
 
 
 @pytest.fixture
@@ -41,8 +40,19 @@ def test_rows(results):
     assert "### 1% of the images labelled" in table
 
 
+def test_a_column_that_no_cell_fills_is_left_out(results):
+    heads = [line for line in markdown(results).splitlines() if line.startswith("| method |")]
+    assert heads
+    assert not any("reconstruction error" in head or "latency" in head for head in heads)
+    results[0] |= {"reconstruction_error": {"context": 0.25, "query": None}}
+    first, second = [line for line in markdown(results).splitlines() if line.startswith("| method |")]
+    assert "reconstruction error" in first  # the table with the cell, not the one without
+    assert "reconstruction error" not in second
+    assert row(markdown(results), "no_alignment")[-1] == "0.25 / -"
+
+
 def test_ratios_to_joint(results):
-    lines = markdown(results).split("of `joint`")[1]
+    lines = markdown(results).split("relative to `joint`")[1]
     assert row(lines, "merged")[1:] == ["92.50%", "3.00%", "100.00%", "23.33%", "10.00%"]
 
 
@@ -68,9 +78,8 @@ def test_ablation_lines_follow_one_axis(result):
 
 def test_files_are_made_from_the_json_alone(results, tmp_path):
     folder = tmp_path / "easy-vqa"
-    (folder / "cells").mkdir(parents=True)
-    for i, result in enumerate(results):
-        (folder / "cells" / f"{i}.json").write_text(json.dumps(result))
+    for result in results:
+        Records(folder / "cells.jsonl").add(result)
     document = tmp_path / "evidence.md"
     document.write_text("before\n<!-- easy-vqa -->\nstale\n<!-- /easy-vqa -->\nafter\n")
     names = {path.name for path in write_report(folder, document)}
@@ -85,10 +94,9 @@ def test_files_are_made_from_the_json_alone(results, tmp_path):
 
 
 def test_refuses_no_results_and_a_document_without_its_place(results, tmp_path):
-    with pytest.raises(ValueError, match="holds no results"):
+    with pytest.raises(ValueError, match="holds no cells"):
         write_report(tmp_path)
-    (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / "a.json").write_text(json.dumps(results[0]))
+    Records(tmp_path / "cells.jsonl").add(results[0])
     (tmp_path / "doc.md").write_text("nothing")
     with pytest.raises(ValueError, match="lacks the marks"):
         write_report(tmp_path, tmp_path / "doc.md")

@@ -4,9 +4,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from otmerge_hf.baselines import Refused, Rows, get_method
-from otmerge_hf.baselines.merged_weights import embedding
-from otmerge_hf.baselines.weights import average, fisher, regmean, require_same_architecture
+from benchmarks.methods import get_method
+from benchmarks.methods.weight_averaging import embedding
+from benchmarks.methods.weights import average, fisher, regmean, require_same_architecture
+from benchmarks.tasks.task import NotApplicable, Rows
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_runs_where_architectures_agree(name, two, task, recipe):
     task.contexts = [f"the shape is {color}" for color in ("red", "green", "blue", "a circle")]
     task.train, task.test = Rows([0, 1, 2, 3], [0, 1, 0, 1], [0, 3, 2, 3]), Rows([1], [0], [1])
     before = {key: value.clone() for key, value in two[0].state_dict().items()}
-    fitted = get_method(name)(task, recipe.but(context_tokens="last_hidden_state"))
+    fitted = get_method(name)(task, recipe.replace(context_tokens="last_hidden_state"))
     encoders = fitted.model.otmerge
     merged = encoders.context_encoder.state_dict()
     assert all(torch.equal(merged[key], value) for key, value in encoders.query_encoder.state_dict().items())
@@ -90,5 +91,5 @@ def test_runs_where_architectures_agree(name, two, task, recipe):
 def test_one_class_of_two_sizes_is_refused(encoder):
     small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     other = BertModel(BertConfig(vocab_size=20, **small))
-    with pytest.raises(Refused, match="both are BertModels, but"):
+    with pytest.raises(NotApplicable, match="both are BertModels, but"):
         require_same_architecture(encoder("bert"), other)

@@ -1,9 +1,7 @@
-"""Measures of retrieval and of geometry: pure functions, and ``evaluate.Metric`` classes over them."""
+"""Measures of retrieval and of geometry: pure functions, and `evaluate.Metric` classes over them."""
 
-from typing import TYPE_CHECKING
-
-from ..lazy import lazy_names
 from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
+from .modules import GeometryMetric, RetrievalMetric
 from .neighbours import nearest_neighbours
 from .retrieval import (
     Ranking,
@@ -14,12 +12,6 @@ from .retrieval import (
     retrieval,
 )
 from .similarity import linear_cka, mutual_knn, procrustes_error
-
-
-if TYPE_CHECKING:
-    from .modules import GeometryMetric, RetrievalMetric
-else:  # on demand: `evaluate` takes 25 MiB
-    __getattr__, __dir__ = lazy_names(__name__, {"modules": ["GeometryMetric", "RetrievalMetric"]})
 
 
 __all__ = [

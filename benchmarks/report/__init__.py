@@ -1,0 +1,1 @@
+"""From cells to intervals, tables and plots; nothing here runs or trains."""

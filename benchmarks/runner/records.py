@@ -1,0 +1,83 @@
+"""Finished work in one file: a record a line, sorted by key, rewritten whole so that nothing finished is lost."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .cell import FORMAT, Record
+
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where two processes must not add to one file at a time
+    fcntl = None  # type: ignore[assignment]
+
+
+class Records:
+    """A file of JSON lines, each record with its own `key`.
+
+    Adding a record writes a new file beside the old one and renames it, under a lock: a process that is killed leaves
+    the old file or the new one, and two processes that add at once both find their records there.
+
+    Args:
+        path: The file; it need not exist.
+
+    Example:
+        >>> import tempfile
+        >>> records = Records(Path(tempfile.mkdtemp()) / "cells.jsonl")
+        >>> records.add({"key": "b", "format": 1})
+        >>> records.add({"key": "a", "format": 1})
+        >>> list(records.read())
+        ['a', 'b']
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Record]:
+        """All records by key, in the order of the keys.
+
+        Raises:
+            ValueError: If a line is no record, or one of another format.
+        """
+        if not self.path.is_file():
+            return {}
+        found: dict[str, Record] = {}
+        for number, line in enumerate(self.path.read_text().splitlines(), start=1):
+            try:
+                record = json.loads(line)
+                key = record["key"]
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(f"{self.path}, line {number}: expected a JSON object with a `key`.") from None
+            form = record.get("settings", record).get("format")
+            if form != FORMAT:
+                raise ValueError(f"{self.path}, line {number} is of format {form}; expected {FORMAT}.")
+            found[key] = record
+        return found
+
+    def add(self, record: Record) -> None:
+        """Add a record, in the place of one with the same key."""
+        # here: a worker that sets up its process before torch is imported reads this module first
+        from otmerge_hf.features.shards import write_atomically
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self.path.parent):
+            records = self.read() | {record["key"]: record}
+            lines = [json.dumps(records[key]) + "\n" for key in sorted(records)]
+            write_atomically(self.path, "".join(lines).encode())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; the system lets go when the process ends, however it ends."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,84 @@
+"""Cells of the suite `transport` -> Markdown: ratios of time, theirs over ours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..runner.cell import Record
+
+
+OTHERS = ["geomloss matched", "geomloss 0.5", "POT log", "OTT-JAX jit"]
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """The tables, with what is needed to read them."""
+    cases = sorted((r for r in records if r["settings"]["measure"] == "time"), key=_order)
+    memory = [r for r in records if r["settings"]["measure"] == "memory"]
+    machines = sorted({_machine(record) for record in records})
+    lines = [
+        "Made by `python -m benchmarks run transport`; the same numbers with settings in `cells.jsonl`.",
+        "",
+        *machines,
+    ]
+    if cases:
+        lines[2:2] = [_how_to_read(cases[0]), ""]
+    titles = {"ratio": "Medians over rounds", "best_ratio": "The fastest run of each"}
+    for ratio, title in titles.items() if cases else ():
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| N, D, epsilon / mean cost | threads | our iterations | our errors: value, gradient | geomloss matched "
+            "| geomloss 0.5 | POT log | OTT-JAX jit | ours / floor | our ms |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+            *(_line(case, ratio) for case in cases),
+        ]
+    for record in memory:
+        floats = f"{record['n2_floats']:.2f} N x N floats beyond the inputs"
+        lines += ["", f"Peak memory at N = {record['settings']['n']}: {floats}."]
+    return "\n".join(lines) + "\n"
+
+
+def _order(case: Record) -> tuple[Any, ...]:
+    choices = case["settings"]
+    return choices["threads"], choices["n"], choices["d"], -choices["epsilon"], choices.get("limit", 0)
+
+
+def _machine(record: Record) -> str:
+    facts = record["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
+    return (
+        f"{facts['cpu']}, {facts['cores']} cores, load {facts['load'][0]:.1f} at the start; "
+        f"Python {facts['python']}, {versions}."
+    )
+
+
+def _how_to_read(case: Record) -> str:
+    return (
+        "Forward and backward (gradient in x), float32. Each library runs at its cheapest setting whose value is "
+        f"within {case['value_bar']:g} and whose gradient is within {case['gradient_bar']:g} of POT in float64; "
+        "ours at its defaults. Runs take turns in one process. A ratio is their time / ours: above 1 we are faster; "
+        "on one thread it is processor time, on two it is wall time. `>`: the most expensive setting tried does not "
+        "meet the bars; its gradient error stands in brackets. geomloss 0.5 is its default, not held to the bars, "
+        "gradient error in brackets. Ours / floor: the floor is one cost product, one plan product, two exponentials "
+        "and the matrix-vector products we did. The milliseconds are of a shared machine and mean little."
+    )
+
+
+def _ratio(row: dict[str, Any] | None, ratio: str, with_error: bool = False) -> str:
+    """One ratio; '>' when the library never met the bars, so that more would cost more."""
+    if row is None:
+        return "-"
+    text = f"{row[ratio]:.1f}" if row["met"] or with_error else f"> {row[ratio]:.1f}"
+    return f"{text} ({row['gradient_error']:.1%})" if with_error or not row["met"] else text
+
+
+def _line(case: Record, ratio: str) -> str:
+    rows, choices = case["rows"], case["settings"]
+    ours = rows["otmerge_hf"]
+    others = [_ratio(rows.get(name), ratio, with_error=name == "geomloss 0.5") for name in OTHERS]
+    limit = f" (others at most {choices['limit']:g} s a call)" if "limit" in choices else ""
+    return (
+        f"| {choices['n']}, {choices['d']}, {choices['epsilon']}{limit} | {choices['threads']} | {case['iterations']} "
+        f"| {ours['value_error']:.0e}, {ours['gradient_error']:.0e} | {' | '.join(others)} "
+        f"| {1 / rows['floor'][ratio]:.1f} | {ours['ms']:.2f} |"
+    )
