@@ -54,8 +54,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             suite = get_suite(name)
             suite.add_arguments(one)
             if not suite.has_threads:
-                one.add_argument("--threads", type=int, help="of a cell's process (default: OMP_NUM_THREADS, else all)")
-        one.add_argument("--output", type=Path, help="folder of results (default benchmarks/results/SUITE; trials: runs)")
+                one.add_argument(
+                    "--threads", type=int, help="of a cell's process (default: OMP_NUM_THREADS, else all)"
+                )
+        one.add_argument(
+            "--output", type=Path, help="folder of results (default benchmarks/results/SUITE; trials: runs)"
+        )
         one.add_argument(
             "--cache-dir", "--cache", type=Path, default=RUNS / "benchmarks", help="features, checkpoints, pictures"
         )

@@ -52,12 +52,15 @@ METHODS = {
         "statements:statement_transport", "statement_scoring with the Sinkhorn divergence of unpaired rows"
     ),
     "statement_teacher": Method(
-        "statements:statement_teacher", "the nearest statement makes pseudo-labels; the fuser learns them and the labels"
+        "statements:statement_teacher",
+        "the nearest statement makes pseudo-labels; the fuser learns them and the labels",
     ),
     "procrustes": Method("closed_forms:procrustes", "aligned by orthogonal Procrustes on pairs, in closed form"),
     "cca": Method("closed_forms:cca", "aligned by regularised canonical correlation on pairs, in closed form"),
     "merged": Method("trained_terms:merged", "the merge: aligned by pairs, transport and the variance floor"),
-    "frozen_fuser": Method("trained_terms:frozen_fuser", "the merge with a random frozen fuser; the head alone learns"),
+    "frozen_fuser": Method(
+        "trained_terms:frozen_fuser", "the merge with a random frozen fuser; the head alone learns"
+    ),
     "weight_average": Method("weight_averaging:weight_average", "negative control: the encoders' weights averaged"),
     "fisher": Method("weight_averaging:fisher_average", "negative control: averaged by Fisher information"),
     "regmean": Method("weight_averaging:regmean_average", "negative control: linear layers merged by RegMean"),

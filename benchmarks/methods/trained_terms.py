@@ -72,9 +72,7 @@ def frozen_fuser(task: Task, recipe: Recipe) -> Fitted:
     return learn_answers(task, fitted, recipe)
 
 
-def _aligned(
-    task: Task, recipe: Recipe, terms: Sequence[LossTermCallback], paired: bool, **choices: Any
-) -> Fitted:
+def _aligned(task: Task, recipe: Recipe, terms: Sequence[LossTermCallback], paired: bool, **choices: Any) -> Fitted:
     fitted = align(task, task.build(recipe, **choices), recipe, terms, paired)
     return learn_answers(task, fitted, recipe, recipe.fuse_stage)
 

@@ -52,7 +52,7 @@ def _fit(task: Task, recipe: Recipe, merge: Merge) -> Fitted:
     require_same_architecture(*encoders)
     sides = {"context": task.contexts, "query": task.queries}
     rows = {side: sorted(set(task.train.columns[f"{side}_features"])) for side in sides}
-    tokenizer = task.need_processor().tokenizer
+    tokenizer = task.require_processor().tokenizer
     batches = [
         [dict(tokenizer([inputs[row]], return_tensors="pt")) for row in rows[side][:_SAMPLE]]
         for side, inputs in sides.items()
@@ -74,7 +74,7 @@ def embedding(outputs: object) -> torch.Tensor:
 
 
 def _features(task: Task, encoder: PreTrainedModel, texts: Sequence[str]) -> FeatureStore:
-    tokenizer = task.need_processor().tokenizer
+    tokenizer = task.require_processor().tokenizer
 
     def encode(batch: list[str]) -> tuple[torch.Tensor, torch.Tensor | None]:
         made = tokenizer(batch, padding=True, truncation=True, return_tensors="pt")

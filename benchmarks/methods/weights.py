@@ -28,7 +28,9 @@ def require_same_architecture(first: nn.Module, second: nn.Module) -> None:
     for name in ours.keys() | theirs.keys():
         shapes = [tuple(state[name].shape) if name in state else None for state in (ours, theirs)]
         if shapes[0] != shapes[1]:
-            raise NotApplicable(f"both are {type(first).__name__}s, but `{name}` is {shapes[0]} in one and {shapes[1]}")
+            raise NotApplicable(
+                f"both are {type(first).__name__}s, but `{name}` is {shapes[0]} in one and {shapes[1]}"
+            )
 
 
 def average(states: list[State], importance: list[State] | None = None) -> State:

@@ -59,9 +59,7 @@ def _train_jointly(task: Task, recipe: Recipe, still: bool) -> Fitted:
     return _learn_on_raw_inputs(task, recipe, "joint", model, groups)
 
 
-def _learn_on_raw_inputs(
-    task: Task, recipe: Recipe, name: str, model: Any, groups: list[dict[str, Any]]
-) -> Fitted:
+def _learn_on_raw_inputs(task: Task, recipe: Recipe, name: str, model: Any, groups: list[dict[str, Any]]) -> Fitted:
     """Train what is set to learn, with a checkpoint every tenth where the task has a place for them."""
     steps = recipe.steps(len(task.train), recipe.epochs)
     account = Accounting(task, recipe, name, steps, long=True)

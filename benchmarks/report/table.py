@@ -82,7 +82,14 @@ def _row(group: Group, everything: Sequence[Group]) -> list[str]:
         str(len(group.cells)),
         interval(group.mean("accuracy")),
         interval(difference, sign=True),
-        " / ".join(data) + (" (statements of labelled images)" if of_labelled else " (pseudo-labels on paired images)" if of_paired else ""),
+        " / ".join(data)
+        + (
+            " (statements of labelled images)"
+            if of_labelled
+            else " (pseudo-labels on paired images)"
+            if of_paired
+            else ""
+        ),
         number("compute", "trainable", form="{:,.0f}"),
         f"{number('compute', 'cpu_seconds')} + {number('compute', 'feature_cpu_seconds')}",
         f"{number('compute', 'flops', scale=1e-12)} / {number('compute', 'flops_uncached', scale=1e-12)}",

@@ -122,3 +122,4 @@ class Suite(ABC):
             work: `work(function, keep_in, **arguments)` runs `module:function` in a process of its own, adds the
                 record it returns to the file `keep_in`, and raises if it fails.
         """
+        return  # most suites need nothing first

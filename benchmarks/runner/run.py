@@ -82,9 +82,7 @@ def _run(function: str, keep_in: Path, arguments: dict[str, Any], environment: d
     before = [path for path in [os.environ.get("PYTHONPATH")] if path]
     with tempfile.TemporaryDirectory() as scratch:
         file, errors = Path(scratch) / "work.json", Path(scratch) / "errors"
-        file.write_text(
-            json.dumps({"function": function, "arguments": arguments, "keep_in": str(keep_in.resolve())})
-        )
+        file.write_text(json.dumps({"function": function, "arguments": arguments, "keep_in": str(keep_in.resolve())}))
         with errors.open("w") as sink:
             command = [sys.executable, "-m", "benchmarks.runner.worker", str(file)]
             worker = subprocess.Popen(

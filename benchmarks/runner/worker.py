@@ -38,7 +38,7 @@ def measure_cell(suite: str, choices: dict, results: str, cache: str) -> dict:
     return {"key": cell.key, "settings": cell.settings} | get_suite(suite).measure(cell, place)
 
 
-def _report_progress(share: float, last: list[int] = [-1]) -> None:  # noqa: B006 -- remembers what was said
+def _report_progress(share: float, last: list[int] = [-1]) -> None:  # noqa: B006 -- remembers what was reported
     percent = int(100 * share)
     if percent != last[0]:
         last[0] = percent

@@ -132,8 +132,8 @@ def trained(choices: Choices, place: Place) -> dict[str, Any]:
             {s: torch.cat([maps[s][pooling][-1] for pooling in poolings], dim=1) for s in emoji.SPLITS}
         )
         forms = []
-        for captions in (("text",), emoji.VIEWS):
-            forms += _closed_rows(images, data.texts, captions, {"features": name})
+        for views_used in (("text",), emoji.VIEWS):
+            forms += _closed_rows(images, data.texts, views_used, {"features": name})
         closed_rows.append(_best(forms))
         for loss, terms in alignment_training.LOSSES.items():
             captions = list(texts["train"].chunk(len(views)))
@@ -259,9 +259,7 @@ def _self_trained(fit: Any, context: Features, query: Features, count: int, seed
     return {split: again.score(context[split], query[split]) for split in ("validation", "test")}
 
 
-def _few_data(
-    x: Tensor, y: Tensor, count: int, seed: int, disjoint: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
+def _few_data(x: Tensor, y: Tensor, count: int, seed: int, disjoint: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """`count` pairs first; the rest of each side in its own random order, so that no row number gives a match."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=generator)

@@ -28,28 +28,34 @@ class Batch:
 
 
 def infonce(batch: Batch) -> Tensor:
+    """InfoNCE of the batch's pairs."""
     return contrastive_loss(batch.context, batch.query, batch.scale)
 
 
 def siglip(batch: Batch) -> Tensor:
+    """The sigmoid form of it."""
     return contrastive_loss(batch.context, batch.query, batch.scale, variant="siglip")
 
 
 def paired(batch: Batch) -> Tensor:
+    """Squared distance of pairs, and a floor under the spread of both sides."""
     width = batch.context.shape[1]
     x, y = (side * width**0.5 for side in (batch.context, batch.query))  # the floor is one per coordinate
     return paired_loss(x, y) / width + variance_loss(x) + variance_loss(y)
 
 
 def sinkhorn(batch: Batch) -> Tensor:
+    """Sinkhorn divergence of the normalised clouds."""
     return sinkhorn_loss(batch.context, batch.query, normalize=True)
 
 
 def klot(batch: Batch) -> Tensor:
+    """The heads' cosines against the closed form's."""
     return klot_loss(_cosines(batch.context, batch.query), batch.teacher)
 
 
 def structure(batch: Batch) -> Tensor:
+    """Each side's distances before and after its head."""
     return structure_loss(batch.features[0], batch.context) + structure_loss(batch.features[1], batch.query)
 
 
@@ -91,10 +97,10 @@ def train(
         learning_rate: At its peak.
     """
     torch.manual_seed(seed)
-    said, count = torch.stack(captions), len(images["train"])
+    captioned, count = torch.stack(captions), len(images["train"])
     fit = CCA(1.0, correlation_weight=0.5, shared_dim=384)
-    fit.fit(images["train"].repeat(len(said), 1), said.flatten(0, 1))
-    heads = [_head(fit.context_map_, images["train"]), _head(fit.query_map_, said[0])]
+    fit.fit(images["train"].repeat(len(captioned), 1), captioned.flatten(0, 1))
+    heads = [_head(fit.context_map_, images["train"]), _head(fit.query_map_, captioned[0])]
     scale = nn.Parameter(torch.tensor(15.0).log())
     weights = [parameter for head in heads for parameter in head.parameters()]
     groups = [{"params": weights, "weight_decay": 0.1}, {"params": [scale], "weight_decay": 0.0}]
@@ -102,12 +108,12 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         rows = torch.randperm(count)[:batch_size]
-        x, y = images["train"][rows], said[torch.randint(len(said), (len(rows),)), rows]
+        x, y = images["train"][rows], captioned[torch.randint(len(captioned), (len(rows),)), rows]
         teacher = _cosines(fit.transform_context(x), fit.transform_query(y))
         dropped = [F.dropout(features, dropout) for features in (x, y)]
         context, query = (head(features) for head, features in zip(heads, dropped, strict=True))
         batch = Batch(context, query, (x, y), teacher, scale.exp())
-        total = sum(weight * term(batch) for term, weight in loss.items())
+        total = torch.stack([weight * term(batch) for term, weight in loss.items()]).sum()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -127,8 +133,8 @@ def _head(fitted: Any, features: Tensor) -> nn.Linear:
         head.weight.copy_(fitted.weight)
         head.bias.copy_(fitted.bias)
         length = head(features).norm(dim=1).mean()
-        head.weight /= length
-        head.bias /= length
+        head.weight.div_(length)
+        head.bias.div_(length)
     return head
 
 

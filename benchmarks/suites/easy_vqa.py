@@ -96,7 +96,9 @@ class EasyVQA(Suite):
         parser.add_argument(
             "--sweep", nargs="+", default=[], metavar="NAME=V1,V2", help="axes, each varied by itself around the rest"
         )
-        parser.add_argument("--reduced", action="store_true", help="few images and steps: a quarter of an hour at most")
+        parser.add_argument(
+            "--reduced", action="store_true", help="few images and steps: a quarter of an hour at most"
+        )
 
     def is_trial(self, arguments: Namespace) -> bool:
         return bool(arguments.reduced)
@@ -106,9 +108,7 @@ class EasyVQA(Suite):
         sweeps = {
             name: [Recipe.parse(name, part) for part in text.split(",")] for name, text in map(_split, arguments.sweep)
         }
-        return grid(
-            arguments.methods, arguments.seeds, arguments.label_fractions, settings, sweeps, arguments.reduced
-        )
+        return grid(arguments.methods, arguments.seeds, arguments.label_fractions, settings, sweeps, arguments.reduced)
 
     def label(self, cell: Cell) -> str:
         recipe = cell.choices["recipe"]

@@ -38,9 +38,7 @@ def prepare_features(recipe: Recipe, place: Place, work: Callable[..., None]) ->
             return
     shutil.rmtree(folder, ignore_errors=True)  # else a part would be reused, and its cost not seen
     easy_vqa.write_rows(folder / ROWS)
-    work(
-        "benchmarks.runner.encoding:encode_features", file, recipe=recipe.to_dict(), folder=str(folder.resolve())
-    )
+    work("benchmarks.runner.encoding:encode_features", file, recipe=recipe.to_dict(), folder=str(folder.resolve()))
 
 
 def run_cell(

@@ -25,7 +25,7 @@ def compare(count: int, batch_size: int, rounds: int, report_progress: Callable[
     """Seconds of both, turn by turn, and the median of the turns' ratios."""
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        stores = [store(folder, side, generator) for side in ("context", "query")]
+        stores = store(folder, "context", generator), store(folder, "query", generator)
         rows = Rows(
             torch.randint(IMAGES, (count,), generator=generator).tolist(),
             torch.randint(TEXTS, (count,), generator=generator).tolist(),
@@ -83,7 +83,11 @@ def since(start: tuple[float, float]) -> dict[str, float]:
 
 
 def time_trainer(
-    model: OTMergeForQuestionAnswering, rows: Rows, stores: list[FeatureStore], batch_size: int, folder: str
+    model: OTMergeForQuestionAnswering,
+    rows: Rows,
+    stores: tuple[FeatureStore, FeatureStore],
+    batch_size: int,
+    folder: str,
 ) -> dict[str, float]:
     """One epoch of the stock Trainer, as the methods of `easy-vqa` run it."""
     clock = EpochClock()
@@ -113,7 +117,7 @@ def time_trainer(
 
 
 def time_bare(
-    model: OTMergeForQuestionAnswering, rows: Rows, stores: list[FeatureStore], batch_size: int
+    model: OTMergeForQuestionAnswering, rows: Rows, stores: tuple[FeatureStore, FeatureStore], batch_size: int
 ) -> dict[str, float]:
     """One epoch by hand over the same modules."""
     context, _ = stores[0].batch(range(IMAGES))
@@ -123,7 +127,7 @@ def time_bare(
     optimizer = torch.optim.AdamW(learns, lr=1e-3, weight_decay=0.01)
     steps = -(-len(rows) // batch_size)
     schedule = get_cosine_schedule_with_warmup(optimizer, 20, steps)
-    base = model.otmerge
+    base: Any = model.otmerge
     model.train()
     start = (time.perf_counter(), time.process_time())
     for chosen in torch.randperm(len(rows)).split(batch_size):

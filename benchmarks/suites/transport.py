@@ -31,7 +31,9 @@ class Transport(Suite):
     has_threads = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--quick", action="store_true", help="N <= 256, one thread, nothing slower than 2 s a call")
+        parser.add_argument(
+            "--quick", action="store_true", help="N <= 256, one thread, nothing slower than 2 s a call"
+        )
         parser.add_argument("--sizes", nargs="*", help="such as 64x256 1024x512")
         parser.add_argument("--epsilons", nargs="*", type=float, default=EPSILONS)
         parser.add_argument("--threads", nargs="*", type=int, help="default 1 2; quick: 1")

@@ -1,7 +1,7 @@
 """What comes in: two clouds and an epsilon. What goes out: value and gradient in x, by us and by everyone else.
 
-Every contestant is a function ``run(knob) -> (value, gradient)`` on fixed clouds, where ``knob`` is its own accuracy
-setting, from cheap to dear. All work in float32, forward and backward, with a gradient in x only.
+Every contestant is a function `run(knob) -> (value, gradient)` on fixed clouds, where `knob` is its own accuracy
+setting, from cheap to expensive. All work in float32, forward and backward, with a gradient in x only.
 """
 
 import math
@@ -19,12 +19,12 @@ from torch import Tensor
 from otmerge_hf.transport import sinkhorn
 
 
-Run = Callable[[Any], tuple[float, Tensor]]
+Run = Callable[[Any], tuple[Any, Any]]  # knob -> value, gradient in x
 
 
 @dataclass
 class Contestant:
-    """A library at one accuracy setting out of ``knobs``; ``cost`` predicts how time grows along them."""
+    """A library at one accuracy setting out of `knobs`; `cost` predicts how time grows along them."""
 
     name: str
     run: Run
@@ -45,7 +45,7 @@ def clouds(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return x, y + 0.3 * spread * torch.randn(d, generator=generator)
 
 
-def reference(x: Tensor, y: Tensor, epsilon: float) -> tuple[float, Tensor]:
+def reference(x: Tensor, y: Tensor, epsilon: float) -> tuple[Any, Tensor]:
     """Value and gradient by POT in float64, started from our own potentials so that large sizes end in minutes.
 
     A start cannot bias the answer: POT iterates until its own marginal error is below 1e-9.
@@ -65,24 +65,24 @@ def reference(x: Tensor, y: Tensor, epsilon: float) -> tuple[float, Tensor]:
 
 
 def contestants(x: Tensor, y: Tensor, epsilon: float) -> list[Contestant]:
-    """Everyone on the same clouds; ``epsilon`` in units of the cost."""
+    """Everyone on the same clouds; `epsilon` in units of the cost."""
     relative = epsilon / float(mean_cost(x, y))
     leaf = x.clone().requires_grad_()
 
-    def gradient(value: Tensor) -> tuple[float, Tensor]:
+    def gradient(value: Tensor) -> tuple[Any, Tensor]:
         (grad,) = torch.autograd.grad(value, leaf)
         return value.detach(), grad
 
-    def ours(_: None) -> tuple[float, Tensor]:
+    def ours(_: None) -> tuple[Any, Tensor]:
         return gradient(sinkhorn(leaf, y, epsilon=relative).value)
 
-    def by_geomloss(scaling: float) -> tuple[float, Tensor]:
+    def by_geomloss(scaling: float) -> tuple[Any, Tensor]:
         loss = geomloss.SamplesLoss(
             "sinkhorn", p=2, blur=math.sqrt(epsilon), debias=False, scaling=scaling, backend="tensorized"
         )
         return gradient(loss(leaf, y))
 
-    def by_pot(tolerance: float) -> tuple[float, Tensor]:
+    def by_pot(tolerance: float) -> tuple[Any, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of every start that is not float64
             cost = 0.5 * ot.dist(leaf, y)

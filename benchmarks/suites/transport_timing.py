@@ -67,7 +67,7 @@ def run_case(n: int, d: int, epsilon: float, threads: int, limit: float, seconds
 
 
 def tune(player: Any, errors: Any, limit: float) -> tuple[dict[str, Any], Any]:
-    """Find the cheapest setting that meets both bars without a call slower than ``limit`` seconds."""
+    """Find the cheapest setting that meets both bars without a call slower than `limit` seconds."""
     seconds, last_cost, chosen = 0.0, 1.0, None
     for knob in player.knobs:
         if chosen is not None and seconds * player.cost(knob) / last_cost > limit:

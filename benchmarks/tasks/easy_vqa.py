@@ -74,11 +74,10 @@ def candidate_statements(question: str) -> dict[int, str]:
 def load_task(recipe: Recipe, features: dict[str, Any], cache_dir: Path, scratch: Path) -> Task:
     """Split the training images into labelled, paired and unpaired ones, and open the features.
 
-    With `label_fraction` below 1 whole images are labelled, and statements come from the other images only, so that
-    no statement tells a label that stands in the row. Statements say what answers would say, in other words: a method
-    that has them knows more about their images than the control. Questions to pseudo-label are about images
-    without statements; where every image has some (`statement_fraction=1`), about those. With all images labelled, statements
-    are of the same images.
+    No label leakage: with `label_fraction` below 1 whole images are labelled, and statements come from the other
+    images only. Statements say what answers would say, in other words: a method that has them knows more about their
+    images than the control. Questions to pseudo-label are about images without statements; where every image has some
+    (`statement_fraction=1`), about those. With all images labelled, statements are of the same images.
 
     Args:
         recipe: What is labelled, paired and unpaired.

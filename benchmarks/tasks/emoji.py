@@ -1,13 +1,16 @@
 """Emoji pictures and their names as features of real encoders, computed once and kept.
 
-In: a folder that ``datasets`` reads as "imagefolder" with splits train / validation / test and columns name, keywords,
+In: a folder that `datasets` reads as "imagefolder" with splits train / validation / test and columns name, keywords,
 text, category; by default the one that `emoji_packages` makes. Out: pooled features of EfficientNet-Lite0 (ImageNet),
 MiniLM-L6 and, on demand, MiniLM-L3 (sentences).
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import load_dataset
@@ -21,6 +24,7 @@ from . import emoji_packages
 
 SPLITS = ("train", "validation", "test")
 VIEWS = ("text", "name", "keywords")
+Rows = dict[str, list[dict[str, Any]]]  # by split
 
 
 @dataclass
@@ -28,8 +32,8 @@ class Emoji:
     """Features by split.
 
     Attributes:
-        images: ``images[size][split][pooling]``, a list of (N, D) by layer, pooling "mean" or "max".
-        texts: ``texts[split][view]``, a list of (N, 384) by layer, views "text", "name", "keywords".
+        images: `images[size][split][pooling]`, a list of (N, D) by layer, pooling "mean" or "max".
+        texts: `texts[split][view]`, a list of (N, 384) by layer, views "text", "name", "keywords".
         seconds: What computing took, by part; only what was not already on disk.
     """
 
@@ -39,9 +43,10 @@ class Emoji:
 
 
 def load(folder: Path | None, sizes: list[int], cache: Path) -> Emoji:
+    """Features of the emoji, computed once and kept below `cache`."""
     rows, seconds = read_rows(folder, cache), {}
 
-    def kept(name: str, compute):
+    def kept(name: str, compute: Callable[[], Any]) -> Any:
         path = cache / f"{name}.pt"
         if not path.exists():
             start = time.perf_counter()
@@ -50,12 +55,12 @@ def load(folder: Path | None, sizes: list[int], cache: Path) -> Emoji:
         return torch.load(path)
 
     texts = kept("texts", lambda: encode_texts(rows, minilm_l6_path()))
-    images = {size: kept(f"images-{size}", lambda size=size: encode_images(rows, size, cache)) for size in sizes}
+    images = {size: kept(f"images-{size}", partial(encode_images, rows, size, cache)) for size in sizes}
     return Emoji(images, texts, seconds)
 
 
 def load_minilm_l3(folder: Path | None, cache: Path) -> dict[str, dict[str, list[Tensor]]]:
-    """The same texts, as a second text encoder sees them: ``texts[split][view]``, a list of (N, 384) by layer."""
+    """The same texts, as a second text encoder sees them: `texts[split][view]`, a list of (N, 384) by layer."""
     path = cache / "texts-minilm-l3.pt"
     if not path.exists():
         encoder = convert_minilm_l3(cache / "minilm-l3")
@@ -63,7 +68,8 @@ def load_minilm_l3(folder: Path | None, cache: Path) -> dict[str, dict[str, list
     return torch.load(path)
 
 
-def read_rows(folder: Path | None, cache: Path) -> dict[str, list[dict]]:
+def read_rows(folder: Path | None, cache: Path) -> Rows:
+    """Rows by split, without flags."""
     if folder is None:
         folder = emoji_packages.emoji_folder(cache)
     if not folder.is_dir():
@@ -77,7 +83,8 @@ def read_rows(folder: Path | None, cache: Path) -> dict[str, list[dict]]:
 
 
 @torch.no_grad()
-def encode_texts(rows, folder: Path) -> dict[str, dict[str, list[Tensor]]]:
+def encode_texts(rows: Rows, folder: Path) -> dict[str, dict[str, list[Tensor]]]:
+    """Mean features of every layer: `[split][view]`, a list of (N, 384) by layer."""
     model = AutoModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
@@ -102,7 +109,8 @@ def encode_texts(rows, folder: Path) -> dict[str, dict[str, list[Tensor]]]:
 
 
 @torch.no_grad()
-def encode_images(rows, size: int, cache: Path) -> dict[str, dict[str, list[Tensor]]]:
+def encode_images(rows: Rows, size: int, cache: Path) -> dict[str, dict[str, list[Tensor]]]:
+    """Pooled features of every map: `[split][pooling]`, a list of (N, D) by layer."""
     folder = convert_efficientnet_lite("efficientnet-lite0", cache / f"efficientnet-lite0-{size}", size)
     model = AutoModel.from_pretrained(folder).eval().to(memory_format=torch.channels_last)
     processor = AutoImageProcessor.from_pretrained(folder)
@@ -130,7 +138,7 @@ def standardised(by_split: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def principal(by_split: dict[str, Tensor], width: int) -> dict[str, Tensor]:
-    """The leading ``width`` principal directions of the training split: an affine map, so it folds into a fit."""
+    """The leading `width` principal directions of the training split: an affine map, so it folds into a fit."""
     train = by_split["train"].double()
     mean = train.mean(0)
     _, vectors = torch.linalg.eigh((train - mean).T @ (train - mean))

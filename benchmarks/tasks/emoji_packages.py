@@ -1,6 +1,6 @@
-"""Emoji pictures, names and keywords out of two npm packages, as a folder that ``datasets`` reads as "imagefolder".
+"""Emoji pictures, names and keywords out of two npm packages, as a folder that `datasets` reads as "imagefolder".
 
-In: emoji-datasource-google (pictures) and emojibase-data (names and keywords), fetched with ``npm pack``.
+In: emoji-datasource-google (pictures) and emojibase-data (names and keywords), fetched with `npm pack`.
 Out: train / validation / test, each with 64x64 pictures on white and metadata.csv, 1,911 emoji without skin tones.
 
 The split goes by concept, so that near copies of a picture never lie in two splits, and by a hash of the concept's
@@ -42,20 +42,20 @@ CONCEPTS = (
 
 
 def emoji_folder(cache: Path) -> Path:
-    """The folder of emoji below ``cache``, made on the first call.
+    """The folder of emoji below `cache`, made on the first call.
 
     Raises:
         RuntimeError: If npm is missing or cannot fetch the packages.
     """
     target = cache / "emoji"
     if not target.is_dir():
-        trees = [fetch(package, cache / "npm") for package in PACKAGES]
-        write_folder(*trees, target)
+        pictures, words = (fetch(package, cache / "npm") for package in PACKAGES)
+        write_folder(pictures, words, target)
     return target
 
 
 def fetch(package: str, cache: Path) -> Path:
-    """What is needed of an npm package, unpacked below ``cache``."""
+    """What is needed of an npm package, unpacked below `cache`."""
     version, needed = PACKAGES[package]
     tree = cache / f"{package}-{version}"
     if tree.is_dir():

@@ -5,14 +5,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from otmerge_hf.baselines import Recipe
+from otmerge_hf.suites import encoding
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, AutoTokenizer
 
-from otmerge_hf.baselines import Recipe
 from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 from otmerge_hf.encoders.minilm_onnx import build_minilm_l3
 from otmerge_hf.encoders.packages import _package_file, _weights_file
-from otmerge_hf.suites import encoding
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_split_is_the_same_everywhere():
 
 def test_without_npm_the_message_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match="npm is not installed: install Node.js, or pass --emoji"):
+    with pytest.raises(RuntimeError, match=r"npm is not installed: install Node\.js, or pass --emoji"):
         emoji_packages.emoji_folder(tmp_path)
 
 

@@ -61,7 +61,9 @@ def test_no_alignment_starts_from_the_weights_of_the_merge(task, recipe):
 
 def test_statement_scoring_answers_by_alignment_alone(task, recipe):
     """The context is its colour, so pairs alone must tell which statement is true of an unseen one."""
-    fitted = get_method("statement_scoring")(task, recipe.replace(max_steps=60, align_min_steps=60, learning_rate=3e-3))
+    fitted = get_method("statement_scoring")(
+        task, recipe.replace(max_steps=60, align_min_steps=60, learning_rate=3e-3)
+    )
     asked = torch.tensor(task.test.columns["query_features"]) == 0
     correct = fitted.predictions == task.test.labels()
     assert correct[asked].float().mean() >= 0.75
