@@ -53,6 +53,11 @@ class LossTermCallback(TrainerCallback, ExportableState):
         return {"args": {"weight": self.weight, **self.options}, "attributes": {"buffers": buffers} if buffers else {}}
 
     @property
+    def needs_reconstruction(self) -> bool:
+        """Whether the model has to run its decoders for the term."""
+        return self.term.needs_reconstruction
+
+    @property
     def buffers(self) -> dict[str, Any]:
         """The term's buffers as JSON."""
         return pack_tensors(self.term.buffers())
