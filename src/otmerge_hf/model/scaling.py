@@ -60,7 +60,7 @@ class LogitScale(nn.Module):
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         name = f"{prefix}log_scale"
-        if name in state_dict:
+        if name in state_dict and state_dict[name].dim() == 0:
             state_dict[name] = state_dict[name].reshape(1)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
