@@ -240,7 +240,7 @@ def draw_gallery(path: Path, model, processor, test: Dataset, count: int = 16) -
     with torch.inference_mode():
         outputs = model.eval()(**inputs, output_attentions=True)
     answers = [model.config.id2label[i] for i in outputs.logits.argmax(-1).tolist()]
-    maps = attention_map(outputs.fuser_attentions, outputs.query_mask)
+    maps = attention_map(outputs.attentions, outputs.query_mask)
     save_gallery(path, images, list(chosen["question"]), answers, list(chosen["answer"]), maps)
 
 

@@ -137,7 +137,7 @@ def time_bare(
         mask = mask[:, :longest]
         context_shared = base.context_adapter(base.context_standardizer(context[images]))
         query_shared = base.query_adapter(base.query_standardizer(query[texts, :longest]))
-        fused, _ = model.fuser(query_shared, model.positions(context_shared), mask, None)
+        fused = model.fuser(query_shared, model.positions(context_shared), mask, None).vector
         loss = nn.functional.cross_entropy(model.classifier(fused), labels)
         loss.backward()
         nn.utils.clip_grad_norm_(learns, 1.0)

@@ -15,7 +15,7 @@ from transformers import pipelines as _pipelines
 from .model.configuration_otmerge import OTMergeConfig
 from .model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from .model.pipeline_otmerge import OTMergeVQAPipeline
-from .model.processing_otmerge import OTMergeAudioProcessor, OTMergeProcessor
+from .model.processing_otmerge import OTMergeAudioProcessor, OTMergeProcessor, OTMergeTextProcessor
 
 
 __version__ = "0.1.0"
@@ -42,5 +42,6 @@ __all__ = [
     "OTMergeForQuestionAnswering",
     "OTMergeModel",
     "OTMergeProcessor",
+    "OTMergeTextProcessor",
     "OTMergeVQAPipeline",
 ]

@@ -1,3 +1,4 @@
+import hashlib
 import os
 
 import numpy as np
@@ -128,6 +129,37 @@ def test_images_count_by_pixels():
     assert inputs_key([red]) == inputs_key([red.copy()])
     different = [[red], [blue], [red.resize((2, 8))], [red.convert("RGBA")], [red, red]]
     assert len({inputs_key(images) for images in different}) == len(different)
+
+
+def test_hash_of_an_ordinary_image_is_what_it_has_always_been(tmp_path):
+    """Features of before stay valid: these hashes were made by version 0.1."""
+    image = Image.new("RGB", (4, 3), (1, 2, 3))
+    grey = Image.new("L", (4, 3), 7)
+    (tmp_path / "plain.ppm").write_bytes(b"P6 2 1 255\n" + bytes(range(6)))
+    assert inputs_key([image])[:16] == "bfb33a450c78ec92"
+    assert inputs_key([grey])[:16] == "ef6e9fdcf08112fd"
+    assert inputs_key([tmp_path / "plain.ppm"])[:16] == "2e38aebabb939055"
+
+
+def test_hash_of_an_image_that_was_opened_otherwise_is_new(tmp_path):
+    """Their features of before saw the photograph lying on its side, and the transparent parts' hidden colours."""
+    image = Image.new("RGB", (4, 2), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.convert("RGBA").save(tmp_path / "alpha.png")
+    image.save(tmp_path / "plain.png")
+    for name in ("turned.jpg", "alpha.png", "plain.png"):
+        content = (tmp_path / name).read_bytes()
+        inner = hashlib.sha256(b"file\0" + hashlib.sha256(content).digest() + b"\0").digest()
+        assert (inputs_key([tmp_path / name]) == hashlib.sha256(inner).hexdigest()) is (name == "plain.png")
+    with Image.open(tmp_path / "turned.jpg") as turned:
+        flat = Image.frombytes("RGB", turned.size, turned.convert("RGB").tobytes())
+        assert inputs_key([turned]) != inputs_key([flat])
+    one, two = (Image.frombytes("P", (2, 1), b"\0\1") for _ in range(2))
+    one.putpalette([0, 0, 0, 255, 0, 0])
+    two.putpalette([0, 0, 0, 0, 255, 0])
+    assert inputs_key([one]) != inputs_key([two])  # the same indices into other palettes
 
 
 def test_values_of_different_kinds_differ():

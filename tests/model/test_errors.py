@@ -1,7 +1,5 @@
 """What a user does wrong, and the one line that says what to do."""
 
-import copy
-
 import pytest
 import torch
 from transformers import BertTokenizer, ViTImageProcessor, pipeline
@@ -11,6 +9,7 @@ from otmerge_hf import (
     OTMergeForQuestionAnswering,
     OTMergeModel,
     OTMergeProcessor,
+    OTMergeTextProcessor,
     OTMergeVQAPipeline,
 )
 from otmerge_hf.model.processing_otmerge import make_processor
@@ -211,8 +210,9 @@ def test_checkpoint_with_another_number_of_answers(merge, tmp_path):
 
 
 def test_processor_from_something_else(tokenizer, tmp_path):
-    with refused("`context_processor` is a BertTokenizer; expected an image processor or an audio feature extractor"):
-        make_processor(copy.deepcopy(tokenizer), tokenizer)
+    with refused("`context_processor` is a dict; expected an image processor, an audio feature extractor or a token"):
+        make_processor({}, tokenizer)
     assert type(make_processor(ViTImageProcessor(), tokenizer)) is OTMergeProcessor
+    assert type(make_processor(tokenizer, tokenizer)) is OTMergeTextProcessor
     with pytest.raises(OSError, match="no-such-folder"):
         OTMergeProcessor.from_encoders_pretrained(str(tmp_path / "no-such-folder"), str(tmp_path / "no-such-folder"))

@@ -20,16 +20,21 @@ def dimensions():
 def test_every_fuser_and_adapter(merge, batch, tmp_path, dimensions, fuser_type, adapter_type):
     model = merge(fuser_type=fuser_type, adapter_type=adapter_type, fuser_num_layers=2, reconstruction=True)
     with torch.no_grad():
-        outputs = model(**batch)
+        outputs, aligned = model(**batch), model.otmerge(**batch)
     b, s_c, s_q, d, n = dimensions.values()
     assert outputs.logits.shape == (b, n)
     assert outputs.context_shared.shape == (b, s_c, d)
     assert outputs.query_shared.shape == (b, s_q, d)
     assert outputs.context_embeds.shape == outputs.query_embeds.shape == (b, d)
-    assert outputs.logits_per_image.shape == (b, b)
-    assert outputs.context_reconstruction.shape == outputs.context_tokens.shape == (b, s_c, 16)
-    assert outputs.query_reconstruction.shape == (b, s_q, 16)
     assert outputs.loss is None
+    # what nobody reads while answering is not computed; the model of the alignment has it
+    assert outputs.logits_per_image is outputs.logits_per_text is outputs.context_reconstruction is None
+    assert aligned.logits_per_image.shape == (b, b)
+    assert aligned.context_reconstruction.shape == aligned.context_tokens.shape == (b, s_c, 16)
+    assert aligned.query_reconstruction.shape == (b, s_q, 16)
+    for name in ("embeds", "shared", "tokens"):  # one walk for both
+        for side in ("context", "query"):
+            assert torch.equal(outputs[f"{side}_{name}"], aligned[f"{side}_{name}"])
 
     model.save_pretrained(tmp_path)
     again = AutoModelForVisualQuestionAnswering.from_pretrained(tmp_path)
@@ -37,7 +42,7 @@ def test_every_fuser_and_adapter(merge, batch, tmp_path, dimensions, fuser_type,
     assert (type(again), type(aligner)) == (OTMergeForQuestionAnswering, OTMergeModel)
     with torch.no_grad():
         assert torch.equal(again(**batch).logits, outputs.logits)
-        assert torch.equal(aligner(**batch).logits_per_image, outputs.logits_per_image)
+        assert torch.equal(aligner(**batch).logits_per_image, aligned.logits_per_image)
 
 
 @pytest.mark.parametrize("fuser_type", FUSER_TYPES)
@@ -46,8 +51,9 @@ def test_eager_equals_sdpa(merge, batch, fuser_type):
     with torch.no_grad():
         sdpa = model(**batch).logits
         model.set_attn_implementation("eager")
-        assert model.fuser is not None
         eager = model(**batch).logits
+        attentions = model(**batch, output_attentions=True).attentions  # sdpa gives none, and is refused
+    assert len(attentions) == (0 if fuser_type in ("concat", "average") else 2)
     for part in (model, model.otmerge, model.otmerge.context_encoder, model.otmerge.query_encoder):
         assert part.config._attn_implementation == "eager"
     torch.testing.assert_close(eager, sdpa, atol=1e-5, rtol=1e-5)
@@ -74,10 +80,12 @@ def test_attentions_are_distributions_over_real_context_tokens(merge, batch, fus
         model(**batch, output_attentions=True)
     model.set_attn_implementation("eager")
     with torch.no_grad():
-        attentions = model(**batch, output_attentions=True).fuser_attentions
+        attentions = model(**batch, output_attentions=True).attentions
     assert [weights.shape for weights in attentions] == [(3, 2, 7, 17)] * 2
     torch.testing.assert_close(attentions[0].sum(-1), torch.ones(3, 2, 7))
-    assert model(**batch).fuser_attentions is None
+    assert model(**batch).attentions is None
+    labels = torch.tensor([0, 1, 2])
+    assert len(model(**batch, labels=labels, output_attentions=True).attentions) == 2
 
 
 def test_tuple_output_begins_with_loss_and_logits(merge, batch):
@@ -260,11 +268,10 @@ def test_embeddings_alone_equal_those_of_forward(merge, batch):
         outputs = model(**batch)
         assert torch.equal(model.get_context_embeds(**batch), outputs.context_embeds)
         assert torch.equal(model.get_query_embeds(**batch), outputs.query_embeds)
-        embeds = model.embed_tokens(
-            outputs.context_tokens, outputs.query_tokens, outputs.context_mask, outputs.query_mask
-        )
-    assert torch.equal(embeds[0], outputs.context_embeds)
-    assert torch.equal(embeds[1], outputs.query_embeds)
+        for side in ("context", "query"):
+            shared, embeds = model.embed_tokens(side, outputs[f"{side}_tokens"], getattr(outputs, f"{side}_mask"))
+            assert torch.equal(shared, outputs[f"{side}_shared"])
+            assert torch.equal(embeds, outputs[f"{side}_embeds"])
     assert torch.equal(outputs.logits_per_text, outputs.logits_per_image.T)
 
 

@@ -5,6 +5,8 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
+from otmerge_hf.model.validation import logger
+
 
 def arguments(folder, **options):
     defaults = {"per_device_train_batch_size": 4, "learning_rate": 5e-3, "logging_strategy": "no", "seed": 3}
@@ -116,16 +118,36 @@ def test_hard_labels(merge, batch):
 
 
 def test_soft_labels(merge, batch):
-    model = merge()
+    model = merge(problem_type="multi_label_classification")
     labels = torch.tensor([[1.0, 0.3, 0.0], [0.0, 0.0, 0.0], [0.6, 0.9, 1.0]])
     with torch.no_grad():
         outputs = model(**batch, labels=labels)
     p = outputs.logits.sigmoid()
     expected = -(labels * p.log() + (1 - labels) * (1 - p).log()).sum(-1).mean()
     torch.testing.assert_close(outputs.loss, expected)
-    assert model.config.problem_type == "multi_label_classification"
     counts = model(**batch, labels=torch.eye(3).long()).loss
     torch.testing.assert_close(counts, model(**batch, labels=torch.eye(3)).loss)
+
+
+def test_soft_labels_do_not_change_the_configuration_but_say_how_to(merge, batch, caplog):
+    """The pipeline shows what the configuration says; a loss that edited it would change the saved model silently."""
+    logger.warning_once.cache_clear()
+    model = merge()
+    for _ in range(2):
+        model(**batch, labels=torch.rand(3, 3))
+    warnings = [record.getMessage() for record in caplog.records if "soft targets" in record.getMessage()]
+    assert len(warnings) == 1
+    assert 'model.config.problem_type = "multi_label_classification"' in warnings[0]
+    assert model.config.problem_type is None
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels"),
+    [("single_label_classification", torch.eye(3)), ("multi_label_classification", torch.tensor([0, 1, 2]))],
+)
+def test_labels_of_another_kind_than_the_configuration_says(merge, batch, problem_type, labels):
+    with pytest.raises(ValueError, match=f"the configuration says `problem_type='{problem_type}'`"):
+        merge(problem_type=problem_type)(**batch, labels=labels)
 
 
 def test_trainer_does_not_scale_the_loss(merge, rows, tmp_path):

@@ -8,6 +8,8 @@ from datasets import Dataset
 from datasets import Image as ImageFeature
 from PIL.Image import Image
 
+from ..model.images import open_image
+
 
 # What a folder of pictures may hold; other files are not looked at.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
@@ -16,8 +18,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".ti
 class ImageInputs(Sequence[Path | Image]):
     """Some images of a data set, as :func:`~otmerge_hf.features.encoding` takes them.
 
-    An image kept as a file is given as its path, which needs no decoding to be recognised; others are decoded
-    to RGB when they are asked for, so that a large data set never lies in memory.
+    An image kept as a file is given as its path, which needs no decoding to be recognised; others are opened by
+    `open_image` when they are asked for, so that a large data set never lies in memory.
 
     Args:
         dataset: Rows with a column of images.
@@ -56,13 +58,13 @@ class ImageInputs(Sequence[Path | Image]):
 
     def picture(self, place: int) -> Image:
         """The image itself, RGB."""
-        return self.images[self.rows[place]][self.column].convert("RGB")
+        return open_image(self.images[self.rows[place]][self.column])
 
     def _load(self, row: int) -> Path | Image:
         record = self.records[row][self.column]
         if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():
             return Path(record["path"])
-        return self.images[row][self.column].convert("RGB")
+        return open_image(self.images[row][self.column])
 
 
 def image_files(folder: Path) -> list[Path]:

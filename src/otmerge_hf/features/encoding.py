@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 
 from ..model.encoders import run_encoder
+from ..model.modality import modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
 from .compute import compute_features
@@ -35,7 +35,7 @@ def encode(
         model: The merge; its encoder of `side` must be frozen, or the features would go stale.
         processor: The merge's processor.
         side: `"context"` or `"query"`.
-        inputs: Distinct images (PIL or paths), waveforms, or texts.
+        inputs: Distinct images (PIL or paths), waveforms, or texts: what the side's encoder takes.
         cache_dir: Folder that holds the stores of many keys.
         batch_size: Inputs per forward of the encoder.
         sampling_rate: Of waveforms, in Hz; needed for them, as the processor needs it.
@@ -43,7 +43,7 @@ def encode(
 
     Raises:
         ValueError: If `side` is unknown, the encoder is not frozen, waveforms come without their sampling rate, or an
-            input gives NaN.
+            input cannot be opened or gives NaN.
     """
     if side not in ("context", "query"):
         raise ValueError(f"`side` is {side!r}; expected context or query.")
@@ -53,29 +53,20 @@ def encode(
     base = model if isinstance(model, OTMergeModel) else model.otmerge
     encoder, tokens = getattr(base, f"{side}_encoder"), getattr(model.config, f"{side}_tokens")
     encoder.eval()
-    image = side == "context" and "pixel_values" in processor.context_input_names
+    row = modality_of(side, encoder)
+    options_of_call = {"sampling_rate": sampling_rate} if "sampling_rate" in row.call_options else {}
 
     def encode(batch: list[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if image:
-            batch = [_open(item) for item in batch]
-        kind = "images" if image else "audio" if side == "context" else "text"
-        rate = {"sampling_rate": sampling_rate} if kind == "audio" else {}
-        made = processor(**{kind: batch}, **rate, return_tensors="pt").to(encoder.device)
-        mask = made.pop("context_attention_mask" if side == "context" else "attention_mask", None)
-        cast = {k: v.to(encoder.dtype) if v.is_floating_point() else v for k, v in made.items()}
-        if image and encoder.device.type == "cpu":
+        items = [row.open_item(item) for item in batch]
+        made = processor(**{row.call_argument: items}, **options_of_call, return_tensors="pt").to(encoder.device)
+        inputs = {name: made[name] for name in row.encoder_options if name in made}
+        value = made[row.argument]
+        if value.dim() == 4 and encoder.device.type == "cpu":
             # convolutions on the CPU are about a quarter faster in this layout, with the same values
-            cast["pixel_values"] = cast["pixel_values"].to(memory_format=torch.channels_last)
-        return run_encoder(encoder, cast, tokens, mask)
+            value = value.to(memory_format=torch.channels_last)
+        mask = None if row.mask_argument is None else made.get(row.mask_argument)
+        return run_encoder(encoder, {row.encoder_input: value, **inputs}, tokens, mask)
 
     # only what this side's inputs pass through: another tokenizer must not make images be encoded anew
-    part = "tokenizer" if side == "query" else "image_processor" if image else "feature_extractor"
-    key = encoder_key(encoder, getattr(processor, part), tokens=tokens, dtype=encoder.dtype)
+    key = encoder_key(encoder, getattr(processor, row.processor_part), tokens=tokens, dtype=encoder.dtype)
     return compute_features(encode, inputs, cache_dir=cache_dir, key=key, batch_size=batch_size, **options)
-
-
-def _open(item: Any) -> Any:
-    if not isinstance(item, str | os.PathLike):
-        return item
-    with Image.open(item) as image:
-        return image.convert("RGB")

@@ -5,6 +5,7 @@ In: an encoder, its processor, the inputs. Out: JSON values that change exactly 
 
 import enum
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import PreTrainedModel
+
+from ..model.images import open_image, opens_as_it_is
 
 
 # Where a file came from and which library wrote it do not change what the encoder computes.
@@ -91,8 +94,10 @@ def encoder_key(
 def inputs_key(inputs: Sequence[Any]) -> str:
     """SHA-256 over the inputs and their order.
 
-    Text counts by value, a file (``Path``, or text that names an existing file) by its bytes, a PIL image by its
-    mode, size and pixels, an array by type, shape and bytes; lists and dicts by what they hold.
+    Text counts by value, a file (`Path`, or text that names an existing file) by its bytes, a PIL image by its
+    mode, size and pixels, an array by type, shape and bytes; lists and dicts by what they hold. An image that
+    `open_image` does more to than `convert("RGB")` (turned by EXIF, transparent, of more than 8 bits) is marked, so
+    that features of before, when it was opened otherwise, are not taken for it.
 
     Args:
         inputs: Questions, paths, images or arrays.
@@ -129,11 +134,16 @@ def _value_hash(value: Any) -> bytes:
 
     if isinstance(value, str):
         # A path given as text is still a file whose content may change under the same name.
-        content = Path(value).read_bytes() if len(value) < 4096 and os.path.isfile(value) else b""
-        return add("text", value, hashlib.sha256(content).digest())
+        is_file = len(value) < 4096 and os.path.isfile(value)
+        content = Path(value).read_bytes() if is_file else b""
+        return add("text", value, hashlib.sha256(content).digest(), *(_opening(content) if is_file else ()))
     if isinstance(value, Path):
-        return add("file", hashlib.sha256(value.read_bytes()).digest())
+        content = value.read_bytes()
+        return add("file", hashlib.sha256(content).digest(), *_opening(content))
     if isinstance(value, Image.Image):
+        if value.mode == "P" or not opens_as_it_is(value):  # the pixels alone do not say what will be seen
+            value = open_image(value)
+            return add("image as opened", value.size, hashlib.sha256(value.tobytes()).digest())
         return add("image", value.mode, value.size, hashlib.sha256(value.tobytes()).digest())
     if isinstance(value, torch.Tensor):
         return add("tensor", value.dtype, tuple(value.shape), _tensor_bytes(value))
@@ -146,6 +156,15 @@ def _value_hash(value: Any) -> bytes:
     if isinstance(value, list | tuple):
         return add("list", len(value), *(_value_hash(item) for item in value))
     raise TypeError(f"cannot hash a {type(value).__name__}; give text, paths, PIL images or arrays")
+
+
+def _opening(content: bytes) -> tuple[str, ...]:
+    """What the hash of a file must say besides its content: nothing, but for images that are opened with care."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return () if opens_as_it_is(image) else ("opened by open_image",)
+    except (OSError, SyntaxError, ValueError):  # no image, or one that opening it will refuse
+        return ()
 
 
 def _tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:

@@ -52,6 +52,7 @@ class ReconstructionTerm(LossTerm):
 
     name: ClassVar[str] = "reconstruction"
     of_sets: ClassVar[bool] = False
+    needs_reconstruction: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Average reconstruction error of both sides."""

@@ -19,11 +19,13 @@ class LossTerm:
         of_sets: True if the value depends on the batch as a set (a transport plan, a variance), False if it is a mean
             of one value per row. Only a term of rows is the same for one batch and for the mean of its halves.
         needs_tokens: True if a term of sets looks at the tokens too; then their means travel with the embeddings.
+        needs_reconstruction: True if the term reads what the decoders make; the answering model runs them for it.
     """
 
     name: ClassVar[str]
     of_sets: ClassVar[bool]
     needs_tokens: ClassVar[bool] = False
+    needs_reconstruction: ClassVar[bool] = False
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Value, a float32 scalar with gradient.

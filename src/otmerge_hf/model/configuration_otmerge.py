@@ -30,9 +30,13 @@ CODE_FILES = (
     "configuration_otmerge.py",
     "encoders.py",
     "fusers.py",
+    "images.py",
+    "modality.py",
     "modeling_otmerge.py",
+    "outputs_otmerge.py",
     "pipeline_otmerge.py",
     "processing_otmerge.py",
+    "scaling.py",
     "validation.py",
 )
 
@@ -98,7 +102,8 @@ class OTMergeConfig(PreTrainedConfig):
         "logit_scale",
         "pair_mask",
         "group_ids",
-        "fuser_attentions",
+        "hidden_states",
+        "attentions",
     ]
 
     context_config: PreTrainedConfig | dict | None = None

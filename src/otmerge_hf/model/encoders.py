@@ -1,10 +1,64 @@
 """Any pretrained encoder as a source of tokens: built from its configuration, called with the inputs it knows."""
 
+import copy
 import inspect
+import os
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+
+
+class LoadedEncoder(NamedTuple):
+    """A pretrained encoder, and the configuration from which [`build_encoder`] makes it again."""
+
+    encoder: PreTrainedModel
+    config: PreTrainedConfig
+
+
+def load_encoders(
+    sources: dict[str, str | os.PathLike | PreTrainedModel], options: dict[str, dict | None]
+) -> dict[str, LoadedEncoder]:
+    """Load the encoders of both sides, each by name, folder or instance.
+
+    Args:
+        sources: By side, `"context"` and `"query"`.
+        options: For each side's own `from_pretrained`; None for none.
+
+    Raises:
+        OSError: If an encoder is not found.
+        ValueError: If something is no encoder.
+    """
+    models = {side: _load_model(source, side, options[side]) for side, source in sources.items()}
+    loaded = {
+        side: LoadedEncoder(encoder_part(model, side), rebuildable_config(model, side))
+        for side, model in models.items()
+    }
+    if loaded["query"].encoder is loaded["context"].encoder:  # one module in two places could not be saved
+        loaded["query"] = loaded["query"]._replace(encoder=copy.deepcopy(loaded["query"].encoder))
+    return loaded
+
+
+def _load_model(source: str | os.PathLike | PreTrainedModel, side: str, options: dict | None) -> PreTrainedModel:
+    """Load one side's model, which may be more than an encoder."""
+    if isinstance(source, PreTrainedModel):
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"`{side}` is a {type(source).__name__}; expected a name, a folder or a model.")
+    # One precision for both: a half-precision encoder would otherwise decide how the whole merge is reloaded.
+    options = {"dtype": torch.float32} | (options or {})
+    try:
+        return AutoModel.from_pretrained(source, **options)
+    except OSError as error:
+        raise OSError(
+            f"`{side}={str(source)!r}` is neither a folder with a saved model nor a model on the Hub that can be "
+            f"reached ({str(error).splitlines()[0]})"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"`{side}={str(source)!r}` is no encoder that transformers can load ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def build_encoder(config: PreTrainedConfig, side: str) -> PreTrainedModel:

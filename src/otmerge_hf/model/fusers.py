@@ -1,11 +1,28 @@
 """Cross-modal blocks: shared tokens of both sides in, one fused vector out."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+
+class Fused(NamedTuple):
+    """What a fuser returns.
+
+    Shapes: B batch, S_q, S_c tokens, D shared width.
+
+    Attributes:
+        vector: (B, D), both sides in one.
+        hidden_states: Query tokens (B, S_q, D): those that came in, and those after each layer.
+        attentions: Query-to-context weights (B, heads, S_q, S_c) of each layer; None where it computes none.
+    """
+
+    vector: torch.Tensor
+    hidden_states: tuple[torch.Tensor, ...]
+    attentions: tuple[torch.Tensor | None, ...] = ()
 
 
 def masked_mean(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -166,11 +183,11 @@ class CrossAttentionFuser(nn.Module):
         self.layers = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
 
     def forward(self, query, context, query_mask=None, context_mask=None):
-        attentions = ()
+        hidden_states, attentions = (query,), ()
         for layer in self.layers:
             query, weights = layer(query, context, context_mask)
-            attentions += (weights,)
-        return masked_mean(query, query_mask), attentions
+            hidden_states, attentions = (*hidden_states, query), (*attentions, weights)
+        return Fused(masked_mean(query, query_mask), hidden_states, attentions)
 
 
 class BidirectionalFuser(nn.Module):
@@ -183,14 +200,14 @@ class BidirectionalFuser(nn.Module):
         self.join = nn.Linear(2 * config.shared_dim, config.shared_dim)
 
     def forward(self, query, context, query_mask=None, context_mask=None):
-        attentions = ()
+        hidden_states, attentions = (query,), ()
         for to_context, to_query in zip(self.to_context, self.to_query, strict=True):
             attended, weights = to_context(query, context, context_mask)
             context, _ = to_query(context, query, query_mask)
             query = attended
-            attentions += (weights,)
+            hidden_states, attentions = (*hidden_states, query), (*attentions, weights)
         joined = torch.cat([masked_mean(query, query_mask), masked_mean(context, context_mask)], dim=-1)
-        return self.join(joined), attentions
+        return Fused(self.join(joined), hidden_states, attentions)
 
 
 class SelfCrossBlockFuser(nn.Module):
@@ -203,15 +220,15 @@ class SelfCrossBlockFuser(nn.Module):
         self.feed_forward = nn.ModuleList(FeedForwardLayer(config) for _ in range(config.fuser_num_layers))
 
     def forward(self, query, context, query_mask=None, context_mask=None):
-        attentions = ()
+        hidden_states, attentions = (query,), ()
         for attend_self, attend_context, feed_forward in zip(
             self.self_attention, self.cross_attention, self.feed_forward, strict=True
         ):
             query, _ = attend_self(query, query, query_mask)
             query, weights = attend_context(query, context, context_mask)
             query = feed_forward(query)
-            attentions += (weights,)
-        return masked_mean(query, query_mask), attentions
+            hidden_states, attentions = (*hidden_states, query), (*attentions, weights)
+        return Fused(masked_mean(query, query_mask), hidden_states, attentions)
 
 
 class ConcatFuser(nn.Module):
@@ -223,7 +240,8 @@ class ConcatFuser(nn.Module):
         self.join = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(config.fuser_dropout))
 
     def forward(self, query, context, query_mask=None, context_mask=None):
-        return self.join(torch.cat([masked_mean(query, query_mask), masked_mean(context, context_mask)], dim=-1)), ()
+        joined = torch.cat([masked_mean(query, query_mask), masked_mean(context, context_mask)], dim=-1)
+        return Fused(self.join(joined), (query,))
 
 
 class AverageFuser(nn.Module):
@@ -233,20 +251,20 @@ class AverageFuser(nn.Module):
         super().__init__()
 
     def forward(self, query, context, query_mask=None, context_mask=None):
-        return (masked_mean(query, query_mask) + masked_mean(context, context_mask)) / 2, ()
+        return Fused((masked_mean(query, query_mask) + masked_mean(context, context_mask)) / 2, (query,))
 
 
 def build_fuser(config) -> nn.Module:
     """Make the fuser that `config.fuser_type` names.
 
     All are called as `fuser(query (B, S_q, D), context (B, S_c, D), query_mask (B, S_q), context_mask (B, S_c))` and
-    return the fused vector (B, D) and, per layer, the query-to-context weights (B, heads, S_q, S_c) or None.
+    return a [`Fused`].
 
     Example:
         >>> from types import SimpleNamespace
         >>> fuser = build_fuser(SimpleNamespace(fuser_type="average"))
-        >>> fused, attentions = fuser(torch.ones(2, 5, 8), torch.zeros(2, 9, 8))
-        >>> fused.shape, fused.mean().item(), attentions
+        >>> fused = fuser(torch.ones(2, 5, 8), torch.zeros(2, 9, 8))
+        >>> fused.vector.shape, fused.vector.mean().item(), fused.attentions
         (torch.Size([2, 8]), 0.5, ())
     """
     return {

@@ -1,90 +1,28 @@
 """The merged model: two frozen encoders, an adapter each into the shared space, a fuser and an answer head."""
 
-import copy
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import can_return_tuple
 
 from .adapters import Adapter, build_adapter
 from .configuration_otmerge import OTMergeConfig
-from .encoders import build_encoder, encoder_part, probe_feature_dim, rebuildable_config, run_encoder
+from .encoders import build_encoder, load_encoders, probe_feature_dim, run_encoder
 from .fusers import ContextPositions, build_fuser, masked_mean
-from .validation import check_features, check_finite, check_labels, pick_context_input, require_query
-
-
-@dataclass
-class OTMergeOutput(ModelOutput):
-    """Both sides in the shared space.
-
-    Shapes: B batch (of images C and texts Q where they differ), S_c, S_q tokens, D shared width, D_c, D_q encoders'.
-
-    Args:
-        loss: Sum of the attached loss terms, scalar; None without terms.
-        logits_per_image: (B_c, B_q) scaled cosine of the embeddings.
-        logits_per_text: (B_q, B_c), its transpose.
-        context_embeds, query_embeds: (B, D) shared embeddings, the masked mean of the shared tokens.
-        context_shared, query_shared: (B, S, D) shared tokens.
-        context_tokens, query_tokens: (B, S, D_c or D_q) what the adapters received: standardised features.
-        context_mask, query_mask: (B, S), 1 for real tokens; None if all are.
-        context_reconstruction, query_reconstruction: (B, S, D_c or D_q) decoders' outputs; None without decoders.
-        logit_scale: Factor of the cosine in the logits, scalar.
-        pair_mask, group_ids: (B,) as they were passed in, for the loss terms.
-    """
-
-    loss: torch.Tensor | None = None
-    logits_per_image: torch.Tensor | None = None
-    logits_per_text: torch.Tensor | None = None
-    context_embeds: torch.Tensor | None = None
-    query_embeds: torch.Tensor | None = None
-    context_shared: torch.Tensor | None = None
-    query_shared: torch.Tensor | None = None
-    context_tokens: torch.Tensor | None = None
-    query_tokens: torch.Tensor | None = None
-    context_mask: torch.Tensor | None = None
-    query_mask: torch.Tensor | None = None
-    context_reconstruction: torch.Tensor | None = None
-    query_reconstruction: torch.Tensor | None = None
-    logit_scale: torch.Tensor | None = None
-    pair_mask: torch.Tensor | None = None
-    group_ids: torch.Tensor | None = None
-
-
-@dataclass
-class _AnswerFirst(ModelOutput):
-    """Puts the logits right after the loss, where users of tuples (`return_dict=False`) look for them."""
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-
-
-@dataclass
-class OTMergeQuestionAnsweringOutput(OTMergeOutput, _AnswerFirst):
-    """As [`OTMergeOutput`], with `logits` (B, num_labels) and `fuser_attentions`, (B, heads, S_q, S_c) per layer.
-
-    `loss` is the answer loss plus the attached terms.
-    """
-
-    fuser_attentions: tuple[torch.Tensor | None, ...] | None = None
-
-
-class Standardizer(nn.Module):
-    """(x - mean) / std per feature dimension; the identity until fitted."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("std", torch.ones(dim))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # in float32: subtracting a large mean in half precision would leave little of the feature
-        return ((x.to(torch.promote_types(x.dtype, torch.float32)) - self.mean) / self.std).to(x.dtype)
+from .modality import SIDES, takes_inputs
+from .outputs_otmerge import (
+    EmbeddedSide,
+    OTMergeOutput,
+    OTMergeQuestionAnsweringOutput,
+    fields_of_sides,
+    states_asked_for,
+)
+from .scaling import LogitScale, Standardizer
+from .validation import check_features, check_labels, check_pairs, read_side
 
 
 class OTMergePreTrainedModel(PreTrainedModel):
@@ -135,7 +73,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
 
     def _encoders(self) -> list[nn.Module]:
         base = getattr(self, self.base_model_prefix, self)
-        return [e for e in (getattr(base, f"{side}_encoder", None) for side in ("context", "query")) if e is not None]
+        return [e for e in (getattr(base, f"{side}_encoder", None) for side in SIDES) if e is not None]
 
     def freeze_encoders(self) -> None:
         """Stop the encoders' gradients, if the configuration says that they are frozen.
@@ -177,20 +115,14 @@ class OTMergePreTrainedModel(PreTrainedModel):
             raise ValueError(
                 "`dtype` is the encoders' own: pass it in `context_kwargs`, `query_kwargs`, or cast after."
             )
-        whole = {
-            "context": _load_encoder(context, "context", kwargs.pop("context_kwargs", None)),
-            "query": _load_encoder(query, "query", kwargs.pop("query_kwargs", None)),
-        }
-        encoders = {side: encoder_part(model, side) for side, model in whole.items()}
-        if encoders["query"] is encoders["context"]:
-            encoders["query"] = copy.deepcopy(encoders["query"])  # one module in two places could not be saved
-        for side, encoder in encoders.items():
+        options = {side: kwargs.pop(f"{side}_kwargs", None) for side in SIDES}
+        loaded = load_encoders({"context": context, "query": query}, options)
+        for side, part in loaded.items():
             if kwargs.get(f"{side}_feature_dim") is None:
                 tokens = kwargs.get(f"{side}_tokens", "last_hidden_state")
-                kwargs[f"{side}_feature_dim"] = probe_feature_dim(encoder, tokens)
-        configs = [rebuildable_config(model, side) for side, model in whole.items()]
-        config = OTMergeConfig.from_encoder_configs(*configs, **kwargs)
-        return cls(config, context_encoder=encoders["context"], query_encoder=encoders["query"])
+                kwargs[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens)
+        config = OTMergeConfig.from_encoder_configs(*(loaded[side].config for side in SIDES), **kwargs)
+        return cls(config, *(loaded[side].encoder for side in SIDES))
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
@@ -207,17 +139,6 @@ class OTMergePreTrainedModel(PreTrainedModel):
         transformers applies to some encoders, and would silently leave them unloaded.
         """
         super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
-
-
-class LogitScale(nn.Module):
-    """A learned inverse temperature, kept as its log; a module, so that PEFT's `modules_to_save` can name it."""
-
-    def __init__(self, initial: float):
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(float(initial)))
-
-    def forward(self, cosine: torch.Tensor) -> torch.Tensor:
-        return cosine * self.log_scale.exp()
 
 
 class OTMergeModel(OTMergePreTrainedModel):
@@ -247,7 +168,7 @@ class OTMergeModel(OTMergePreTrainedModel):
                 module._is_hf_initialized = True
         self.context_encoder = context_encoder or build_encoder(config.context_config, "context")
         self.query_encoder = query_encoder or build_encoder(config.query_config, "query")
-        for side in ("context", "query"):
+        for side in SIDES:
             # One object, so that a change of one (attention, vocabulary) is a change of the other.
             built = getattr(self, f"{side}_encoder").config
             if type(built) is type(getattr(config, f"{side}_config")):
@@ -281,35 +202,44 @@ class OTMergeModel(OTMergePreTrainedModel):
         return getattr(self, f"{side}_standardizer")(features.to(adapter_dtype)), mask
 
     def embed_tokens(
-        self,
-        context_tokens: torch.Tensor,
-        query_tokens: torch.Tensor,
-        context_mask: torch.Tensor | None = None,
-        query_mask: torch.Tensor | None = None,
+        self, side: str, tokens: torch.Tensor, mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shared embeddings (B, D) of both sides from standardised tokens (B, S, D_side)."""
-        context = masked_mean(self.context_adapter(context_tokens), context_mask)
-        return context, masked_mean(self.query_adapter(query_tokens), query_mask)
+        """Shared tokens (B, S, D) and shared embedding (B, D) of standardised tokens (B, S, D_side)."""
+        shared = getattr(self, f"{side}_adapter")(tokens)
+        return shared, masked_mean(shared, mask)
 
+    def embed_side(
+        self,
+        side: str,
+        inputs: dict[str, torch.Tensor | None],
+        mask: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
+    ) -> EmbeddedSide:
+        """Bring one side into the shared space; arguments as of [`OTMergeModel.encode`]."""
+        tokens, mask = self.encode(side, inputs, mask, features)
+        return EmbeddedSide(tokens, *self.embed_tokens(side, tokens, mask), mask)
+
+    def read_inputs(self, inputs: dict[str, torch.Tensor | None]) -> list[tuple]:
+        """Find both sides among the arguments of `forward`; each as [`OTMergeModel.embed_side`] takes it."""
+        return [read_side(side, getattr(self, f"{side}_encoder"), inputs) for side in SIDES]
+
+    def reconstruct(self, context: EmbeddedSide, query: EmbeddedSide) -> dict[str, torch.Tensor | None]:
+        """Encoder tokens (B, S, D_side) that the decoders make of the shared ones; None without decoders."""
+        made: dict[str, torch.Tensor | None] = {}
+        for side, shared in (("context", context.shared), ("query", query.shared)):
+            decoder = getattr(self, f"{side}_adapter").decoder
+            made[f"{side}_reconstruction"] = None if decoder is None else decoder(shared)
+        return made
+
+    @takes_inputs
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor | None = None,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.LongTensor | None = None,
-        input_features: torch.Tensor | None = None,
-        input_values: torch.Tensor | None = None,
-        context_input_ids: torch.LongTensor | None = None,
-        context_attention_mask: torch.Tensor | None = None,
-        context_features: torch.Tensor | None = None,
-        context_features_mask: torch.Tensor | None = None,
-        query_features: torch.Tensor | None = None,
-        query_features_mask: torch.Tensor | None = None,
-        pair_mask: torch.Tensor | None = None,
-        group_ids: torch.Tensor | None = None,
         return_loss: bool = True,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        **inputs: torch.Tensor | None,
     ) -> OTMergeOutput:
         """Bring both sides into the shared space.
 
@@ -325,71 +255,37 @@ class OTMergeModel(OTMergePreTrainedModel):
                 look at it.
             group_ids: (B,) integers; pairs with one number (two captions of an image) are no negatives of each other.
             return_loss: Whether to evaluate the attached loss terms.
-            return_dict: Return a tuple when False.
+            output_hidden_states, output_attentions: See [`OTMergeOutput`]; the configuration's when None.
+            return_dict: Return a tuple when False; the configuration's when None.
 
         Raises:
+            TypeError: If an argument has another name.
             ValueError: If a side is missing, is not what its encoder takes, or holds NaN.
         """
-        context_inputs = pick_context_input(
-            self.context_encoder,
-            context_features,
-            pixel_values,
-            input_features,
-            input_values,
-            context_input_ids,
-        )
-        require_query(self.query_encoder, query_features, input_ids)
-        context_mask = context_attention_mask if context_features is None else context_features_mask
-        query_mask = attention_mask if query_features is None else query_features_mask
-        query_inputs = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+        context_inputs, query_inputs = self.read_inputs(inputs)
+        context = self.embed_side("context", *context_inputs)  # tokens (B_c, S_c, D_c), shared (B_c, S_c, D)
+        query = self.embed_side("query", *query_inputs)  # tokens (B_q, S_q, D_q), shared (B_q, S_q, D)
 
-        context_tokens, context_mask = self.encode("context", context_inputs, context_mask, context_features)
-        query_tokens, query_mask = self.encode("query", query_inputs, query_mask, query_features)
-        context_shared = self.context_adapter(context_tokens)  # (B, S_c, D)
-        query_shared = self.query_adapter(query_tokens)  # (B, S_q, D)
-        context_embeds = masked_mean(context_shared, context_mask)  # (B, D)
-        query_embeds = masked_mean(query_shared, query_mask)  # (B, D)
-
-        cosine = nn.functional.normalize(query_embeds, dim=-1) @ nn.functional.normalize(context_embeds, dim=-1).T
-        logits_per_text = self.logit_scale(cosine)  # (B_q, B_c)
+        directions = [nn.functional.normalize(side.embeds, dim=-1) for side in (query, context)]
+        logits_per_text = self.logit_scale(directions[0] @ directions[1].T)  # (B_q, B_c)
         outputs = OTMergeOutput(
             logits_per_image=logits_per_text.T,
             logits_per_text=logits_per_text,
-            context_embeds=context_embeds,
-            query_embeds=query_embeds,
-            context_shared=context_shared,
-            query_shared=query_shared,
-            context_tokens=context_tokens,
-            query_tokens=query_tokens,
-            context_mask=context_mask,
-            query_mask=query_mask,
-            context_reconstruction=_decode(self.context_adapter, context_shared),
-            query_reconstruction=_decode(self.query_adapter, query_shared),
-            logit_scale=self.logit_scale(torch.ones_like(cosine[0, 0])),
-            pair_mask=pair_mask,
-            group_ids=group_ids,
+            logit_scale=self.logit_scale(torch.ones_like(context.embeds[0, 0])),
+            **fields_of_sides(context, query, inputs),
+            **self.reconstruct(context, query),
+            **states_asked_for(self.config, (query.shared,), (), output_hidden_states, output_attentions),
         )
         return OTMergeOutput(loss=self._sum_terms(None, outputs) if return_loss else None, **outputs)
 
-    def get_context_embeds(self, **inputs) -> torch.Tensor:
+    def get_context_embeds(self, **inputs: torch.Tensor | None) -> torch.Tensor:
         """Shared embeddings (B, D) of the context side alone; inputs as in `forward`."""
-        names = ("pixel_values", "input_features", "input_values", "context_input_ids")
-        features = inputs.get("context_features")
-        picked = pick_context_input(self.context_encoder, features, *(inputs.get(name) for name in names))
-        mask = inputs.get("context_attention_mask" if features is None else "context_features_mask")
-        tokens, mask = self.encode("context", picked, mask, features)
-        return masked_mean(self.context_adapter(tokens), mask)
+        return self.embed_side("context", *read_side("context", self.context_encoder, inputs)).embeds
 
-    def get_query_embeds(self, **inputs) -> torch.Tensor:
+    def get_query_embeds(self, **inputs: torch.Tensor | None) -> torch.Tensor:
         """Shared embeddings (B, D) of the query side alone; inputs as in `forward`."""
-        features = inputs.get("query_features")
-        require_query(self.query_encoder, features, inputs.get("input_ids"))
-        mask = inputs.get("attention_mask" if features is None else "query_features_mask")
-        picked = {name: inputs.get(name) for name in ("input_ids", "token_type_ids")}
-        tokens, mask = self.encode("query", picked, mask, features)
-        return masked_mean(self.query_adapter(tokens), mask)
+        return self.embed_side("query", *read_side("query", self.query_encoder, inputs)).embeds
 
-    @torch.no_grad()
     def fit_standardization(self, context: tuple | None = None, query: tuple | None = None) -> None:
         """Store the features' statistics: `(mean (D_side,), std (D_side,))` of the training set, a side each.
 
@@ -401,15 +297,7 @@ class OTMergeModel(OTMergePreTrainedModel):
             standardizer = getattr(self, f"{side}_standardizer")
             if not isinstance(standardizer, Standardizer):
                 raise ValueError("`standardize=False` in the configuration: there is nothing to fit.")
-            mean, std = (torch.as_tensor(s).to(standardizer.mean) for s in statistics)
-            if mean.shape != standardizer.mean.shape or std.shape != standardizer.mean.shape:
-                raise ValueError(
-                    f"`{side}` statistics have shapes {tuple(mean.shape)} and {tuple(std.shape)}; "
-                    f"expected {tuple(standardizer.mean.shape)} each."
-                )
-            check_finite(torch.stack([mean, std]), f"{side} statistics")
-            standardizer.mean.copy_(mean)
-            standardizer.std.copy_(torch.where(std > 1e-3 * std.median(), std, torch.ones_like(std)))
+            standardizer.fit(*statistics, side)
 
     @torch.no_grad()
     def load_alignment(self, fit: Any, standardized: bool = False) -> None:
@@ -425,12 +313,11 @@ class OTMergeModel(OTMergePreTrainedModel):
         Raises:
             ValueError: If the widths differ or the adapter cannot be that map.
         """
-        for side in ("context", "query"):
+        for side in SIDES:
             weight, bias = getattr(fit, f"{side}_map_")
             standardizer = getattr(self, f"{side}_standardizer")
             if not standardized and isinstance(standardizer, Standardizer):
-                bias = bias + weight @ standardizer.mean.to(weight)
-                weight = weight * standardizer.std.to(weight)
+                weight, bias = standardizer.fold_in(weight, bias)
             getattr(self, f"{side}_adapter").load_affine(weight, bias)
 
 
@@ -467,116 +354,66 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         )
         self.post_init()
 
+    @takes_inputs
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor | None = None,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.LongTensor | None = None,
-        input_features: torch.Tensor | None = None,
-        input_values: torch.Tensor | None = None,
-        context_input_ids: torch.LongTensor | None = None,
-        context_attention_mask: torch.Tensor | None = None,
-        context_features: torch.Tensor | None = None,
-        context_features_mask: torch.Tensor | None = None,
-        query_features: torch.Tensor | None = None,
-        query_features_mask: torch.Tensor | None = None,
-        pair_mask: torch.Tensor | None = None,
-        group_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        **inputs: torch.Tensor | None,
     ) -> OTMergeQuestionAnsweringOutput:
         """Answer; the inputs are [`OTMergeModel.forward`]'s, one question per context.
 
         Args:
             labels: (B,) answer indices for cross-entropy (-100 is ignored), or (B, num_labels) soft targets in [0, 1]
                 for binary cross-entropy, as VQA v2 is trained.
+            output_hidden_states: Return the query tokens that enter the fuser and those after each of its layers.
             output_attentions: Return the fuser's query-to-context weights (eager attention only).
+            return_dict: Return a tuple when False; the configuration's when None.
 
         Raises:
+            TypeError: If an argument has another name.
             ValueError: If a side is missing or broken, the sides' batches differ, or a label is out of range.
         """
-        aligned = self.otmerge(
-            pixel_values=pixel_values,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            input_features=input_features,
-            input_values=input_values,
-            context_input_ids=context_input_ids,
-            context_attention_mask=context_attention_mask,
-            context_features=context_features,
-            context_features_mask=context_features_mask,
-            query_features=query_features,
-            query_features_mask=query_features_mask,
-            pair_mask=pair_mask,
-            group_ids=group_ids,
-            return_loss=False,
-            return_dict=True,
-        )
-        if len(aligned.query_shared) != len(aligned.context_shared):
-            raise ValueError(
-                f"Got {len(aligned.context_shared)} contexts and {len(aligned.query_shared)} queries; "
-                "each question needs its context."
-            )
-        context = self.positions(aligned.context_shared, pixel_values)  # (B, S_c, D)
-        fused, attentions = self.fuser(aligned.query_shared, context, aligned.query_mask, aligned.context_mask)
-        logits = self.classifier(fused)  # (B, num_labels)
+        context_inputs, query_inputs = self.otmerge.read_inputs(inputs)
+        context = self.otmerge.embed_side("context", *context_inputs)  # tokens (B, S_c, D_c), shared (B, S_c, D)
+        query = self.otmerge.embed_side("query", *query_inputs)  # tokens (B, S_q, D_q), shared (B, S_q, D)
+        check_pairs(context.embeds, query.embeds)
+        positioned = self.positions(context.shared, inputs.get("pixel_values"))  # (B, S_c, D)
+        fused = self.fuser(query.shared, positioned, query.mask, context.mask)  # vector (B, D)
+        logits = self.classifier(fused.vector)  # (B, num_labels)
 
-        outputs = OTMergeQuestionAnsweringOutput(**aligned, logits=logits)
-        if output_attentions:
-            if any(weights is None for weights in attentions):
-                raise ValueError(
-                    '`output_attentions=True` needs `attn_implementation="eager"`; '
-                    'call `model.set_attn_implementation("eager")` first.'
-                )
-            outputs.fuser_attentions = attentions
+        # an attached term says whether it reads the decoders; a plain function does not say, and gets them
+        decode = any(getattr(term, "needs_reconstruction", True) for term in self.loss_terms.values())
+        outputs = OTMergeQuestionAnsweringOutput(
+            logits=logits,
+            logit_scale=self.otmerge.logit_scale(torch.ones_like(context.embeds[0, 0])),
+            **fields_of_sides(context, query, inputs),
+            **(self.otmerge.reconstruct(context, query) if decode else {}),
+            **states_asked_for(self.config, *fused[1:], output_hidden_states, output_attentions),
+        )
         if labels is None:
             return outputs
-        loss = self._sum_terms(self.answer_loss(logits, labels), outputs)
+        loss = self._sum_terms(self.answer_loss(logits, labels), outputs)  # scalar
         return OTMergeQuestionAnsweringOutput(loss=loss, **outputs)
 
     def answer_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of hard labels (B,); binary cross-entropy of soft ones (B, num_labels), summed over labels.
 
-        Soft labels are noted in the configuration, so that the pipeline shows sigmoids. A batch with no label but
-        -100 gives 0.
+        The labels' shape decides. What the pipeline shows, softmax or sigmoids, is the configuration's
+        `problem_type`; soft labels without one get a warning. A batch with no label but -100 gives 0.
+
+        Raises:
+            ValueError: If a label is out of range, or the configuration's `problem_type` is the other one.
         """
-        check_labels(labels, logits)
+        check_labels(labels, logits, self.config.problem_type)
         if labels.dim() == 2:
-            if self.config.problem_type is None:
-                self.config.problem_type = "multi_label_classification"
             losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
             return losses.sum(dim=-1).mean()
         summed = nn.functional.cross_entropy(logits, labels, reduction="sum")
         return summed / (labels != -100).sum().clamp(min=1)
-
-
-def _decode(adapter: Adapter, shared: torch.Tensor) -> torch.Tensor | None:
-    return None if adapter.decoder is None else adapter.decoder(shared)
-
-
-def _load_encoder(source: str | PreTrainedModel, side: str, kwargs: dict | None) -> PreTrainedModel:
-    """Load one side's model by name, folder or instance."""
-    if isinstance(source, PreTrainedModel):
-        return source
-    if not isinstance(source, (str, os.PathLike)):
-        raise ValueError(f"`{side}` is a {type(source).__name__}; expected a name, a folder or a model.")
-    # One precision for both: a half-precision encoder would otherwise decide how the whole merge is reloaded.
-    kwargs = {"dtype": torch.float32} | (kwargs or {})
-    try:
-        return AutoModel.from_pretrained(source, **kwargs)
-    except OSError as error:
-        raise OSError(
-            f"`{side}={str(source)!r}` is neither a folder with a saved model nor a model on the Hub that can be "
-            f"reached ({str(error).splitlines()[0]})"
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"`{side}={str(source)!r}` is no encoder that transformers can load ({str(error).splitlines()[0]})"
-        ) from error
 
 
 __all__ = ["OTMergeForQuestionAnswering", "OTMergeModel", "OTMergePreTrainedModel"]

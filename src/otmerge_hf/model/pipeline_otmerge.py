@@ -3,9 +3,10 @@
 import os
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from transformers import AutoProcessor, Pipeline
-from transformers.image_utils import load_image
+
+from .modality import IMAGE
 
 
 class OTMergeVQAPipeline(Pipeline):
@@ -27,7 +28,7 @@ class OTMergeVQAPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if self.processor is None:
             self.processor = AutoProcessor.from_pretrained(self.model.name_or_path)
-        if not (hasattr(self.processor, "check_model") and hasattr(self.processor, "image_processor")):
+        if getattr(self.processor, "context_part", None) != IMAGE.processor_part:
             raise ValueError(f"`processor` is a {type(self.processor).__name__}; expected an OTMergeProcessor.")
         self.processor.check_model(self.model)
 
@@ -42,7 +43,8 @@ class OTMergeVQAPipeline(Pipeline):
 
         Returns:
             A list of `{"answer": str, "score": float}`, best first, a list for each question. Scores are
-            probabilities in [0, 1] (softmax; sigmoid for a model trained on soft targets).
+            probabilities in [0, 1]: softmax; sigmoids if the configuration's `problem_type` is
+            `"multi_label_classification"`, as for soft targets.
         """
         if question is None:
             if image is None or isinstance(image, (str, os.PathLike, Image.Image)):
@@ -76,13 +78,7 @@ class OTMergeVQAPipeline(Pipeline):
         missing = {"image", "question"} - set(inputs if isinstance(inputs, dict) else ())
         if missing:
             raise ValueError(f"An input lacks {', '.join(sorted(missing))}; expected `image` and `question`.")
-        image = inputs["image"]
-        try:
-            image = load_image(str(image) if isinstance(image, os.PathLike) else image, timeout=timeout)
-        except (ValueError, TypeError, UnidentifiedImageError) as error:
-            shown = str(image)
-            shown = shown if len(shown) <= 200 else f"{shown[:60]}...{shown[-60:]}"  # base64 text is long
-            raise ValueError(f"`image` {shown!r} is not an existing file, a URL, or a base64 image.") from error
+        image = IMAGE.open_item(inputs["image"], allow_url=True, timeout=timeout)
         features = self.processor(images=image, text=inputs["question"], return_tensors="pt")
         return features.to(self.dtype)
 

@@ -3,30 +3,39 @@
 import inspect
 import shutil
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, ProcessorMixin
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .images import open_image
+from .modality import CONTEXTS, modality_of
 
-def _check_questions(text) -> None:
-    """Refuse empty questions: they would become a batch row that is nothing but special tokens."""
-    if text is None:
-        return
-    for row, question in enumerate([text] if isinstance(text, str) else text):
-        if isinstance(question, str) and not question.strip():
-            raise ValueError(f"`text` row {row} is empty; expected a question of at least one character.")
+
+# What a processor that is saved in a folder of its own needs beside it.
+_CODE_FILES = ("processing_otmerge.py", "modality.py", "images.py")
+# Batches of texts differ in length; a tensor needs padding, so it is on unless the user says otherwise.
+_TEXT_DEFAULTS = {"padding": True, "truncation": True}
 
 
 class OTMergeProcessor(ProcessorMixin):
     r"""Image processor and tokenizer of a merge; `processor(images=..., text=..., return_tensors="pt")`.
+
+    Images are opened by `open_image`: turned as EXIF says, transparent parts white, 16 bits scaled to 8, RGB.
 
     Args:
         image_processor: The image encoder's image processor.
         tokenizer: The query encoder's tokenizer.
 
     Raises:
-        ValueError: On an empty question or when neither side is given.
+        ValueError: On an empty question, an image that cannot be read, or when neither side is given.
 
     Example:
         >>> from PIL import Image
@@ -39,32 +48,38 @@ class OTMergeProcessor(ProcessorMixin):
         (torch.Size([1, 3, 32, 32]), [[2, 5, 6, 7, 3]])
     """
 
+    context_part = "image_processor"  # the rows of `CONTEXTS` with this `processor_part` are what it serves
+
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def __call__(self, images=None, text=None, **kwargs) -> BatchFeature:
-        """Process images and questions; either may be left out, to encode one side alone."""
-        _check_questions(text)
-        if images is None and text is None:
-            raise ValueError("`images` and `text` are both missing; expected at least one.")
-        # Batches of questions differ in length; a tensor needs padding, so it is on unless the user says otherwise.
+        """Process images and questions; either may be left out, to encode one side alone.
+
+        Args:
+            images: A PIL image, a path, a URL or base64 text, or an array of pixels; or a list of them.
+            text: A question or a list of them.
+            **kwargs: `return_tensors`, and options of the image processor and the tokenizer.
+        """
+        _check_given("text", text, images=images)
+        if images is not None:
+            images = _open_each(images)
+        # the tokenizer's options may come by name or in `text_kwargs`
         of_text = dict(kwargs.pop("text_kwargs", None) or {})
-        for name in ("padding", "truncation"):
-            if name not in kwargs:
-                of_text.setdefault(name, True)
-        kwargs["text_kwargs"] = of_text
+        kwargs["text_kwargs"] = {name: on for name, on in _TEXT_DEFAULTS.items() if name not in kwargs} | of_text
         return super().__call__(images=images, text=text, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """Load the processor that was saved: for an audio context that is an [`OTMergeAudioProcessor`].
+        """Load the processor that was saved, for whatever kind of context.
 
-        A model type has one registered processor class in transformers; this one stands for both.
+        A model type has one registered processor class in transformers; this one stands for all.
         """
         if cls is OTMergeProcessor:
             saved, _ = cls.get_processor_dict(pretrained_model_name_or_path, **kwargs)
-            if "feature_extractor" in saved:
-                return OTMergeAudioProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)
+            for other in (OTMergeAudioProcessor, OTMergeTextProcessor):
+                if other.context_part in saved:
+                    return other.from_pretrained(pretrained_model_name_or_path, **kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @staticmethod
@@ -72,47 +87,56 @@ class OTMergeProcessor(ProcessorMixin):
         """Build the processor of a merge from its encoders' own names or folders.
 
         Args:
-            context: Where the context encoder's image processor or feature extractor is.
+            context: Where the context encoder's image processor, feature extractor or tokenizer is.
             query: Where the query encoder's tokenizer is.
-            context_kwargs: Options for the image processor or feature extractor, such as `size`.
+            context_kwargs: Options for the context's, such as `size`.
         """
         tokenizer = AutoTokenizer.from_pretrained(query)
-        try:
-            image_processor = AutoImageProcessor.from_pretrained(context, **(context_kwargs or {}))
-        except (OSError, ValueError):
-            extractor = AutoFeatureExtractor.from_pretrained(context, **(context_kwargs or {}))
-            return OTMergeAudioProcessor(extractor, tokenizer)
-        return OTMergeProcessor(image_processor, tokenizer)
+        for kind in (AutoImageProcessor, AutoFeatureExtractor):
+            try:
+                return make_processor(kind.from_pretrained(context, **(context_kwargs or {})), tokenizer)
+            except (OSError, ValueError):
+                continue  # it has none of this kind
+        return make_processor(AutoTokenizer.from_pretrained(context, **(context_kwargs or {})), tokenizer)
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
-        """Save, with the reference that loads this class where the package is missing."""
+        """Save, with the code that loads this class where the package is missing, and the reference to it."""
         self.auto_map = {"AutoProcessor": "processing_otmerge.OTMergeProcessor"}
-        source, target = Path(__file__), Path(save_directory) / Path(__file__).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.resolve() != target.resolve():
-            shutil.copyfile(source, target)  # a processor may be saved in a folder of its own
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        for name in _CODE_FILES:
+            source, target = Path(__file__).with_name(name), Path(save_directory) / name
+            if source.resolve() != target.resolve():
+                shutil.copyfile(source, target)
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    def to_dict(self, *args, **kwargs) -> dict:
+        """Return what is saved; it names the registered class, whose `from_pretrained` comes back to this one."""
+        return super().to_dict(*args, **kwargs) | {"processor_class": "OTMergeProcessor"}
 
     def check_model(self, model) -> None:
         """Raise ValueError if this processor cannot feed `model`: another modality, or another vocabulary."""
         encoder = getattr(model, "otmerge", model).context_encoder
-        feeds = self.context_input_names
-        if encoder.main_input_name not in feeds:
+        feeds, takes = self.context_input_names, modality_of("context", encoder).argument
+        if takes not in feeds:
             raise ValueError(
                 f"The processor makes {' or '.join(feeds)}, the model's `{encoder.config.model_type}` context encoder "
-                f"takes {encoder.main_input_name}: they belong to different models."
+                f"takes {takes}: they belong to different models."
             )
-        vocab_size = getattr(model.config.query_config, "vocab_size", None)
-        if vocab_size is not None and len(self.tokenizer) > vocab_size:
-            raise ValueError(
-                f"The processor's tokenizer has {len(self.tokenizer)} tokens, the model's query encoder knows "
-                f"{vocab_size}: they belong to different models."
-            )
+        for part, side in (("tokenizer", "query"), ("context_tokenizer", "context")):
+            tokenizer = getattr(self, part, None)
+            vocab_size = getattr(getattr(model.config, f"{side}_config"), "vocab_size", None)
+            if tokenizer is not None and vocab_size is not None and len(tokenizer) > vocab_size:
+                raise ValueError(
+                    f"The processor's {part} has {len(tokenizer)} tokens, the model's {side} encoder knows "
+                    f"{vocab_size}: they belong to different models."
+                )
 
     @property
     def context_input_names(self) -> list[str]:
-        """Names of the context tensors that this processor makes."""
-        return list(self.image_processor.model_input_names)
+        """Names of the context tensors that this processor makes, as `forward` of the merge takes them."""
+        made = getattr(self, self.context_part).model_input_names
+        rows = (row for row in CONTEXTS if row.processor_part == self.context_part)
+        return [row.argument for row in rows if row.encoder_input in made]
 
 
 class OTMergeAudioProcessor(OTMergeProcessor):
@@ -120,6 +144,8 @@ class OTMergeAudioProcessor(OTMergeProcessor):
 
     The sound's mask is called `context_attention_mask`: `attention_mask` is the question's.
     """
+
+    context_part = "feature_extractor"
 
     def __init__(self, feature_extractor=None, tokenizer=None, **kwargs):
         ProcessorMixin.__init__(self, feature_extractor, tokenizer, **kwargs)
@@ -137,16 +163,12 @@ class OTMergeAudioProcessor(OTMergeProcessor):
         Raises:
             ValueError: On an empty question, a missing or wrong sampling rate, or when neither side is given.
         """
-        _check_questions(text)
-        if audio is None and text is None:
-            raise ValueError("`audio` and `text` are both missing; expected at least one.")
+        _check_given("text", text, audio=audio)
         if audio is not None and sampling_rate is None:
             expected = getattr(self.feature_extractor, "sampling_rate", "the one of the sound")
             raise ValueError(f"`sampling_rate` is missing; expected {expected} Hz, which the feature extractor takes.")
         tensors, of_audio = kwargs.pop("return_tensors", None), kwargs.pop("audio_kwargs", None) or {}
-        data = {}
-        if text is not None:
-            data.update(self.tokenizer(text, **{"padding": True, "truncation": True, **kwargs}))
+        data = {} if text is None else dict(self.tokenizer(text, **(_TEXT_DEFAULTS | kwargs)))
         if audio is not None:
             of_audio = {"return_attention_mask": True} | of_audio
             padding = inspect.signature(self.feature_extractor.__call__).parameters.get("padding")
@@ -156,26 +178,84 @@ class OTMergeAudioProcessor(OTMergeProcessor):
             data.update({"context_attention_mask" if k == "attention_mask" else k: v for k, v in made.items()})
         return BatchFeature(data, tensor_type=tensors)
 
-    def to_dict(self, *args, **kwargs) -> dict:
-        """Return what is saved; it names the registered class, whose `from_pretrained` comes back to this one."""
-        return super().to_dict(*args, **kwargs) | {"processor_class": "OTMergeProcessor"}
 
-    @property
-    def context_input_names(self) -> list[str]:
-        """Names of the context tensors that this processor makes."""
-        return [name for name in self.feature_extractor.model_input_names if name != "attention_mask"]
+class OTMergeTextProcessor(OTMergeProcessor):
+    r"""Two tokenizers of a merge of texts; `processor(context_text=..., text=..., return_tensors="pt")`.
+
+    Example:
+        >>> from transformers import BertTokenizer
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "what"]
+        >>> tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)})
+        >>> processor = OTMergeTextProcessor(tokenizer, tokenizer)
+        >>> batch = processor(context_text="red", text="what")
+        >>> batch["context_input_ids"], batch["input_ids"]
+        ([2, 5, 3], [2, 6, 3])
+    """
+
+    context_part = "context_tokenizer"
+
+    def __init__(self, context_tokenizer=None, tokenizer=None, **kwargs):
+        ProcessorMixin.__init__(self, context_tokenizer, tokenizer, **kwargs)
+
+    def __call__(self, context_text=None, text=None, **kwargs) -> BatchFeature:
+        """Process passages and questions; either may be left out.
+
+        Args:
+            context_text: The text that is looked at, or a list of them.
+            text: A question or a list of them.
+            **kwargs: `return_tensors`, and options of both tokenizers.
+
+        Raises:
+            ValueError: On an empty text, or when neither side is given.
+        """
+        _check_given("text", text, context_text=context_text)
+        _check_not_empty("context_text", context_text)
+        tensors, options = kwargs.pop("return_tensors", None), _TEXT_DEFAULTS | kwargs
+        data = {} if text is None else dict(self.tokenizer(text, **options))
+        if context_text is not None:
+            made = self.context_tokenizer(context_text, **options)
+            data.update({f"context_{name}": made[name] for name in ("input_ids", "attention_mask")})
+        return BatchFeature(data, tensor_type=tensors)
+
+    def to_dict(self, *args, **kwargs) -> dict:
+        """Return what is saved; tokenizers lie in folders of their own, and the name is what tells them apart."""
+        return super().to_dict(*args, **kwargs) | {self.context_part: {}}
 
 
 def make_processor(context_processor, tokenizer) -> OTMergeProcessor:
-    """Join a context processor (image or audio) and a tokenizer in the class that fits."""
+    """Join a context's processor and the query's tokenizer in the class that fits."""
     if isinstance(context_processor, BaseImageProcessor):
         return OTMergeProcessor(context_processor, tokenizer)
     if isinstance(context_processor, FeatureExtractionMixin):
         return OTMergeAudioProcessor(context_processor, tokenizer)
+    if isinstance(context_processor, PreTrainedTokenizerBase):
+        return OTMergeTextProcessor(context_processor, tokenizer)
     raise ValueError(
-        f"`context_processor` is a {type(context_processor).__name__}; expected an image processor or an audio "
-        "feature extractor."
+        f"`context_processor` is a {type(context_processor).__name__}; expected an image processor, an audio feature "
+        "extractor or a tokenizer."
     )
 
 
-__all__ = ["OTMergeAudioProcessor", "OTMergeProcessor"]
+def _open_each(images: Any) -> Any:
+    """Open an image or a (nested) list of them; arrays and tensors are pixels already."""
+    if isinstance(images, (list, tuple)):
+        return [_open_each(image) for image in images]
+    return images if hasattr(images, "shape") else open_image(images, allow_url=True)
+
+
+def _check_given(name: str, text: Any, **context: Any) -> None:
+    """Refuse a call without either side, and empty questions."""
+    ((context_name, value),) = context.items()
+    if value is None and text is None:
+        raise ValueError(f"`{context_name}` and `{name}` are both missing; expected at least one.")
+    _check_not_empty(name, text)
+
+
+def _check_not_empty(name: str, text: Any) -> None:
+    """Refuse empty texts: they would become a batch row that is nothing but special tokens."""
+    for row, item in enumerate([text] if isinstance(text, str) else text or ()):
+        if isinstance(item, str) and not item.strip():
+            raise ValueError(f"`{name}` row {row} is empty; expected a question of at least one character.")
+
+
+__all__ = ["OTMergeAudioProcessor", "OTMergeProcessor", "OTMergeTextProcessor"]

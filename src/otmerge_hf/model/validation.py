@@ -1,53 +1,61 @@
-"""Checks at the model's doors: what came, what was expected, in one line, before any work is lost.
+"""Checks of the model's inputs: what came, what was expected, in one line, before any work is lost.
 
 Values are looked at on the CPU only: on an accelerator each look would stall the device.
 """
 
 import torch
 from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from .modality import CONTEXTS, Modality, modality_of
 
 
-def pick_context_input(
-    encoder: PreTrainedModel,
-    features: torch.Tensor | None,
-    pixel_values: torch.Tensor | None,
-    input_features: torch.Tensor | None,
-    input_values: torch.Tensor | None,
-    context_input_ids: torch.Tensor | None,
-) -> dict[str, torch.Tensor]:
-    """Find the input that the context encoder takes among those given; nothing is needed with features."""
+logger = logging.get_logger(__name__)
+
+
+def read_side(
+    side: str, encoder: PreTrainedModel, arguments: dict[str, torch.Tensor | None]
+) -> tuple[dict[str, torch.Tensor | None], torch.Tensor | None, torch.Tensor | None]:
+    """Find one side among the arguments of `forward`, and check it before an encoder runs.
+
+    Args:
+        side: `"context"` or `"query"`.
+        encoder: Its encoder.
+        arguments: What `forward` was given, by name.
+
+    Returns:
+        The encoder's inputs (empty if there are features), the mask of either, and the features or None.
+
+    Raises:
+        ValueError: If the side is missing, or is not what its encoder takes.
+    """
+    features = arguments.get(f"{side}_features")
     if features is not None:
-        return {}
-    given = {
-        "pixel_values": pixel_values,
-        "input_features": input_features,
-        "input_values": input_values,
-        "input_ids": context_input_ids,
-    }
-    wanted = encoder.main_input_name
-    value = given.get(wanted)
+        return {}, arguments.get(f"{side}_features_mask"), features
+    row = modality_of(side, encoder)
+    value = arguments.get(row.argument)
     if value is None:
-        public = {"input_ids": "context_input_ids"}
-        came = [public.get(name, name) for name, value in given.items() if value is not None]
-        raise ValueError(
-            f"The context side is missing: a `{encoder.config.model_type}` encoder takes "
-            f"`{public.get(wanted, wanted)}` (or `context_features`), got {', '.join(came) or 'none'}."
-        )
-    check_finite(value, wanted)
-    return {wanted: value}
+        raise ValueError(_missing(side, row, encoder, arguments))
+    if side == "query":
+        check_token_ids(value, encoder)
+    else:
+        check_finite(value, row.argument)
+    inputs = {row.encoder_input: value} | {name: arguments.get(name) for name in row.encoder_options}
+    return inputs, None if row.mask_argument is None else arguments.get(row.mask_argument), None
 
 
-def require_query(encoder: PreTrainedModel, features: torch.Tensor | None, input_ids: torch.Tensor | None) -> None:
-    """Check that there is a query, that it has tokens, and that the encoder knows them."""
-    if features is not None:
-        return
-    if encoder.main_input_name != "input_ids":
-        raise ValueError(
-            f"The query encoder is a `{encoder.config.model_type}`, which takes `{encoder.main_input_name}`; "
-            "expected a text encoder (are context and query exchanged?)."
-        )
-    if input_ids is None:
-        raise ValueError("The query side is missing: pass `input_ids` (or `query_features`).")
+def _missing(side: str, row: Modality, encoder: PreTrainedModel, arguments: dict[str, torch.Tensor | None]) -> str:
+    if side == "query":
+        return "The query side is missing: pass `input_ids` (or `query_features`)."
+    came = [other.argument for other in CONTEXTS if arguments.get(other.argument) is not None]
+    return (
+        f"The context side is missing: a `{encoder.config.model_type}` encoder takes `{row.argument}` "
+        f"(or `context_features`), got {', '.join(came) or 'none'}."
+    )
+
+
+def check_token_ids(input_ids: torch.Tensor, encoder: PreTrainedModel) -> None:
+    """Check that there are tokens, and that the query encoder knows them."""
     if input_ids.dim() != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; expected (batch, at least one token).")
     vocab_size = getattr(encoder.config, "vocab_size", None)
@@ -59,6 +67,12 @@ def require_query(encoder: PreTrainedModel, features: torch.Tensor | None, input
                 f"`input_ids` holds token {token}, the query encoder knows 0 to {vocab_size - 1}: "
                 "the tokenizer belongs to another model."
             )
+
+
+def check_pairs(context: torch.Tensor, query: torch.Tensor) -> None:
+    """Check that each question has its context."""
+    if len(context) != len(query):
+        raise ValueError(f"Got {len(context)} contexts and {len(query)} queries; each question needs its context.")
 
 
 def check_features(features: torch.Tensor, mask: torch.Tensor | None, side: str, dim: int) -> None:
@@ -84,13 +98,27 @@ def check_finite(values: torch.Tensor, name: str) -> None:
         raise ValueError(f"`{name}` holds NaN or infinite values in rows {rows[:8]}; check those inputs.")
 
 
-def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
-    """Check that labels are answer indices, or one soft score per answer."""
+def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str | None = None) -> None:
+    """Check that labels are answer indices (B,) or soft scores (B, num_labels), and what the configuration says.
+
+    Soft ones with no `problem_type` in the configuration get a warning, once: the pipeline would show a softmax.
+    """
     batch, num_labels = logits.shape
     if labels.shape not in ((batch,), (batch, num_labels)):
         raise ValueError(
             f"`labels` has shape {tuple(labels.shape)}; expected ({batch},) answer indices or "
             f"({batch}, {num_labels}) soft targets."
+        )
+    kind = "single_label_classification" if labels.dim() == 1 else "multi_label_classification"
+    if problem_type not in (None, kind):
+        raise ValueError(
+            f"`labels` of shape {tuple(labels.shape)} are of a {kind}; the configuration says "
+            f"`problem_type={problem_type!r}`."
+        )
+    if labels.dim() == 2 and problem_type is None:
+        logger.warning_once(
+            "`labels` are soft targets, but the configuration's `problem_type` is None: the pipeline will show a "
+            'softmax; for sigmoids set `model.config.problem_type = "multi_label_classification"`.'
         )
     if labels.dim() == 1 and labels.is_floating_point():
         raise ValueError(f"`labels` of shape ({batch},) are {labels.dtype}; expected answer indices (torch.long).")

@@ -45,4 +45,6 @@ class AccumulationWindow:
         return join_points(parts), len(parts)
 
     def _embed_again(self, part: OTMergeOutput) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._embed(part.context_tokens, part.query_tokens, part.context_mask, part.query_mask)
+        _, context = self._embed("context", part.context_tokens, part.context_mask)
+        _, query = self._embed("query", part.query_tokens, part.query_mask)
+        return context, query

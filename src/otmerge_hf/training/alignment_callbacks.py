@@ -7,7 +7,8 @@ import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ..losses import ContrastiveTerm, GromovTerm, KLOTTerm, MMDTerm, PrototypeTerm, StructureTerm, Teacher
-from ..model.modeling_otmerge import OTMergePreTrainedModel, Standardizer
+from ..model.modeling_otmerge import OTMergePreTrainedModel
+from ..model.scaling import Standardizer
 from .callbacks import LossTermCallback, base_model
 from .checkpoint import pack_tensors, unpack_tensors
 from .schedule import Schedule

@@ -14,7 +14,7 @@ from transformers.utils import logging
 from ..losses import LossTerm, PairedTerm, ReconstructionTerm, SinkhornTerm, VarianceTerm
 from ..model.modeling_otmerge import OTMergeModel, OTMergeOutput, OTMergePreTrainedModel
 from .accumulation import AccumulationWindow
-from .checkpoint import pack_tensors, unpack_tensors
+from .checkpoint import pack_tensors, unpack_tensors, widen_scalar_averages
 from .gather import as_points, gather_points
 from .schedule import Schedule, value_at
 
@@ -51,6 +51,11 @@ class LossTermCallback(TrainerCallback, ExportableState):
         """What a checkpoint keeps: arguments and buffers; schedules depend on the Trainer's step alone."""
         buffers = self.buffers
         return {"args": {"weight": self.weight, **self.options}, "attributes": {"buffers": buffers} if buffers else {}}
+
+    @property
+    def needs_reconstruction(self) -> bool:
+        """Whether the model has to run its decoders for the term."""
+        return self.term.needs_reconstruction
 
     @property
     def buffers(self) -> dict[str, Any]:
@@ -90,9 +95,12 @@ class LossTermCallback(TrainerCallback, ExportableState):
         state: TrainerState,
         control: TrainerControl,
         model: Any = None,
+        optimizer: Any = None,
         **kwargs: Any,
     ) -> None:
         """Attach the term to the merge inside `model`."""
+        if optimizer is not None:
+            widen_scalar_averages(optimizer)
         self._host = find_host(model)
         self.term.check(self._host)
         self._window = None

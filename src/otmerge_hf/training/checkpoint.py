@@ -1,4 +1,4 @@
-"""Tensors in a Trainer's checkpoint, which keeps callbacks' states as JSON."""
+"""Tensors in a Trainer's checkpoint: callbacks' states, kept as JSON, and the optimiser's."""
 
 import base64
 from typing import Any
@@ -34,3 +34,24 @@ def unpack_tensors(packed: dict[str, dict[str, Any]]) -> dict[str, torch.Tensor]
         .clone()
         for name, entry in packed.items()
     }
+
+
+def widen_scalar_averages(optimizer: torch.optim.Optimizer) -> None:
+    """Give averages that an older checkpoint holds as scalars the shape (1,) of their parameter.
+
+    The learned temperature was a scalar once. Trainer loads an optimiser's state unseen, and Adam's next step would
+    fail on it.
+
+    Example:
+        >>> scale = torch.nn.Parameter(torch.zeros(1))
+        >>> adam = torch.optim.Adam([scale])
+        >>> adam.state[scale] = {"step": torch.tensor(3.0), "exp_avg": torch.tensor(0.5)}
+        >>> widen_scalar_averages(adam)
+        >>> adam.state[scale]
+        {'step': tensor(3.), 'exp_avg': tensor([0.5000])}
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            # `step` counts, and is a scalar for every parameter
+            if parameter.shape == (1,) and name != "step" and isinstance(value, torch.Tensor) and value.dim() == 0:
+                state[name] = value.reshape(1)

@@ -1,0 +1,165 @@
+"""What a merge can look at, and the text that asks: one row each, read by model, processors, pipeline and features.
+
+A new modality is a new row here, its processor in `processing_otmerge`, and a test.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .images import open_image
+
+
+SIDES = ("context", "query")
+
+
+def open_waveform(item: Any) -> Any:
+    """Take samples as they are: (samples,), mono, an array or a list; a path is refused.
+
+    Raises:
+        ValueError: If the item is a path: reading sound takes a library that the model does not carry.
+
+    Example:
+        >>> open_waveform([0.0, 0.5])
+        [0.0, 0.5]
+    """
+    if hasattr(item, "__len__") and not isinstance(item, (str, bytes)):
+        return item
+    raise ValueError(f"`audio` holds {item!r}; expected the samples of a waveform, read the file first.")
+
+
+def open_text(item: Any) -> str:
+    """Take a text as it is.
+
+    Raises:
+        ValueError: If the item is no text.
+
+    Example:
+        >>> open_text("a red circle")
+        'a red circle'
+    """
+    if isinstance(item, str):
+        return item
+    raise ValueError(f"`text` holds a {type(item).__name__}; expected a string.")
+
+
+@dataclass(frozen=True)
+class Modality:
+    """How one kind of input gets from what the user has to what the encoder takes.
+
+    Attributes:
+        name: For messages.
+        encoder_input: The encoder's own main argument (its `main_input_name`), by which the row is found.
+        argument: What `forward` of the merge calls it.
+        mask_argument: What `forward` calls its mask; None if every token is real.
+        processor_part: Attribute of the processor that prepares it.
+        call_argument: What the processor's call names it.
+        open_item: An item of the user's (a path, an array, a text) -> what the processor part takes.
+        call_options: What the processor must be told besides.
+        encoder_options: Further arguments, called the same by `forward` and the encoder.
+    """
+
+    name: str
+    encoder_input: str
+    argument: str
+    mask_argument: str | None
+    processor_part: str
+    call_argument: str
+    open_item: Callable[..., Any]
+    call_options: tuple[str, ...] = ()
+    encoder_options: tuple[str, ...] = ()
+
+
+IMAGE = Modality("image", "pixel_values", "pixel_values", None, "image_processor", "images", open_image)
+_SOUND = ("context_attention_mask", "feature_extractor", "audio", open_waveform, ("sampling_rate",))
+_PASSAGE = ("context_attention_mask", "context_tokenizer", "context_text", open_text)
+CONTEXTS = (
+    IMAGE,
+    Modality("audio features", "input_features", "input_features", *_SOUND),
+    Modality("audio values", "input_values", "input_values", *_SOUND),
+    Modality("text", "input_ids", "context_input_ids", *_PASSAGE),
+)
+QUERY = Modality(
+    "text", "input_ids", "input_ids", "attention_mask", "tokenizer", "text", open_text, (), ("token_type_ids",)
+)
+
+
+def modality_of(side: str, encoder: Any) -> Modality:
+    """Find the row of one side by what its encoder takes.
+
+    Args:
+        side: `"context"` or `"query"`.
+        encoder: Its encoder; anything with `main_input_name` and `config`.
+
+    Raises:
+        ValueError: If the encoder takes something that has no row.
+
+    Example:
+        >>> from transformers import ViTConfig, ViTModel
+        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        >>> modality_of("context", ViTModel(ViTConfig(**small))).processor_part
+        'image_processor'
+    """
+    wanted = encoder.main_input_name
+    rows = CONTEXTS if side == "context" else (QUERY,)
+    found = [row for row in rows if row.encoder_input == wanted]
+    if found:
+        return found[0]
+    kind = encoder.config.model_type
+    if side == "query":
+        raise ValueError(
+            f"The query encoder is a `{kind}`, which takes `{wanted}`; expected a text encoder (are context and query "
+            "exchanged?)."
+        )
+    expected = ", ".join(row.encoder_input for row in rows)
+    raise ValueError(f"The context encoder is a `{kind}`, which takes `{wanted}`; expected one of {expected}.")
+
+
+def _forward_inputs() -> tuple[str, ...]:
+    first, *others = CONTEXTS
+    asked = (QUERY.argument, QUERY.mask_argument, *QUERY.encoder_options)
+    masks = (row.mask_argument for row in CONTEXTS if row.mask_argument is not None)
+    features = (f"{side}_features{end}" for side in SIDES for end in ("", "_mask"))
+    names = (first.argument, *asked, *(row.argument for row in others), *masks, *features, "pair_mask", "group_ids")
+    return tuple(dict.fromkeys(names))
+
+
+# Every tensor that `forward` takes besides labels: the rows' arguments and masks, cached features, marks of pairs.
+FORWARD_INPUTS = _forward_inputs()
+
+
+def takes_inputs(forward: Callable) -> Callable:
+    """Let `forward(self, <options>, **inputs)` take [`FORWARD_INPUTS`], by name or by position, before its options.
+
+    The names come from the table, and are typed nowhere else. They stand in the signature, where `Trainer` looks for
+    the columns to keep. A name that is neither input nor option is refused, as Python would.
+
+    Example:
+        >>> @takes_inputs
+        ... def forward(self, labels=None, **inputs):
+        ...     return inputs, labels
+        >>> forward(None, "pixels", input_ids="ids", labels="answers")
+        ({'input_ids': 'ids', 'pixel_values': 'pixels'}, 'answers')
+    """
+    first, *options, _ = inspect.signature(forward).parameters.values()
+    names = (*FORWARD_INPUTS, *(option.name for option in options))
+
+    @functools.wraps(forward)
+    def wrapper(self, *args, **kwargs):
+        if len(args) > len(names):
+            raise TypeError(f"{forward.__qualname__}() takes {len(names)} arguments; got {len(args)}.")
+        for name, value in zip(names, args, strict=False):
+            if name in kwargs:
+                raise TypeError(f"{forward.__qualname__}() got multiple values for argument '{name}'.")
+            kwargs[name] = value
+        for name in kwargs:
+            if name not in names:
+                raise TypeError(f"{forward.__qualname__}() got an unexpected keyword argument '{name}'.")
+        return forward(self, **kwargs)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    inputs = [inspect.Parameter(name, kind, default=None, annotation="torch.Tensor | None") for name in FORWARD_INPUTS]
+    wrapper.__signature__ = inspect.signature(forward).replace(parameters=[first, *inputs, *options])
+    return wrapper
