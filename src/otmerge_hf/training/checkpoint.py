@@ -1,4 +1,4 @@
-"""Tensors in a Trainer's checkpoint, which keeps callbacks' states as JSON."""
+"""A callback's tensors in a Trainer's checkpoint, which keeps callbacks' states as JSON."""
 
 import base64
 from typing import Any

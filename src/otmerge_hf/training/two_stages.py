@@ -7,7 +7,8 @@ import numpy as np
 from torch import nn
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from .callbacks import LossTermCallback, base_model, find_host, prioritize
+from .attachment import base_model, find_host
+from .callbacks import LossTermCallback, prioritize
 from .stages import set_stage
 
 
