@@ -35,7 +35,7 @@ def test_every_term_and_its_callback_have_a_row():
     ]
     assert {term.name for term in terms} == set(expected)
     for term in terms:
-        assert rows()[term.name][3] == ("sets" if term.of_sets else "rows")
+        assert rows()[term.name][3] == ("batch" if term.batch_level else "rows")
 
 
 def test_the_example_runs():

@@ -1,7 +1,8 @@
 import pytest
 from peft import LoraConfig, inject_adapter_in_model
 
-from otmerge_hf.training import set_stage, trainable_table
+from otmerge_hf.training import ContrastiveLossCallback, PairedLossCallback, set_stage, trainable_table
+from otmerge_hf.training.stages import STAGES
 
 
 def learning(model):
@@ -12,7 +13,7 @@ def learning(model):
     }
 
 
-ALIGN = {"context_adapter", "query_adapter", "logit_scale"}
+ALIGN = {"context_adapter", "query_adapter"}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,15 @@ def test_what_learns_at_which_stage(make_model, stage, parts):
     model = make_model(answers=3)
     set_stage(model, stage)
     assert learning(model) == parts
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_temperature_learns_only_for_a_term_that_uses_it(make_model, stage):
+    model = make_model(answers=3)
+    set_stage(model, stage, terms=[PairedLossCallback(), ContrastiveLossCallback()])
+    assert "logit_scale" in learning(model)
+    set_stage(model, stage, terms=[PairedLossCallback(), ContrastiveLossCallback(temperature=0.1)])
+    assert "logit_scale" not in learning(model)
 
 
 def test_the_table_counts(make_model):

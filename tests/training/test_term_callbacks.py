@@ -1,11 +1,8 @@
 """Terms under the stock Trainer: attached, scheduled, logged by name, detached."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from tiny_training import all_callbacks
-from transformers import TrainerControl, TrainerState
 from transformers.integrations import TensorBoardCallback
 
 from otmerge_hf.training import (
@@ -15,6 +12,7 @@ from otmerge_hf.training import (
     SinkhornLossCallback,
     VarianceLossCallback,
     prioritize,
+    set_stage,
 )
 from otmerge_hf.training import callbacks as callbacks_module
 
@@ -57,20 +55,10 @@ def test_schedules_are_followed_and_logged(trained, logs_of):
     assert logs_of(trainer, "paired_weight") == [0.5] * 4
 
 
-def test_terms_are_detached_at_the_end(trained):
+def test_no_term_is_on_the_model_after_a_training(trained):
     trainer, callbacks = trained
     assert trainer.model.loss_terms == {}
-    assert all(callback._host is None for callback in callbacks.values())
-
-
-def test_after_training_evaluation_is_the_task_alone(make_model, make_trainer, features):
-    trainer = make_trainer(
-        make_model(answers=3), [SinkhornLossCallback()], dataset=features(8, answers=3), max_steps=1
-    )
-    trainer.train()
-    metrics = trainer.evaluate(features(8, answers=3))
-    assert "eval_loss" in metrics
-    assert "eval_sinkhorn" not in metrics
+    assert all(callback._window is None for callback in callbacks.values())
 
 
 def test_evaluation_is_the_mean_over_its_batches(make_model, make_trainer, features, logs_of):
@@ -203,14 +191,43 @@ def test_terms_of_a_training_model_warn_under_accumulation(make_model, make_trai
     assert "sees each micro-batch by itself" in caplog.text
 
 
-def test_second_callback_of_one_class_is_told(make_model, monkeypatch):
-    said = []
-    monkeypatch.setattr(callbacks_module.logger, "warning", said.append)
-    arguments = SimpleNamespace(gradient_accumulation_steps=1)
-    model, state = make_model(), TrainerState(max_steps=1)
-    first, second = PairedLossCallback(1.0), PairedLossCallback(2.0)
-    first.on_train_begin(arguments, state, TrainerControl(), model=model)
-    assert said == []
-    second.on_train_begin(arguments, state, TrainerControl(), model=model)
-    assert "`paired` term is attached already" in said[0]
-    assert model.loss_terms["paired"] is second
+def test_a_second_callback_of_one_class_is_warned_of_and_used(make_model, make_trainer, logs_of, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(callbacks_module.logger, "warning", warnings.append)
+    trainer = make_trainer(make_model(), [PairedLossCallback(1.0), PairedLossCallback(2.0)])
+    trainer.train()
+    assert len(warnings) == 1
+    assert "another `paired` term" in warnings[0]
+    expected = [2 * value for value in logs_of(trainer, "paired")]
+    assert logs_of(trainer, "loss") == pytest.approx(expected, rel=1e-4)
+    assert logs_of(trainer, "paired_weight") == [2.0] * 3
+
+
+def test_a_frozen_temperature_is_warned_of(make_model, make_trainer, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(callbacks_module.logger, "warning", warnings.append)
+    model = make_model()
+    trainer = make_trainer(model, [ContrastiveLossCallback()], max_steps=1)
+    set_stage(model, "align")  # after the Trainer had let it learn
+    trainer.train()
+    assert len(warnings) == 1
+    assert "temperature, which is frozen" in warnings[0]
+
+
+def test_an_unconverged_solver_is_logged_and_warned_of_once(make_model, make_trainer, features, logs_of, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(callbacks_module.logger, "warning", warnings.append)
+    trainer = make_trainer(
+        make_model(),
+        [SinkhornLossCallback(epsilon=1e-7), PairedLossCallback()],
+        evaluation=features(8, seed=1),
+        eval_strategy="steps",
+        eval_steps=3,
+    )
+    trainer.train()
+    assert logs_of(trainer, "sinkhorn_unconverged")
+    assert all(0 < share <= 1 for share in logs_of(trainer, "sinkhorn_unconverged"))
+    assert len(warnings) == 1
+    assert "`sinkhorn` did not converge in" in warnings[0]
+    assert "Raise `epsilon` (now 1e-07)" in warnings[0]
+    assert not logs_of(trainer, "paired_unconverged")

@@ -1,6 +1,7 @@
 """Loss terms: pure functions of the model's outputs, one file each. Which one to take: `docs/losses.md`."""
 
 from .contrastive import ContrastiveTerm, contrastive_loss
+from .convergence import watch_convergence
 from .gromov import GromovTerm, gromov_loss
 from .klot import KLOTTerm, Teacher, klot_loss
 from .mmd import MMDTerm, mmd_loss
@@ -36,4 +37,5 @@ __all__ = [
     "sinkhorn_loss",
     "structure_loss",
     "variance_loss",
+    "watch_convergence",
 ]

@@ -86,7 +86,7 @@ class ContrastiveTerm(LossTerm):
 
     Attributes:
         variant: `"infonce"` or `"siglip"`.
-        temperature: Fixed temperature; None takes the model's learned scale.
+        temperature: Fixed temperature; None uses the model's, which then learns.
         bias: SigLIP's bias, in logits; fixed.
     """
 
@@ -94,13 +94,18 @@ class ContrastiveTerm(LossTerm):
     temperature: float | None = None
     bias: float = -10.0
     name: ClassVar[str] = "contrastive"
-    of_sets: ClassVar[bool] = True
+    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Contrastive loss of the pairs."""
         context, query, groups = pair_rows(outputs)
         scale = outputs.logit_scale if self.temperature is None else 1 / self.temperature
         return contrastive_loss(context, query, scale, groups, self.variant, self.bias)
+
+    @property
+    def uses_temperature(self) -> bool:
+        """True unless the temperature is fixed."""
+        return self.temperature is None
 
     def check(self, model: Any) -> None:
         """Refuse an unknown variant or temperature before training starts."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..transport import sinkhorn_from_cost
+from .convergence import noted
 from .points import check_clouds, check_positive, full_precision, nothing, squared_distances, unit
 from .term import LossTerm
 
@@ -91,13 +92,12 @@ def entropic_plan(
     plan = inner_x.new_full((rows, columns), 1 / (rows * columns))
     potentials = None
     for _ in range(max_iterations):
-        gradient = 2 * _linearised(inner_x, inner_y, plan)
-        solved = sinkhorn_from_cost(
-            gradient, epsilon=epsilon, epsilon_scale="absolute", tol=_TOL, potentials=potentials
-        )
+        cost = 2 * _linearised(inner_x, inner_y, plan)
+        solved = sinkhorn_from_cost(cost, epsilon=epsilon, epsilon_scale="absolute", tol=_TOL, potentials=potentials)
         before, plan, potentials = plan, solved.plan(), solved.potentials
         if (plan - before).abs().sum() <= _TOL:
             break
+    noted(solved)  # the last one made the plan
     return plan, torch.special.xlogy(plan, plan * (rows * columns)).sum()
 
 
@@ -116,7 +116,7 @@ class GromovTerm(LossTerm):
     normalize: bool = True
     max_iterations: int = 50
     name: ClassVar[str] = "gromov"
-    of_sets: ClassVar[bool] = True
+    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Discrepancy of the inner shapes of the two clouds."""

@@ -7,6 +7,7 @@ import torch
 
 from ..model.fusers import masked_mean
 from ..transport import sinkhorn_from_cost
+from .convergence import noted
 from .points import check_positive, cosines, full_precision
 from .term import LossTerm
 
@@ -62,8 +63,8 @@ def klot_loss(
     # log P is linear in K and the potentials, so that the divergence is a Fenchel-Young gap: the value of the
     # optimum minus what the teacher's plan reaches, in units of epsilon. The envelope theorem gives the gradient.
     options: dict[str, Any] = {"epsilon_scale": "absolute", "tol": _TOL}
-    target = sinkhorn_from_cost(-teacher_similarity.detach(), epsilon=teacher_epsilon, **options).plan()
-    least = sinkhorn_from_cost(-similarity, epsilon=epsilon, **options).value
+    target = noted(sinkhorn_from_cost(-teacher_similarity.detach(), epsilon=teacher_epsilon, **options)).plan()
+    least = noted(sinkhorn_from_cost(-similarity, epsilon=epsilon, **options)).value
     information = (torch.special.xlogy(target, target * target.numel())).sum()  # KL(P* | a b^T)
     return information - ((target * similarity).sum() + least) / epsilon
 
@@ -110,7 +111,7 @@ class KLOTTerm(LossTerm):
     epsilon: float = 0.05
     teacher_epsilon: float = 0.01
     name: ClassVar[str] = "klot"
-    of_sets: ClassVar[bool] = True
+    batch_level: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

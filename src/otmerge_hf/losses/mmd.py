@@ -89,7 +89,7 @@ class MMDTerm(LossTerm):
     bandwidths: Sequence[float] = BANDWIDTHS
     unbiased: bool = False
     name: ClassVar[str] = "mmd"
-    of_sets: ClassVar[bool] = True
+    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Discrepancy of the two clouds."""

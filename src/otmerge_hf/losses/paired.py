@@ -49,7 +49,7 @@ class PairedTerm(LossTerm):
     """
 
     name: ClassVar[str] = "paired"
-    of_sets: ClassVar[bool] = False
+    batch_level: ClassVar[bool] = False
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Mean squared distance of the pairs."""

@@ -51,7 +51,7 @@ class ReconstructionTerm(LossTerm):
     """[`reconstruction_loss`] of both sides, averaged; needs `reconstruction=True` in the configuration."""
 
     name: ClassVar[str] = "reconstruction"
-    of_sets: ClassVar[bool] = False
+    batch_level: ClassVar[bool] = False
     needs_reconstruction: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:

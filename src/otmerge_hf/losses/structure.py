@@ -85,7 +85,7 @@ class StructureTerm(LossTerm):
     temperature: float = 0.1
     levels: int = 1
     name: ClassVar[str] = "structure"
-    of_sets: ClassVar[bool] = True
+    batch_level: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What every loss term is: a name, a scope, and a function of the model's outputs."""
+"""What every loss term is: a name, what it looks at, and a function of the model's outputs."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,24 +16,29 @@ class LossTerm:
 
     Attributes:
         name: Key in the logs.
-        of_sets: True if the value depends on the batch as a set (a transport plan, a variance), False if it is a mean
-            of one value per row. Only a term of rows is the same for one batch and for the mean of its halves.
-        needs_tokens: True if a term of sets looks at the tokens too; then their means travel with the embeddings.
+        batch_level: True if the rows of a batch are compared with each other (a transport plan, a variance), False if
+            the value is a mean over rows. A batch-level loss of a batch is not the mean of its halves' losses, so it
+            is given the rows of all micro-batches and processes at once.
+        needs_tokens: True if a batch-level loss looks at the tokens too; it is then given their means.
         needs_reconstruction: True if the term reads what the decoders make; the answering model runs them for it.
     """
 
     name: ClassVar[str]
-    of_sets: ClassVar[bool]
+    batch_level: ClassVar[bool]
     needs_tokens: ClassVar[bool] = False
     needs_reconstruction: ClassVar[bool] = False
+
+    @property
+    def uses_temperature(self) -> bool:
+        """Whether the model's temperature (`logit_scale`) gets a gradient from this term."""
+        return False
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Value, a float32 scalar with gradient.
 
         Args:
-            outputs: An [`OTMergeOutput`]. A term of sets may use the embeddings (B, D), `pair_mask`, `group_ids`
-                (B,) and `logit_scale`, and of the tokens their masked mean alone: the union of several batches
-                keeps nothing else.
+            outputs: An [`OTMergeOutput`]. A batch-level loss is given the embeddings (B, D), `pair_mask`, `group_ids`
+                (B,) and `logit_scale`; and, if it says `needs_tokens`, the tokens' masked means (B, 1, D_side).
         """
         raise NotImplementedError
 

@@ -47,7 +47,7 @@ class VarianceTerm(LossTerm):
 
     floor: float = 1.0
     name: ClassVar[str] = "variance"
-    of_sets: ClassVar[bool] = True
+    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         """Average shortfall of both sides."""

@@ -1,4 +1,4 @@
-"""Terms of sets under gradient accumulation: the whole window as one cloud, not one cloud per micro-batch."""
+"""Batch-level losses under gradient accumulation: one batch of all micro-batches, not one value each."""
 
 from collections.abc import Callable
 
@@ -13,12 +13,12 @@ _KEPT = ("context_tokens", "query_tokens", "context_mask", "query_mask", "pair_m
 
 
 class AccumulationWindow:
-    """Gives terms of sets the union of a window's micro-batches, so that 4 x 2 rows teach what 1 x 8 rows do.
+    """Gives a batch-level loss the rows of all micro-batches of an optimizer step: 4 x 2 rows teach what 1 x 8 do.
 
     A transport plan needs all points at once, but each micro-batch's graph is gone after its backward. So the tokens
-    that entered the adapters are kept (no graph), and with the window's last micro-batch the earlier ones go through
-    the adapters once more: a small cost, since encoders are frozen. The earlier micro-batches contribute nothing, the
-    last one `length * term(union)`, because Trainer divides every loss by the window's length.
+    that entered the adapters are kept, without a graph. With the last micro-batch of the window the earlier ones go
+    through the adapters once more: a small cost, since encoders are frozen. The earlier micro-batches add 0 to the
+    loss, the last one adds `length * term(all rows)`, because Trainer divides every loss by the window's length.
 
     Args:
         model: The base model whose adapters are used.

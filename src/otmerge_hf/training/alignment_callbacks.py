@@ -1,21 +1,24 @@
-"""Callbacks of the terms that align with few pairs, unpaired points or negatives. Which one: `docs/losses.md`."""
+"""Callbacks of the terms that align with few pairs, unpaired rows or negatives. Which one: `docs/losses.md`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ..losses import ContrastiveTerm, GromovTerm, KLOTTerm, MMDTerm, PrototypeTerm, StructureTerm, Teacher
 from ..model.modeling_otmerge import OTMergePreTrainedModel
 from ..model.scaling import Standardizer
-from .callbacks import LossTermCallback, base_model
+from .attachment import base_model
+from .callbacks import LossTermCallback
 from .checkpoint import pack_tensors, unpack_tensors
 from .schedule import Schedule
 
 
 class ContrastiveLossCallback(LossTermCallback):
-    """Attaches [`ContrastiveTerm`]: InfoNCE or SigLIP, with negatives from all processes."""
+    """Attaches [`ContrastiveTerm`]: InfoNCE or SigLIP, with negatives from all processes.
+
+    Without a fixed `temperature` the model's own one learns. It learns in no training that has no such term.
+    """
 
     term_class = ContrastiveTerm
 
@@ -74,19 +77,11 @@ class KLOTLossCallback(LossTermCallback):
         state["args"] |= {"teacher": pack_tensors(self.teacher._asdict()), "standardized": self.standardized}
         return state
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Give the term its teacher, in the space of what the adapters receive, and attach it."""
-        super().on_train_begin(args, state, control, model=model, **kwargs)
-        assert self._host is not None
+    def prepare(self, host: OTMergePreTrainedModel) -> None:
+        """Give the term its teacher, in the space of what the adapters receive."""
+        super().prepare(host)
         assert isinstance(self.term, KLOTTerm)
-        self.term.teacher = self._fold(self._host)
+        self.term.teacher = self._fold(host)
 
     def _fold(self, host: OTMergePreTrainedModel) -> Teacher:
         """W x + b in terms of t = (x - mean) / std is (W std) t + (W mean + b)."""

@@ -1,19 +1,19 @@
-"""Callbacks that attach a loss term to the model for the length of a training, schedule it and log it by name."""
+"""Callbacks that add a loss term to the model's loss under the stock Trainer, schedule it and log it by name."""
 
 from collections import defaultdict
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
-from ..losses import LossTerm, PairedTerm, ReconstructionTerm, SinkhornTerm, VarianceTerm
-from ..model.modeling_otmerge import OTMergeModel, OTMergeOutput, OTMergePreTrainedModel
+from ..losses import LossTerm, PairedTerm, ReconstructionTerm, SinkhornTerm, VarianceTerm, watch_convergence
+from ..model.modeling_otmerge import OTMergeOutput, OTMergePreTrainedModel
 from .accumulation import AccumulationWindow
+from .attachment import attach_in_losses, base_model, calling_trainer, find_host
 from .checkpoint import pack_tensors, unpack_tensors, widen_scalar_averages
 from .gather import as_points, gather_points
 from .schedule import Schedule, value_at
@@ -23,12 +23,14 @@ logger = logging.get_logger(__name__)
 
 
 class LossTermCallback(TrainerCallback, ExportableState):
-    """Adds `weight * term` to the model's loss while it trains, under the stock `Trainer`.
+    """Adds `weight * term` to the model's loss, under the stock `Trainer` that holds the callback.
 
-    The term is attached in `on_train_begin` and detached in `on_train_end`. Its mean since the last log appears in
-    every log (`name`, `name_weight`; `eval_name` in evaluations), in `state.log_history`, and in the metrics that
-    `metric_for_best_model` chooses from. One class per term: Trainer restores callbacks by class name. Evaluations
-    during a training have the terms in `eval_loss`; `trainer.evaluate()` after it does not, the terms are gone then.
+    The term is on the model while this Trainer computes a loss, and at no other time: an interrupted training leaves
+    none behind, and `trainer.evaluate()` reports the terms before, during and after a training. The term's mean since
+    the last log is in every log (`name`, `name_weight`; `eval_name` in evaluations), in `state.log_history`, and in
+    the metrics that `metric_for_best_model` chooses from. If a transport solver did not converge, `name_unconverged`
+    is logged too: the share of the term's evaluations since the last log in which it did not. One class per term:
+    Trainer restores callbacks by class name.
 
     Args:
         weight: Weight of the term, a number or a schedule `[(progress, weight), ...]`.
@@ -41,11 +43,11 @@ class LossTermCallback(TrainerCallback, ExportableState):
     def __init__(self, weight: Schedule = 1.0, **options: Any):
         self.weight, self.options = weight, options
         self.term = self.term_class(**self._options_at(0.0))
-        value_at(weight, 0.0)  # a wrong schedule is better refused now than at the first step
-        self._weight_now = value_at(weight, 0.0)
+        self._weight_now = value_at(weight, 0.0)  # a wrong schedule is better refused now than at the first step
         self._window: AccumulationWindow | None = None
-        self._host: OTMergePreTrainedModel | None = None
-        self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._ready = self._training = self._warned = False
+        # a pair for each evaluation of the term, of training and of evaluation: its value, 1 if not converged
+        self._seen: dict[str, list[torch.Tensor]] = defaultdict(list)
 
     def state(self) -> dict:
         """What a checkpoint keeps: arguments and buffers; schedules depend on the Trainer's step alone."""
@@ -72,22 +74,51 @@ class LossTermCallback(TrainerCallback, ExportableState):
             for name, value in self.options.items()
         }
 
+    def prepare(self, host: OTMergePreTrainedModel) -> None:
+        """Get ready for a merge: refuse one that cannot give what the term needs."""
+        self.term.check(host)
+
+    def enter(self, host: OTMergePreTrainedModel) -> None:
+        """Note what the next loss is for; called when the term is put on the merge."""
+        if not self._ready:  # an evaluation without a training
+            self.prepare(host)
+            self._ready = True
+        self._training = host.training
+
     def __call__(self, outputs: OTMergeOutput) -> torch.Tensor:
         """Weighted value of the term; what the model's `forward` calls."""
-        training = self._host is not None and self._host.training
         seen: OTMergeOutput | None = outputs
         length = 1
-        if self.term.of_sets:
-            if training and self._window is not None:
+        if self.term.batch_level:
+            if self._training and self._window is not None:
                 seen, length = self._window(outputs, self.term.needs_tokens)
             else:
                 seen = as_points(outputs, tokens=self.term.needs_tokens)
             if seen is None:
                 return outputs["context_embeds"].sum() * 0  # keeps a graph, so that a loss of this term alone has one
             seen = gather_points(seen)
-        value = self.term(seen)
-        self._sums["train" if training else "eval"].append(value.detach().float())
+        with watch_convergence() as solves:
+            value = self.term(seen)
+        pair = value.detach().float().new_zeros(2)
+        pair[0] = value.detach()
+        if solves:
+            pair[1] = 1 - torch.stack(solves).all().float()
+        self._seen["train" if self._training else "eval"].append(pair)
         return self._weight_now * length * value
+
+    def on_init_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Join the losses of the Trainer, and let the temperature learn only if one of its terms uses it.
+
+        A parameter that gets no gradient stops DistributedDataParallel under gradient checkpointing, and the optimizer
+        is built before `on_train_begin`. A model that PEFT wrapped is left as PEFT made it.
+        """
+        trainer = calling_trainer(self)
+        attach_in_losses(trainer, LossTermCallback)
+        if isinstance(model, OTMergePreTrainedModel):
+            learns = any(callback.term.uses_temperature for callback in _term_callbacks(trainer))
+            base_model(model).logit_scale.requires_grad_(learns)
 
     def on_train_begin(
         self,
@@ -98,32 +129,39 @@ class LossTermCallback(TrainerCallback, ExportableState):
         optimizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Attach the term to the merge inside `model`."""
+        """Start anew, or from a checkpoint's buffers in a resumed training."""
         if optimizer is not None:
             widen_scalar_averages(optimizer)
-        self._host = find_host(model)
-        self.term.check(self._host)
+        trainer = calling_trainer(self)
+        attach_in_losses(trainer, LossTermCallback)  # a callback that was added, or restored, after `on_init_end`
+        host = find_host(model)
+        self._warn(trainer, host)
+        self.prepare(host)
+        self._ready, self._warned = True, False
         self._window = None
-        if self.term.of_sets and args.gradient_accumulation_steps > 1:
-            if self._host.config.freeze_encoders:
-                self._window = AccumulationWindow(base_model(self._host))
+        if self.term.batch_level and args.gradient_accumulation_steps > 1:
+            if host.config.freeze_encoders:
+                self._window = AccumulationWindow(base_model(host))
             else:
                 logger.warning(
-                    f"`{self.term.name}` compares sets and the encoders train: with gradient accumulation it sees "
-                    "each micro-batch by itself, not their union."
+                    f"`{self.term.name}` compares the rows of a batch and the encoders train: with gradient "
+                    "accumulation it sees each micro-batch by itself."
                 )
-        self._sums.clear()
-        # A resumed training goes on from the checkpoint's buffers, any other starts anew.
+        self._seen.clear()
         kept: Any = state.stateful_callbacks if state.global_step else {}
         self.buffers = kept.get(type(self).__name__, {}).get("attributes", {}).get("buffers", {})
-        earlier = self._host.loss_terms.get(self.term.name)
-        if earlier is not None and earlier is not self:
-            logger.warning(
-                f"A `{self.term.name}` term is attached already, by a second callback of this class or by a training "
-                "that was interrupted; this one takes its place."
-            )
-        self._host.loss_terms[self.term.name] = self
         self._update(state)
+
+    def _warn(self, trainer: Trainer, host: OTMergePreTrainedModel) -> None:
+        name = self.term.name
+        first = next(callback for callback in _term_callbacks(trainer) if callback.term.name == name)
+        if name in host.loss_terms or first is not self:
+            logger.warning(f"There is another `{name}` term, on the model or in this Trainer; the last one is used.")
+        if self.term.uses_temperature and not any(p.requires_grad for p in base_model(host).logit_scale.parameters()):
+            logger.warning(
+                f"`{name}` uses the model's temperature, which is frozen and stays as it is: give the callback to "
+                "`Trainer(callbacks=...)` and to `set_stage(..., terms=...)`, or fix a `temperature`."
+            )
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -140,32 +178,55 @@ class LossTermCallback(TrainerCallback, ExportableState):
         **kwargs: Any,
     ) -> None:
         """Add the term's mean since the last log."""
-        if logs is None or self._host is None:
+        if logs is None:
             return
-        # the shortest: a metric of the user's may end in `_loss` as well
-        prefixes = [key[: -len("loss")] for key in logs if key.endswith("_loss") and key != "train_loss"]
-        prefix = min(prefixes, key=len, default=None)
+        prefix = _prefix(logs)
         if prefix is None and "loss" not in logs:
             return  # the closing summary of a training
-        kind = "train" if prefix is None else "eval"
-        mean = _mean_over_processes(self._sums.pop(kind, []))
-        if mean is None:
-            return
-        new = {f"{prefix or ''}{self.term.name}": mean}
-        if prefix is None:
+        new = self._take("train" if prefix is None else "eval", prefix or "", state)
+        if new and prefix is None:
             new[f"{self.term.name}_weight"] = self._weight_now
             new.update({f"{self.term.name}_{name}": getattr(self.term, name) for name in self.scheduled})
         logs.update(new)
         if state.log_history:
             state.log_history[-1].update(new)
 
+    def on_predict(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
+        """Add the term's mean to the metrics of `trainer.predict`."""
+        prefix = _prefix(metrics)
+        if prefix is not None:  # else there were no labels, and no loss
+            metrics.update(self._take("eval", prefix, state))
+
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Detach the term."""
-        if self._host is not None:
-            self._host.loss_terms.pop(self.term.name, None)
-        self._host = self._window = None
+        """Let go of the model."""
+        self._window = None
+
+    def _take(self, kind: str, prefix: str, state: TrainerState) -> dict[str, float]:
+        """Means of what was seen since the last time, by name; every process has to call it."""
+        means = _mean_over_processes(self._seen.pop(kind, []))
+        if means is None:
+            return {}
+        value, unconverged = means
+        new = {f"{prefix}{self.term.name}": value}
+        if unconverged > 0:
+            new[f"{prefix}{self.term.name}_unconverged"] = unconverged
+            if not self._warned and state.is_world_process_zero:
+                logger.warning(
+                    f"The solver of `{self.term.name}` did not converge in {unconverged:.0%} of its evaluations since "
+                    f"the last log: its value and gradient are approximate there. Raise `epsilon` (now "
+                    f"{getattr(self.term, 'epsilon', None)})."
+                )
+            self._warned = True
+        return new
 
     def _update(self, state: TrainerState) -> None:
         progress = state.global_step / max(state.max_steps, 1)
@@ -191,7 +252,7 @@ class SinkhornLossCallback(LossTermCallback):
 
 
 class ReconstructionLossCallback(LossTermCallback):
-    """Attaches [`ReconstructionTerm`]; `weight` is the proposals' lambda_rec."""
+    """Attaches [`ReconstructionTerm`]: the decoders' squared error."""
 
     term_class = ReconstructionTerm
 
@@ -200,20 +261,6 @@ class VarianceLossCallback(LossTermCallback):
     """Attaches [`VarianceTerm`], the guard against collapse."""
 
     term_class = VarianceTerm
-
-
-def find_host(model: nn.Module) -> OTMergePreTrainedModel:
-    """Find the merge inside a model that PEFT, DDP or a compiler may have wrapped."""
-    for module in model.modules():
-        if isinstance(module, OTMergePreTrainedModel):
-            return module
-    raise ValueError(f"A {type(model).__name__} holds no OTMerge model: loss terms have nothing to attach to.")
-
-
-def base_model(host: OTMergePreTrainedModel) -> OTMergeModel:
-    """Get the part of a merge that holds the adapters."""
-    base = host if isinstance(host, OTMergeModel) else host.get_submodule("otmerge")
-    return cast(OTMergeModel, base)
 
 
 def prioritize(trainer: Trainer) -> Trainer:
@@ -226,11 +273,22 @@ def prioritize(trainer: Trainer) -> Trainer:
     return trainer
 
 
-def _mean_over_processes(values: list[torch.Tensor]) -> float | None:
-    """Mean of the values of all processes; every process has to call it."""
+def _term_callbacks(trainer: Trainer) -> list[LossTermCallback]:
+    return [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, LossTermCallback)]
+
+
+def _prefix(metrics: dict[str, float]) -> str | None:
+    """`eval_`, `test_` or another prefix of an evaluation's metrics; None in a training's logs."""
+    # the shortest: a metric of the user's may end in `_loss` as well
+    prefixes = [key[: -len("loss")] for key in metrics if key.endswith("_loss") and key != "train_loss"]
+    return min(prefixes, key=len, default=None)
+
+
+def _mean_over_processes(rows: list[torch.Tensor]) -> list[float] | None:
+    """Mean of the rows of all processes, each (2,); every process has to call it."""
     if PartialState().num_processes == 1:
-        return torch.stack(values).mean().item() if values else None
+        return torch.stack(rows).mean(dim=0).tolist() if rows else None
     device = PartialState().device
-    total = torch.stack(values).sum().to(device) if values else torch.zeros((), device=device)
-    pair = reduce(torch.stack([total, torch.tensor(float(len(values)), device=device)]))
-    return (pair[0] / pair[1]).item() if pair[1] > 0 else None
+    total = torch.stack(rows).sum(dim=0).to(device) if rows else torch.zeros(2, device=device)
+    summed = reduce(torch.cat([total, total.new_tensor([float(len(rows))])]))
+    return (summed[:2] / summed[2]).tolist() if summed[2] > 0 else None

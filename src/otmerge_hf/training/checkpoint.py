@@ -1,4 +1,4 @@
-"""Tensors in a Trainer's checkpoint: callbacks' states, kept as JSON, and the optimiser's."""
+"""Tensors in a Trainer's checkpoint: those of callbacks, kept as JSON, and the optimiser's."""
 
 import base64
 from typing import Any

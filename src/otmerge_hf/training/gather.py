@@ -1,4 +1,4 @@
-"""What a term of sets sees: the points of several micro-batches and of all processes as one cloud."""
+"""What a batch-level loss is given: the rows of several micro-batches and, by all-gather, of all processes."""
 
 import torch
 
@@ -48,7 +48,7 @@ def join_points(parts: list[OTMergeOutput]) -> OTMergeOutput:
 
 
 def gather_points(points: OTMergeOutput) -> OTMergeOutput:
-    """Concatenate the points of all processes, in order of rank, with gradient; every process has to call it."""
+    """All-gather the points, in order of rank, with gradient; every process has to call it."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return points
     gathered = {"logit_scale": points.logit_scale}

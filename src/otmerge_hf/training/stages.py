@@ -1,22 +1,26 @@
 """Stages of training: what learns, what is frozen, and a table that shows it."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
-from .callbacks import find_host
+from .attachment import base_model, find_host
+from .callbacks import LossTermCallback
 
 
 STAGES = ("align", "fuse", "both")
-_ALIGN_PARTS = ("context_adapter", "query_adapter", "logit_scale")
 
 
-def set_stage(model: nn.Module, stage: str) -> str:
+def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = ()) -> str:
     """Set what is trainable and return it as a table.
 
     Args:
         model: An OTMerge model, possibly wrapped.
-        stage: `"align"`: adapters, their decoders and the temperature learn. `"fuse"`: the fuser and the answer head
-            learn, adapters are frozen. `"both"`: all of these learn. Encoders learn in no stage, unless the
-            configuration says `freeze_encoders=False`.
+        stage: `"align"`: adapters and their decoders learn. `"fuse"`: the fuser and the answer head learn, adapters
+            are frozen. `"both"`: all of these learn. Encoders learn in no stage, unless the configuration says
+            `freeze_encoders=False`.
+        terms: Loss terms of this stage. The temperature (`logit_scale`) learns if one of them uses it, and is frozen
+            otherwise: a parameter without a gradient stops distributed training.
 
     Raises:
         ValueError: If the stage is unknown, or is `"fuse"` on a model without a fuser.
@@ -29,21 +33,23 @@ def set_stage(model: nn.Module, stage: str) -> str:
         ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
         ... )
         >>> print(set_stage(OTMergeModel(config), "align").splitlines()[-1].split()[:2])
-        ['total', '817']
+        ['total', '816']
     """
     if stage not in STAGES:
         raise ValueError(f"`stage` is {stage!r}; expected one of {', '.join(STAGES)}.")
     host = find_host(model)
     if stage == "fuse" and not hasattr(host, "fuser"):
         raise ValueError(f"A {type(host).__name__} has no fuser; the stage `fuse` needs OTMergeForQuestionAnswering.")
-    base = getattr(host, "otmerge", host)
+    base = base_model(host)
     for name, child in base.named_children():
         if name.endswith("_encoder"):
             for parameter_name, parameter in child.named_parameters():
                 if "lora_" not in parameter_name:  # what PEFT put in is PEFT's to decide
                     parameter.requires_grad_(not host.config.freeze_encoders)
+        elif name == "logit_scale":
+            child.requires_grad_(any(callback.term.uses_temperature for callback in terms))
         else:
-            child.requires_grad_(name in _ALIGN_PARTS and stage != "fuse")
+            child.requires_grad_(name.endswith("_adapter") and stage != "fuse")
     if host is not base:
         for name, child in host.named_children():
             if name != "otmerge":
@@ -54,7 +60,7 @@ def set_stage(model: nn.Module, stage: str) -> str:
 def trainable_table(model: nn.Module) -> str:
     """Table of a model's parts: trainable parameters, all parameters, and the state that this makes."""
     host = find_host(model)
-    base = getattr(host, "otmerge", host)
+    base = base_model(host)
     parts = dict(base.named_children())
     parts.update({name: child for name, child in host.named_children() if name != "otmerge"})
     rows = [("part", "trainable", "all", "")]

@@ -1,26 +1,42 @@
 """The two stages of a merge under the stock Trainer: bring both sides into one space, then learn answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from .callbacks import LossTermCallback, base_model, find_host, prioritize
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from .attachment import base_model, find_host
+from .callbacks import LossTermCallback, prioritize
 from .stages import set_stage
 
 
+Collator = Callable[[list[Any]], dict[str, Any]]
+
+
 def answer_accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """Share of the questions whose most likely answer is the label, `accuracy` in [0, 1]; for `compute_metrics`."""
-    answers = np.asarray(prediction.predictions).argmax(-1)
-    return {"accuracy": float((answers == prediction.label_ids).mean())}
+    """Share of the questions whose most likely answer is the label, `accuracy` in [0, 1]; for `compute_metrics`.
+
+    Rows labelled -100 do not count. With soft labels (N, answers) it is the mean score of the chosen answers.
+
+    Example:
+        >>> logits = np.array([[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> answer_accuracy(EvalPrediction(logits, np.array([0, 0, -100])))
+        {'accuracy': 0.5}
+    """
+    answers, labels = np.asarray(prediction.predictions).argmax(-1), np.asarray(prediction.label_ids)
+    if labels.ndim == 2:
+        return {"accuracy": float(np.take_along_axis(labels, answers[:, None], axis=1).mean())}
+    labelled = labels != -100
+    return {"accuracy": float((answers == labels)[labelled].mean()) if labelled.any() else 0.0}
 
 
 def train_alignment(
     model: nn.Module,
     pairs: Any,
-    collator: Callable[[list[Any]], dict[str, Any]],
+    collator: Collator,
     args: TrainingArguments,
     terms: Sequence[LossTermCallback],
     *,
@@ -31,19 +47,45 @@ def train_alignment(
     """Stage one: the adapters learn from the loss terms alone.
 
     Args:
-        model: A merge with or without a fuser; only its adapters, decoders and temperature learn.
+        model: A merge with or without a fuser; its adapters and decoders learn, and the temperature if a term uses it.
         pairs: Rows of contexts and queries, as `collator` takes them; no labels.
         collator: Rows -> the model's inputs, such as [`features.FeatureCollator`].
         args: Of the stock Trainer.
-        terms: The loss terms.
-        eval_pairs: Rows to evaluate the terms on, when `args` asks for evaluations.
+        terms: The loss terms, at least one.
+        eval_pairs: Rows to evaluate the terms on, when `args` asks for evaluations or by `evaluate()` afterwards.
         callbacks: Further callbacks.
         resume_from_checkpoint: As in `Trainer.train`.
 
     Returns:
-        The Trainer, after its training.
+        The Trainer, after its training. `trainer.evaluate()` gives `eval_loss` and each term (`eval_paired`, ...).
+
+    Raises:
+        ValueError: If there are no pairs or no terms, a term is no [`LossTermCallback`], or `model` holds no merge.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from transformers import BertConfig, ViTConfig, default_data_collator
+        >>> from otmerge_hf import OTMergeConfig, OTMergeModel
+        >>> from otmerge_hf.training import PairedLossCallback, VarianceLossCallback
+        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        >>> config = OTMergeConfig.from_encoder_configs(
+        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
+        ... )
+        >>> pairs = [{"context_features": torch.randn(4, 16), "query_features": torch.randn(3, 16)} for _ in range(8)]
+        >>> quiet = dict(logging_strategy="no", save_strategy="no", disable_tqdm=True)
+        >>> args = TrainingArguments(tempfile.mkdtemp(), max_steps=2, use_cpu=True, **quiet)
+        >>> terms = [PairedLossCallback(0.1), VarianceLossCallback(1.0)]
+        >>> trainer = train_alignment(
+        ...     OTMergeModel(config), pairs, default_data_collator, args, terms, eval_pairs=pairs
+        ... )
+        >>> sorted(name for name in trainer.evaluate() if name in ("eval_loss", "eval_paired", "eval_variance"))
+        ['eval_loss', 'eval_paired', 'eval_variance']
     """
-    set_stage(model, "align")
+    if not terms:
+        raise ValueError("`terms` is empty; expected at least one loss term: alignment has no other loss.")
+    _check_terms(terms)
+    _check_rows(pairs, "pairs")
+    set_stage(model, "align", terms)
     return _train(
         model=base_model(find_host(model)),
         args=args,
@@ -58,7 +100,7 @@ def train_alignment(
 def train_answers(
     model: nn.Module,
     questions: Any,
-    collator: Callable[[list[Any]], dict[str, Any]],
+    collator: Collator,
     args: TrainingArguments,
     *,
     stage: str | None = "both",
@@ -86,9 +128,40 @@ def train_answers(
 
     Returns:
         The Trainer, after its training.
+
+    Raises:
+        ValueError: If there are no questions, the collator makes no `labels` of them, a term is no
+            [`LossTermCallback`], or `model` holds no answer head.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from transformers import BertConfig, ViTConfig, default_data_collator
+        >>> from otmerge_hf import OTMergeConfig
+        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        >>> config = OTMergeConfig.from_encoder_configs(
+        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small),
+        ...     shared_dim=8, fuser_num_heads=2, context_positions="none", num_labels=2,
+        ... )
+        >>> questions = [
+        ...     {"context_features": torch.randn(4, 16), "query_features": torch.randn(3, 16), "labels": i % 2}
+        ...     for i in range(8)
+        ... ]
+        >>> quiet = dict(logging_strategy="no", save_strategy="no", disable_tqdm=True)
+        >>> args = TrainingArguments(tempfile.mkdtemp(), max_steps=2, use_cpu=True, **quiet)
+        >>> model = OTMergeForQuestionAnswering(config)
+        >>> trainer = train_answers(model, questions, default_data_collator, args, eval_questions=questions)
+        >>> 0 <= trainer.evaluate()["eval_accuracy"] <= 1
+        True
     """
+    _check_terms(terms)
+    host = find_host(model)
+    if not isinstance(host, OTMergeForQuestionAnswering):
+        raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
+    first = _check_rows(questions, "questions")
+    if first is not None and "labels" not in (made := collator([first])):
+        raise ValueError(f"`collator` makes {sorted(made)} of the first of `questions`; expected `labels` among them.")
     if stage is not None:
-        set_stage(model, stage)
+        set_stage(model, stage, terms)
     return _train(
         model=model,
         args=args,
@@ -100,6 +173,23 @@ def train_answers(
         optimizers=optimizers,
         resume_from_checkpoint=resume_from_checkpoint,
     )
+
+
+def _check_terms(terms: Sequence[Any]) -> None:
+    for term in terms:
+        if not isinstance(term, LossTermCallback):
+            raise ValueError(f"`terms` holds a {type(term).__name__}; expected callbacks such as PairedLossCallback.")
+
+
+def _check_rows(rows: Any, name: str) -> Any:
+    """First row; None where the rows come as a stream."""
+    if not hasattr(rows, "__len__") or not hasattr(rows, "__getitem__"):
+        return None
+    if isinstance(rows, Mapping):
+        raise ValueError(f"`{name}` is a {type(rows).__name__}; expected rows, such as a Dataset.")
+    if len(rows) == 0:
+        raise ValueError(f"`{name}` is empty; expected at least one row.")
+    return rows[0]
 
 
 def _train(*, args: TrainingArguments, resume_from_checkpoint: str | bool | None, **options: Any) -> Trainer:
