@@ -1,4 +1,4 @@
-"""The command line: ``otmerge COMMAND ...``, one module of ``commands/`` for each command."""
+"""The command line: `otmerge COMMAND ...`, one module of `commands/` for each command."""
 
 import argparse
 import importlib
@@ -11,7 +11,7 @@ from . import __version__, commands
 
 
 def load_commands() -> dict[str, ModuleType]:
-    """Modules of ``commands/`` by the name of their command; each has ``add_parser`` and ``run``.
+    """Modules of `commands/` by the name of their command; each has `add_parser` and `run`.
 
     Example:
         >>> "align" in load_commands()
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: Words after ``otmerge``; those of the process when None.
+        arguments: Words after `otmerge`; those of the process when None.
 
     Returns:
         Exit code: the command's own, or 2 for bad input, which is told in one line.

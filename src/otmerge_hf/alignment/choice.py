@@ -60,14 +60,14 @@ def choose_fit(
     Args:
         train: Context features (N, Dc), query features (M, Dq), pairs (P, 2) or None for row i with row i.
         validation: The same of other pairs; every row is a candidate.
-        kind: ``procrustes``, ``cca``, ``ridge``, or ``auto`` for all of them.
+        kind: `procrustes`, `cca`, `ridge`, or `auto` for all of them.
         shared_dim: Width of the shared space; None tries several up to the narrower side's.
 
     Returns:
-        A :class:`Choice`.
+        A [`Choice`].
 
     Raises:
-        ValueError: If an argument is malformed, or ``shared_dim`` is wider than the fits allow.
+        ValueError: If an argument is malformed, or `shared_dim` is wider than the fits allow.
 
     Example:
         >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))

@@ -44,7 +44,7 @@ class LayerPair(NamedTuple):
 
 @dataclass(frozen=True)
 class PreflightReport:
-    """What :func:`preflight` found; ``str()`` of it is a page to read.
+    """What [`preflight`] found; `str()` of it is a page to read.
 
     Attributes:
         layers: All layer pairs, best first.
@@ -162,7 +162,7 @@ def preflight(
         seed: Of the sample and the shuffles.
 
     Returns:
-        A :class:`PreflightReport`.
+        A [`PreflightReport`].
 
     Raises:
         ValueError: If features or pairs are malformed, layers of a side differ in rows, or pairs are fewer

@@ -14,11 +14,11 @@ def resolve_encoder(name: str, image_size: int | None = None) -> str:
     """Folder of a packaged encoder, or the name as it is.
 
     Args:
-        name: ``efficientnet-lite0``, ``-lite1``, ``-lite2``, ``minilm-l6``, ``-l3``, a folder, or a name on the Hub.
-        image_size: Side in pixels, a multiple of 32, for the ``efficientnet-lite`` encoders (224 when None).
+        name: `efficientnet-lite0`, `-lite1`, `-lite2`, `minilm-l6`, `-l3`, a folder, or a name on the Hub.
+        image_size: Side in pixels, a multiple of 32, for the `efficientnet-lite` encoders (224 when None).
 
     Raises:
-        ValueError: If ``image_size`` does not fit, or is given for another encoder.
+        ValueError: If `image_size` does not fit, or is given for another encoder.
         ImportError: If the encoder's package is not installed.
     """
     if name in PACKAGED_IMAGE and not Path(name).exists():

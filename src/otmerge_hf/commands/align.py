@@ -1,4 +1,4 @@
-"""``otmerge align``: two encoders and image-caption pairs in, a merge that retrieves out, without a gradient step."""
+"""`otmerge align`: two encoders and image-caption pairs in, a merge that retrieves out, without a gradient step."""
 
 import json
 import logging
@@ -169,7 +169,7 @@ def retrieval_table(scores: dict[str, float], images: int, texts: int) -> str:
     """Recall and median rank of both directions as lines of text.
 
     Args:
-        scores: From :func:`otmerge_hf.metrics.retrieval`.
+        scores: From [`retrieval`].
         images: Candidates of text -> image.
         texts: Candidates of image -> text.
     """

@@ -41,24 +41,24 @@ def load_pairs(
     filters: Sequence[str] = (),
     **options: Any,
 ) -> Dataset:
-    r"""Load image-caption pairs, one row a caption; the captions of one image share a ``group``.
+    r"""Load image-caption pairs, one row a caption; the captions of one image share a `group`.
 
     Rows without an image or without a caption are left out, and a warning counts them. Images are not copied,
     however many captions they have.
 
     Args:
-        source: A folder (images with ``metadata.csv``, parquet, json), files, or a name on the Hub; see
-            :func:`~otmerge_hf.data.sources.load_source`.
-        split: A split, or a slice such as ``"train[:100]"``.
+        source: A folder (images with `metadata.csv`, parquet, json), files, or a name on the Hub; see
+            [`load_source`].
+        split: A split, or a slice such as `"train[:100]"`.
         image_column: Column of images, or of paths relative to the source; found by its type when None.
-        text_column: Column of captions: text, a list of texts, or records with a field ``raw`` or ``caption``;
+        text_column: Column of captions: text, a list of texts, or records with a field `raw` or `caption`;
             found by its name when None.
         group_column: Column that is equal for captions of one image; the images' content when None.
-        filters: ``"column=value"`` or ``"column!=value"``; rows must meet all of them.
-        **options: For ``datasets.load_dataset``: ``name``, ``revision``, ``cache_dir``, ...
+        filters: `"column=value"` or `"column!=value"`; rows must meet all of them.
+        **options: For `datasets.load_dataset`: `name`, `revision`, `cache_dir`, ...
 
     Returns:
-        Rows with ``image``, ``text`` and ``group`` (from 0, in order of first appearance).
+        Rows with `image`, `text` and `group` (from 0, in order of first appearance).
 
     Raises:
         ValueError: If the source cannot be read, a column is not found (the message lists those there are), or
@@ -101,12 +101,12 @@ def open_images(dataset: Dataset, source: Source, column: str | None = None) -> 
     """Find the column of images, and turn paths into images.
 
     Args:
-        dataset: Rows of ``source``.
+        dataset: Rows of `source`.
         source: Where they come from; relative paths start there.
         column: The column, or None to look for it.
 
     Returns:
-        The rows and the name of their column of type ``datasets.Image``.
+        The rows and the name of their column of type `datasets.Image`.
 
     Raises:
         ValueError: If there is none, more than one, or the paths name no file.

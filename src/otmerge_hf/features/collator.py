@@ -1,4 +1,4 @@
-"""Dataset rows that name feature rows -> the batch that the model's ``forward`` takes."""
+"""Dataset rows that name feature rows -> the batch that the model's `forward` takes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ Rows = list[dict[str, Any]]
 class FeatureCollator:
     """Look up both sides' cached features for a list of dataset rows.
 
-    A row has ``context_features`` and ``query_features``, row numbers in the two stores, and ``labels`` if it has
-    a label. The columns are named like ``forward``'s arguments because the stock Trainer drops all others.
+    A row has `context_features` and `query_features`, row numbers in the two stores, and `labels` if it has
+    a label. The columns are named like `forward`'s arguments because the stock Trainer drops all others.
 
     Shapes: B rows, S_c and S_q tokens, D_c and D_q features, C answers.
 
@@ -24,12 +24,12 @@ class FeatureCollator:
         context_store: Features of the context side, or None if that side is not cached.
         query_store: Features of the query side, or None.
         rest: Collates what is left of the rows (the raw inputs of a side without a store, say); by default
-            transformers' ``default_data_collator``, which stacks tensors and numbers and leaves text out.
+            transformers' `default_data_collator`, which stacks tensors and numbers and leaves text out.
 
     Returns:
-        (when called with a list of rows) a dict of ``context_features`` (B, S_c, D_c),
-        ``context_features_mask`` (B, S_c) int64, ``query_features`` (B, S_q, D_q), ``query_features_mask``
-        (B, S_q), and ``labels``: (B,) int64, or (B, C) float32 where rows have a list of C scores.
+        (when called with a list of rows) a dict of `context_features` (B, S_c, D_c),
+        `context_features_mask` (B, S_c) int64, `query_features` (B, S_q, D_q), `query_features_mask`
+        (B, S_q), and `labels`: (B,) int64, or (B, C) float32 where rows have a list of C scores.
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.

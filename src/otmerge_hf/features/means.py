@@ -15,10 +15,10 @@ CHUNK_ROWS = 256
 def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None) -> Tensor:
     r"""Mean of every row's real tokens.
 
-    .. math:: \bar x_i = \frac{1}{|S_i|} \sum_{t \in S_i} x_{it}
+    $$ \bar x_i = \frac{1}{|S_i|} \sum_{t \in S_i} x_{it} $$
 
     An affine map of the tokens commutes with their mean, so a fit on these serves every token
-    (:meth:`OTMergeModel.load_alignment`).
+    ([`OTMergeModel.load_alignment`]).
 
     Args:
         store: Features of N inputs.
@@ -29,7 +29,7 @@ def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None
 
     Raises:
         IndexError: If a row number is not in [0, N).
-        ValueError: If ``ids`` is empty.
+        ValueError: If `ids` is empty.
 
     Example:
         >>> import tempfile

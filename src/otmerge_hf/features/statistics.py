@@ -14,10 +14,10 @@ from .shards import write_atomically
 
 logger = logging.getLogger(__name__)
 
-Moments = tuple[torch.Tensor, torch.Tensor]
+Statistics = tuple[torch.Tensor, torch.Tensor]
 
 
-def moments(blocks: Iterable[torch.Tensor]) -> Moments:
+def feature_statistics(blocks: Iterable[torch.Tensor]) -> Statistics:
     """Mean and population deviation over the rows of all blocks, in one pass and float64.
 
     Block means and squared deviations are merged pairwise, so nothing cancels when the mean is large.
@@ -29,10 +29,10 @@ def moments(blocks: Iterable[torch.Tensor]) -> Moments:
         Mean (D,) and standard deviation (D,), float32.
 
     Example:
-        >>> moments([torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0]])])
+        >>> feature_statistics([torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0]])])
         (tensor([3.]), tensor([1.6330]))
 
-    Source: Chan, Golub and LeVeque 1983, eq. 1.5; checked against ``torch.std``.
+    Source: Chan, Golub and LeVeque 1983, eq. 1.5; checked against `torch.std`.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for block in blocks:
@@ -47,13 +47,13 @@ def moments(blocks: Iterable[torch.Tensor]) -> Moments:
     return mean.float(), (squares / count).sqrt().float()
 
 
-def write_statistics(path: Path, result: Moments, shards: str) -> None:
+def write_statistics(path: Path, result: Statistics, shards: str) -> None:
     """Remember statistics together with the digest of the shards that they are of."""
     tensors = dict(zip(("mean", "std"), result, strict=True))
     write_atomically(path, save(tensors, metadata=_stamp(tensors, shards)))
 
 
-def read_statistics(path: Path, shards: str) -> Moments | None:
+def read_statistics(path: Path, shards: str) -> Statistics | None:
     """Remembered statistics of exactly these shards; None, with a warning if a file is there, otherwise."""
     if not path.is_file():
         return None

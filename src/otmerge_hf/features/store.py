@@ -11,7 +11,7 @@ import torch
 from .keys import digest
 from .reading import ShardReader, open_files
 from .shards import Shard, Verify, read_index, shard_problem
-from .statistics import moments, read_statistics, write_statistics
+from .statistics import feature_statistics, read_statistics, write_statistics
 
 
 _STATISTICS = "statistics.safetensors"
@@ -23,19 +23,19 @@ _BLOCK = 2048  # tokens held in float64 at a time
 class FeatureStore:
     """Features of N inputs on disk, read by row number when they are asked for.
 
-    Made by :func:`compute_features`; opening one by hand checks it in the same way. A store may be sent to
-    ``DataLoader`` workers: it travels as its path. The files must stay where they are while it is in use.
+    Made by [`compute_features`]; opening one by hand checks it in the same way. A store may be sent to
+    `DataLoader` workers: it travels as its path. The files must stay where they are while it is in use.
 
     Args:
-        folder: Folder that :func:`compute_features` wrote.
-        verify: ``full`` compares every shard's SHA-256 with the index, ``size`` only its size.
+        folder: Folder that [`compute_features`] wrote.
+        verify: `full` compares every shard's SHA-256 with the index, `size` only its size.
 
     Attributes:
         folder: Where the features lie.
         key: What they depend on, a dict.
         feature_dim: D.
         dtype: Type of the features.
-        reused: Whether the call of :func:`compute_features` that returned the store computed nothing.
+        reused: Whether the call of [`compute_features`] that returned the store computed nothing.
 
     Raises:
         FileNotFoundError: If the folder has no index (the run did not finish).
@@ -75,7 +75,7 @@ class FeatureStore:
 
         Raises:
             IndexError: If a row number is not in [0, N).
-            ValueError: If ``ids`` is empty, or a file has become shorter since the store was opened.
+            ValueError: If `ids` is empty, or a file has become shorter since the store was opened.
             OSError: If a file has gone since.
 
         Example:
@@ -104,7 +104,7 @@ class FeatureStore:
     def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         r"""Mean and standard deviation of every feature over all real tokens.
 
-        .. math:: \mu = \frac1T \sum_t x_t, \qquad \sigma^2 = \frac1T \sum_t (x_t - \mu)^2
+        $$ \mu = \frac1T \sum_t x_t, \qquad \sigma^2 = \frac1T \sum_t (x_t - \mu)^2 $$
 
         Accumulated in float64; the result for all rows is kept in the folder.
 
@@ -117,17 +117,17 @@ class FeatureStore:
 
         Raises:
             IndexError: If a row number is not in [0, N).
-            ValueError: If ``ids`` is empty.
+            ValueError: If `ids` is empty.
 
-        Source: :func:`otmerge_hf.features.statistics.moments`.
+        Source: [`feature_statistics`].
         """
         if ids is not None:
-            return moments(self._real_tokens(sorted(set(ids))))
+            return feature_statistics(self._real_tokens(sorted(set(ids))))
         path = self.folder / _STATISTICS
         shards = digest([shard.sha256 for shard in self._shards])
         if (known := read_statistics(path, shards)) is not None:
             return known
-        result = moments(self._real_tokens(range(len(self))))
+        result = feature_statistics(self._real_tokens(range(len(self))))
         write_statistics(path, result, shards)
         return result
 
