@@ -136,7 +136,7 @@ def _value_hash(value: Any) -> bytes:
     if isinstance(value, Image.Image):
         return add("image", value.mode, value.size, hashlib.sha256(value.tobytes()).digest())
     if isinstance(value, torch.Tensor):
-        return add("tensor", value.dtype, tuple(value.shape), _tensor_bytes(value))
+        return add("tensor", value.dtype, tuple(value.shape), tensor_bytes(value))
     if isinstance(value, np.ndarray) and value.dtype != object:
         return add("array", value.dtype, value.shape, value.tobytes())
     if isinstance(value, bool | int | float | bytes | None):
@@ -148,7 +148,8 @@ def _value_hash(value: Any) -> bytes:
     raise TypeError(f"cannot hash a {type(value).__name__}; give text, paths, PIL images or arrays")
 
 
-def _tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
+def tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
+    """A tensor's values as bytes, in order of its rows, for hashing."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data if flat.numel() else b""
 
@@ -159,7 +160,7 @@ def _weights_hash(encoder: PreTrainedModel) -> str:
         if tensor.is_meta:
             raise ValueError(f"encoder has no data for {name} (meta device); load its weights first")
         out.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        out.update(_tensor_bytes(tensor))
+        out.update(tensor_bytes(tensor))
     return out.hexdigest()
 
 

@@ -10,8 +10,9 @@ import torch
 
 from .keys import digest
 from .reading import ShardReader, open_files
+from .remembered import remember
 from .shards import Shard, Verify, read_index, shard_problem
-from .statistics import feature_statistics, read_statistics, write_statistics
+from .statistics import feature_statistics
 
 
 _STATISTICS = "statistics.safetensors"
@@ -62,6 +63,11 @@ class FeatureStore:
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.folder)!r}, rows={len(self)}, feature_dim={self.feature_dim})"
 
+    @property
+    def shards_digest(self) -> str:
+        """SHA-256 over the shards' own: the same exactly when the features are the same bytes."""
+        return digest([shard.sha256 for shard in self._shards])
+
     def batch(self, ids: Sequence[int] | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of some rows, padded with zeros to the longest of them.
 
@@ -90,7 +96,7 @@ class FeatureStore:
             (torch.Size([3, 3, 8]), torch.Size([3, 3]))
         """
         rows = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
-        self._check(rows)
+        self.check_rows(rows)
         places = [self._place(row) for row in rows]
         lengths = np.array([reader.length(place) for reader, place in places])
         longest = int(lengths.max())
@@ -123,17 +129,17 @@ class FeatureStore:
         """
         if ids is not None:
             return feature_statistics(self._real_tokens(sorted(set(ids))))
-        path = self.folder / _STATISTICS
-        shards = digest([shard.sha256 for shard in self._shards])
-        if (known := read_statistics(path, shards)) is not None:
-            return known
-        result = feature_statistics(self._real_tokens(range(len(self))))
-        write_statistics(path, result, shards)
-        return result
+
+        def compute() -> dict[str, torch.Tensor]:
+            mean, std = feature_statistics(self._real_tokens(range(len(self))))
+            return {"mean": mean, "std": std}
+
+        known = remember(self.folder / _STATISTICS, self.shards_digest, compute)
+        return known["mean"], known["std"]
 
     def _real_tokens(self, ids: Sequence[int]) -> Iterator[torch.Tensor]:
         """Tokens (T, D) of the rows, some `_BLOCK` at a time, without padding."""
-        self._check(ids)
+        self.check_rows(ids)
         start = 0
         while start < len(ids):
             places: list[tuple[ShardReader, int, int]] = []
@@ -147,7 +153,8 @@ class FeatureStore:
                 reader.read(place, tokens[first : first + reader.length(place)])
             yield torch.from_numpy(tokens).view(self.dtype)
 
-    def _check(self, rows: Sequence[int]) -> None:
+    def check_rows(self, rows: Sequence[int]) -> None:
+        """Refuse no row with a ValueError, and a row number that is not in [0, N) with an IndexError."""
         if not rows:
             raise ValueError("ids must name at least one row; got none")
         if min(rows) < 0 or max(rows) >= len(self):
