@@ -36,10 +36,11 @@ class MomentFit(Alignment):
             type(self).__name__, context, query, pairs, self._least(context_dim, query_dim)
         )
         moments = paired_moments(context, query, index, moments_from=self.moments_from, need=self._need)
-        self._finish(moments, torch.promote_types(context.dtype, query.dtype))
+        self.fit_moments(moments, torch.promote_types(context.dtype, query.dtype))
         return self
 
-    def _finish(self, moments: Moments, dtype: torch.dtype) -> None:
+    def fit_moments(self, moments: Moments, dtype: torch.dtype) -> None:
+        """Fit from moments that are known already; the maps get the features' `dtype`."""
         means = (moments.context_mean, moments.query_mean)
         self._set_maps(self.solve(moments), means, dtype, moments.count)
 

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .distinct import index_distinct
     from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements, statement
     from .image_inputs import ImageInputs
+    from .pair_splits import PairSplit, load_pair_splits
     from .pairs import load_pairs
     from .sources import load_source, split_names
+    from .unpaired import load_images, load_texts
 else:  # not for type checkers, to which a package with `__getattr__` has every name
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -21,21 +23,27 @@ else:  # not for type checkers, to which a package with `__getattr__` has every 
             "image_inputs": ["ImageInputs"],
             "easy_vqa": ["answer_names", "image_paths", "load_easy_vqa", "load_easy_vqa_statements", "statement"],
             "distinct": ["index_distinct"],
+            "pair_splits": ["PairSplit", "load_pair_splits"],
             "pairs": ["load_pairs"],
             "sources": ["load_source", "split_names"],
+            "unpaired": ["load_images", "load_texts"],
         },
     )
 
 
 __all__ = [
     "ImageInputs",
+    "PairSplit",
     "answer_names",
     "image_paths",
     "index_distinct",
     "load_easy_vqa",
     "load_easy_vqa_statements",
+    "load_images",
+    "load_pair_splits",
     "load_pairs",
     "load_source",
+    "load_texts",
     "split_names",
     "statement",
 ]

@@ -54,10 +54,6 @@ class ImageInputs(Sequence[Path | Image]):
     def __iter__(self) -> Iterator[Path | Image]:
         return (self._load(row) for row in self.rows)
 
-    def picture(self, place: int) -> Image:
-        """The image itself, RGB."""
-        return self.images[self.rows[place]][self.column].convert("RGB")
-
     def _load(self, row: int) -> Path | Image:
         record = self.records[row][self.column]
         if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():

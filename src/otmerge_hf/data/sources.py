@@ -12,7 +12,7 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 Source = str | os.PathLike | Sequence[str | os.PathLike]
 # Ending of a file -> the builder of `datasets` that reads it.
-_BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tar": "webdataset"}
+BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tar": "webdataset"}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _CONDITION = re.compile(r"(?P<column>[^!=]+)(?P<operator>!?=)(?P<value>.*)", flags=re.DOTALL)
 
@@ -129,11 +129,11 @@ def _resolve(source: Source) -> tuple[str, dict[str, Any]]:
     if not several and paths[0].is_dir():
         return str(paths[0]), {}
     if paths and all(path.is_file() for path in paths):
-        builders = {_BUILDERS.get(path.suffix.lower()) for path in paths}
+        builders = {BUILDERS.get(path.suffix.lower()) for path in paths}
         builder = builders.pop()
         if builders or builder is None:
             raise ValueError(
-                f"source {_shown(source)} must be files of one kind out of {', '.join(_BUILDERS)}, or a folder"
+                f"source {_shown(source)} must be files of one kind out of {', '.join(BUILDERS)}, or a folder"
             )
         return builder, {"data_files": {"train": [str(path) for path in paths]}}
     if several or not _HUB_NAME.fullmatch(str(source)):

@@ -49,7 +49,8 @@ def _read(path: Path, shards: str) -> dict[str, Tensor] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name).clone() for name in names}
             written = file.metadata()
     except SafetensorError as error:
         logger.warning("%s is damaged (%s); computed again", path, error)
