@@ -19,10 +19,8 @@ from transformers import AutoModel, AutoProcessor, HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 import otmerge_hf  # noqa: F401 -- registers the model and its processor
-from otmerge_hf.data.image_inputs import ImageInputs, image_files
-from otmerge_hf.data.pairs import open_images
-from otmerge_hf.data.sources import load_source
-from otmerge_hf.features import FeatureStore, encode
+from otmerge_hf.data import load_images, load_texts
+from otmerge_hf.features import embed, encode
 from otmerge_hf.metrics import nearest_neighbours
 
 
@@ -40,7 +38,7 @@ class Options:
     split: str = field(default="train", metadata={"help": "Split of the data set."})
     query: str | None = field(default=None, metadata={"help": "Text that looks for images."})
     image: str | None = field(default=None, metadata={"help": "Picture that looks for captions."})
-    texts: str | None = field(default=None, metadata={"help": "Text file, one caption a line."})
+    texts: str | None = field(default=None, metadata={"help": "Text file with one caption a line, or a data set."})
     top_k: int = field(default=8, metadata={"help": "How many to show."})
     output: str = field(default="retrieved.png", metadata={"help": "Where the grid of images goes."})
     cache_dir: str = field(default="runs/features", metadata={"help": "Where features are kept."})
@@ -52,33 +50,13 @@ def check(options: Options) -> None:
     if options.query is not None and options.images is None:
         raise ValueError("--query needs --images: a folder of pictures, files or a data set")
     if options.image is not None and options.texts is None:
-        raise ValueError("--image needs --texts: a file with one caption a line")
+        raise ValueError("--image needs --texts: a file with one caption a line, or a data set")
     if options.top_k < 1:
         raise ValueError(f"--top_k is {options.top_k}; expected at least 1")
 
 
-def open_pictures(source: str, split: str) -> list[Path] | ImageInputs:
-    """Pictures below a folder; or the images of a data set, for anything else."""
-    found = image_files(Path(source)) if Path(source).is_dir() else []
-    if found:
-        return found
-    dataset, column = open_images(load_source(source, split), source)
-    return ImageInputs(dataset, column=column)
-
-
-@torch.no_grad()
-def embed(model, store: FeatureStore, side: str, batch_size: int = 256) -> torch.Tensor:
-    """Shared embeddings (N, D) of every row of a store."""
-    get_embeds = getattr(model, f"get_{side}_embeds")
-    parts = []
-    for start in range(0, len(store), batch_size):
-        features, mask = store.batch(range(start, min(start + batch_size, len(store))))  # (B, S, D_side), (B, S)
-        parts.append(get_embeds(**{f"{side}_features": features, f"{side}_features_mask": mask}))
-    return torch.cat(parts)
-
-
 def find_images(model, processor, options: Options) -> None:
-    pictures = open_pictures(options.images, options.split)
+    pictures = load_images(options.images, options.split)
     store = encode(model, processor, "context", pictures, cache_dir=options.cache_dir)
     with torch.no_grad():
         query = model.get_query_embeds(**processor(text=[options.query], return_tensors="pt"))
@@ -94,10 +72,7 @@ def find_images(model, processor, options: Options) -> None:
 
 
 def find_captions(model, processor, options: Options) -> None:
-    lines = Path(options.texts).read_text().splitlines()
-    captions = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not captions:
-        raise ValueError(f"--texts {options.texts} has no caption")
+    captions = load_texts(options.texts)
     with Image.open(options.image) as opened:
         picture = opened.convert("RGB")
     store = encode(model, processor, "query", captions, cache_dir=options.cache_dir)

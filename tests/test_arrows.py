@@ -15,7 +15,7 @@ ALLOWED = {
     "model": set(),
     "losses": {"transport", "model"},
     "metrics": {"transport", "model"},
-    "alignment": {"transport", "metrics", "model"},
+    "alignment": {"transport", "metrics", "model", "features", "data", "encoders"},
     "features": {"model"},
     "data": {"model", "features"},
     "encoders": set(),

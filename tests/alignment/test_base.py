@@ -141,10 +141,10 @@ def test_transform_before_fit_and_wrong_width(fit, clouds):
 
 
 def test_repr_shows_the_arguments():
-    assert repr(Procrustes(shared_dim=8)) == "Procrustes(shared_dim=8, statistics='pairs')"
+    assert repr(Procrustes(shared_dim=8)) == "Procrustes(shared_dim=8, moments_from='pairs')"
     assert GaussianMonge(0.5).get_params() == {"regularization": 0.5}
 
 
-def test_unknown_statistics(clouds):
-    with pytest.raises(ValueError, match="statistics must be"):
-        CCA(statistics="rows").fit(*clouds)
+def test_unknown_moments_from(clouds):
+    with pytest.raises(ValueError, match="moments_from must be"):
+        CCA(moments_from="rows").fit(*clouds)

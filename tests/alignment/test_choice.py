@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from otmerge_hf.alignment import CCA, Procrustes, Ridge
+from otmerge_hf.alignment import (
+    CCA,
+    GaussianMonge,
+    Procrustes,
+    Ridge,
+    SinkhornProcrustes,
+    WassersteinProcrustes,
+)
 from otmerge_hf.alignment.choice import choose_fit
 
 
@@ -59,10 +66,13 @@ def test_pairs_out_of_order_and_several_texts_per_image():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "magic"}, "kind must be one of auto, procrustes, cca, ridge; got 'magic'"),
+        ({"kind": "magic"}, "kind must be one of auto, procrustes, cca, ridge, sinkhorn_procrustes, .*; got 'magic'"),
         ({"shared_dim": 13}, "shared_dim must be between 1 and 12"),
         ({"kind": "cca", "shared_dim": 20}, "shared_dim must be between 1 and 12"),
         ({"kind": "ridge", "shared_dim": 7}, "a ridge's is the width of a side, 20 or 12"),
+        ({"kind": "gaussian_monge"}, "gaussian_monge keeps one width for context, query and shared space; got 20, 12"),
+        ({"kind": "sinkhorn_procrustes", "shared_dim": 13}, "shared_dim must be between 1 and 12"),
+        ({"kind": "sinkhorn_procrustes"}, "every context row is paired"),
     ],
 )
 def test_choices_that_do_not_exist_are_refused(options, message):
@@ -74,3 +84,47 @@ def test_a_ridge_may_keep_the_wider_side():
     choice = choose_fit(sides(100), sides(40, seed=1), shared_dim=20)
     assert isinstance(choice.fit, Ridge)
     assert choice.fit.target == "context"
+
+
+def with_unpaired(paired, unpaired):
+    """Pairs first, then rows of each side that are other items, so that only the clouds' shape can help."""
+    x, y, _ = sides(paired, noise=0.3)
+    more = sides(2 * unpaired, seed=2, noise=0.3)
+    pairs = torch.arange(paired)[:, None].expand(-1, 2)
+    return torch.cat([x, more[0][:unpaired]]), torch.cat([y, more[1][unpaired:]]), pairs
+
+
+@pytest.mark.parametrize(
+    ("unpaired", "expected"),
+    [
+        (0, {"Procrustes", "CCA", "Ridge"}),
+        (10, {"Procrustes", "CCA", "Ridge", "SinkhornProcrustes"}),
+        (60, {"Procrustes", "CCA", "Ridge", "SinkhornProcrustes", "WassersteinProcrustes"}),
+    ],
+)
+def test_auto_tries_what_suits_the_rows(unpaired, expected):
+    choice = choose_fit(with_unpaired(40, unpaired), sides(40, seed=1))
+    assert {candidate.fit.split("(")[0] for candidate in choice.candidates} == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls"),
+    [("sinkhorn_procrustes", SinkhornProcrustes), ("wasserstein_procrustes", WassersteinProcrustes)],
+)
+@pytest.mark.parametrize("shared_dim", [None, 5])
+def test_fits_of_unpaired_rows_equal_those_made_directly(kind, cls, shared_dim):
+    train, validation = with_unpaired(40, 100), sides(50, seed=1)
+    choice = choose_fit(train, validation, kind=kind, shared_dim=shared_dim)
+    assert isinstance(choice.fit, cls)
+    assert choice.fit.shared_dim_ == (shared_dim or 12)
+    again = cls(**choice.fit.get_params()).fit(*train)
+    torch.testing.assert_close(again.context_map_.weight, choice.fit.context_map_.weight)
+    assert choice.fit.score(*validation) == pytest.approx(choice.candidates[0].recall)
+
+
+def test_a_monge_map_between_two_sides_of_one_frame():
+    x = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    y = x * torch.arange(1.0, 7) + 0.1 * torch.randn(300, 6, generator=torch.Generator().manual_seed(1))
+    choice = choose_fit((x[:200], y[:200], None), (x[200:], y[200:], None), kind="gaussian_monge")
+    assert isinstance(choice.fit, GaussianMonge)
+    assert choice.candidates[0].recall > 0.8

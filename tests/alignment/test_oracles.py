@@ -170,7 +170,7 @@ def test_shared_dim_out_of_range(fit, shared_dim, wide_and_narrow):
 def test_statistics_over_all_rows_whiten_all_rows(wide_and_narrow):
     context, query = wide_and_narrow
     few = torch.arange(40)[:, None].expand(-1, 2)
-    fit = CCA(0.0, correlation_weight=0.0, statistics="all").fit(context, query, few)
+    fit = CCA(0.0, correlation_weight=0.0, moments_from="all").fit(context, query, few)
     mapped = fit.transform_context(context)
     torch.testing.assert_close(mapped.mean(0), torch.zeros(18).double())
     torch.testing.assert_close(torch.cov(mapped.T, correction=0), torch.eye(18).double())

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from otmerge_hf.alignment import preflight
-from otmerge_hf.alignment.preflight import recommend
+from otmerge_hf.alignment import preflight, recommend
 from otmerge_hf.metrics import linear_cka, mutual_knn
 
 
@@ -53,10 +52,14 @@ def test_repeated_captions_do_not_help():
     assert report.share_little
 
 
-def test_recommendation_follows_the_number_of_pairs():
-    fits = [recommend(pairs, 768)[0] for pairs in (5, 100, 2000, 10_000, 1_000_000)]
-    assert fits == ["WassersteinProcrustes", "SinkhornProcrustes", "CCA with strong regularization", "CCA", "CCA"]
-    assert recommend(1_000_000, 768)[1] == "contrastive"
+def test_recommends_by_pairs_and_by_rows_without_a_pair(noisy_clouds):
+    context, query = noisy_clouds
+    pairs = torch.arange(100)[:, None].expand(-1, 2)
+    for rows, expected in ((100, recommend(100)), (600, recommend(100, unpaired=500))):
+        report = preflight(context[:rows], query[:rows], pairs)
+        assert report.recommendation == expected
+        assert str(report).endswith(str(expected))
+    assert recommend(100) != recommend(100, unpaired=500)
 
 
 @pytest.mark.parametrize(

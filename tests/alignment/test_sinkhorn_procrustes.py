@@ -36,7 +36,7 @@ def test_order_of_unpaired_rows_does_not_matter(noisy_clouds):
 def test_all_weight_on_the_pairs_is_the_closed_form(noisy_clouds):
     context, query = noisy_clouds
     fit = SinkhornProcrustes(pair_weight=1.0, iterations=2).fit(context, query, first_pairs(60))
-    plain = Procrustes(statistics="all").fit(context, query, first_pairs(60))
+    plain = Procrustes(moments_from="all").fit(context, query, first_pairs(60))
     torch.testing.assert_close(
         fit.transform_context(context) @ fit.transform_query(query).T,
         plain.transform_context(context) @ plain.transform_query(query).T,

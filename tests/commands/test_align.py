@@ -67,9 +67,14 @@ def test_saves_a_merge_that_retrieves_as_the_table_says(folders, capsys):
     assert "Pre-flight over " in printed
     assert "Recommended layers: context last_hidden_state, query last_hidden_state" in printed
     assert results["images"] == {"train": 60, "validation": 20, "test": 20}
+    assert results["pairs"] == {"train": 120, "validation": 40, "test": 40}
     assert results["fit"] == results["candidates"][0]["fit"]
+    assert results["refitted"]
+    assert "train: 60 images, 120 captions (" in printed
+    assert "Refitted on training and validation pairs; the scores above are from before" in printed
     recalls = [candidate["recall"] for candidate in results["candidates"]]
     assert recalls == sorted(recalls, reverse=True)
+    assert results["validation"]["mean_recall@1"] == pytest.approx(recalls[0])
     assert f"{results['test']['context_to_query_recall@1']:9.4f}" in printed
 
     # The reloaded merge, on raw pictures and captions, gives the very figures of the table.
@@ -126,7 +131,42 @@ def test_a_source_with_one_split_is_divided_by_image(folders, capsys):
     printed = capsys.readouterr().out
     assert "train: 24 images" in printed
     assert "validation: 3 images" in printed
-    assert "(3 images held out of train)" in printed
+    assert "validation: 3 images, 6 captions (6 distinct), from 3 images held out of train" in printed
+    assert "from train, the rest of its 30 images with 60 captions" in printed
+
+
+def test_a_slice_of_captions_says_how_many_images_it_is(folders, capsys):
+    assert align(folders, "--fit", "procrustes", "--train-split", "train[:50]") == 0
+    assert "train: 25 images, 50 captions (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fit", ["sinkhorn_procrustes", "wasserstein_procrustes", "auto", "gaussian_monge"])
+def test_unpaired_rows_reach_the_fits_that_use_them(folders, capsys, fit):
+    write_pictures(folders / "more", {"train": 40})
+    texts = [line.split(",")[1] for line in (folders / "more" / "train" / "metadata.csv").read_text().splitlines()[1:]]
+    (folders / "texts.txt").write_text("\n".join(texts))
+    unpaired = ["--unpaired-images", str(folders / "more"), "--unpaired-texts", str(folders / "texts.txt")]
+    assert align(folders, "--train-split", "train[:50]", "--fit", fit, *unpaired) == 0
+    printed = capsys.readouterr().out
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    assert results["images"]["unpaired"] == 40
+    assert f"unpaired: 40 images, {results['texts']['unpaired']} texts" in printed
+    tried = {candidate["fit"].split("(")[0] for candidate in results["candidates"]}
+    if fit == "auto":
+        assert tried >= {"Procrustes", "CCA", "Ridge", "SinkhornProcrustes"}
+        assert "Fit: sinkhorn_procrustes. Loss terms after it: none." in printed, "25 pairs, and unpaired rows"
+    else:
+        assert {name.lower() for name in tried} == {fit.replace("_", "")}
+    assert AutoModel.from_pretrained(folders / "merge").config.shared_dim == 16
+
+
+def test_without_refitting_the_fit_is_that_of_the_training_pairs(folders, capsys):
+    weights = {}
+    for words in (["--no-refit"], ["--refit"]):
+        assert align(folders, "--fit", "procrustes", *words) == 0
+        weights[words[0]] = AutoModel.from_pretrained(folders / "merge").context_adapter.map.weight
+    assert "Not refitted" in capsys.readouterr().out
+    assert not torch.allclose(weights["--no-refit"], weights["--refit"])
 
 
 def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
@@ -146,12 +186,21 @@ def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
         ({"extra": ["--shared-dim", "99"]}, "shared_dim must be between 1 and 16"),
         ({"extra": ["--context-tokens", "40"]}, "Hidden layer 40 was asked for"),
         ({"extra": ["--query-tokens", "mean"]}, "`query_tokens` is 'mean'"),
-        ({"extra": ["--train-split", "train[:4]"]}, "2 training images are left"),
-        ({"extra": ["--image-size", "64"]}, "--image-size is for efficientnet-lite0"),
+        ({"extra": ["--train-split", "train[:4]"]}, "2 of the 2 images of 'train[:4]' are left to train on"),
+        ({"extra": ["--image-size", "64"]}, "image_size is for efficientnet-lite0"),
+        ({"extra": ["--fit", "cca", "--unpaired-images", "PAIRS"]}, "fit 'cca' does not use unpaired_images"),
+        ({"extra": ["--fit", "sinkhorn_procrustes"]}, "needs unpaired rows on both sides; unpaired_images is empty"),
+        (
+            {"extra": ["--fit", "wasserstein_procrustes", "--unpaired-images", "PAIRS"]},
+            "needs unpaired rows on both sides; unpaired_texts is empty",
+        ),
+        ({"extra": ["--unpaired-texts", "gone.txt"]}, "No such file or directory: 'gone.txt'"),
+        ({"extra": ["--unpaired-images", "./gone"]}, "no such file or folder: gone"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(folders, capsys, options, message):
-    extra = options.pop("extra", [])
+    extra = [str(folders / "pairs") if word == "PAIRS" else word for word in options.get("extra", [])]
+    options = {name: value for name, value in options.items() if name != "extra"}
     assert align(folders, *extra, **options) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     errors = [line for line in lines if line.startswith("otmerge align: error: ")]

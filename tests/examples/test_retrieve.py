@@ -125,7 +125,7 @@ def test_bad_input_is_one_line_and_code_2(run, saved, pictures, tmp_path):
         ({"query": "red", "images": tmp_path / "gone.parquet"}, "no such file or folder"),
         ({"query": "red", "images": tmp_path / "empty"}, "empty"),
         ({"query": " ", "images": pictures}, "empty"),
-        ({"image": red, "texts": tmp_path / "empty.txt"}, "has no caption"),
+        ({"image": red, "texts": tmp_path / "empty.txt"}, "has no text"),
         ({"image": broken, "texts": SCRIPT}, "broken.png"),
         ({"image": tmp_path / "gone.png", "texts": SCRIPT}, "gone.png"),
     ):

@@ -52,6 +52,26 @@ def test_soft_labels(stores, wrap):
     torch.testing.assert_close(labels, torch.tensor([[0.0, 0.3, 1.0]] * 2))
 
 
+def test_means_are_one_token_a_row(stores):
+    rows = [{"context_features": 9, "query_features": 4}, {"context_features": 3, "query_features": 0}]
+    batch = FeatureCollator(*stores, pooling="mean")(rows)
+    assert {name: tuple(value.shape) for name, value in batch.items()} == {
+        "context_features": (2, 1, 8),
+        "context_features_mask": (2, 1),
+        "query_features": (2, 1, 5),
+        "query_features_mask": (2, 1),
+    }
+    assert batch["context_features"][:, 0, 0].tolist() == [9, 3]
+    assert batch["query_features"][:, 0, 0].tolist() == [4, 0], "padding must not count"
+    assert batch["query_features_mask"].tolist() == [[1], [1]]
+    assert batch["query_features_mask"].dtype == torch.int64
+
+
+def test_unknown_pooling_is_refused(stores):
+    with pytest.raises(ValueError, match="pooling must be None or 'mean'; got 'max'"):
+        FeatureCollator(*stores, pooling="max")
+
+
 def test_labels_are_optional(stores):
     assert "labels" not in FeatureCollator(*stores)([{"context_features": 0, "query_features": 0}])
 
@@ -65,11 +85,12 @@ def test_a_side_without_a_store_passes_through(stores):
     assert batch["texts"] == ["text", "text"]
 
 
+@pytest.mark.parametrize("pooling", [None, "mean"])
 @pytest.mark.parametrize(("column", "bad"), [("context_features", 10), ("query_features", -1)])
-def test_row_out_of_range_names_the_column(stores, column, bad):
+def test_row_out_of_range_names_the_column(stores, column, bad, pooling):
     row = {"context_features": 0, "query_features": 0} | {column: bad}
     with pytest.raises(IndexError, match=f"column {column}: row {bad} is out of range"):
-        FeatureCollator(*stores)([row])
+        FeatureCollator(*stores, pooling=pooling)([row])
 
 
 def test_missing_column_is_named(stores):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from otmerge_hf.features import compute_features
-from otmerge_hf.features.statistics import moments
+from otmerge_hf.features.statistics import feature_statistics
 
 
 ROWS, DIM = 37, 5
@@ -116,9 +116,9 @@ def test_statistics_of_other_shards_are_not_used(tmp_path, caplog):
 
 def test_moments_do_not_depend_on_the_blocks():
     values = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)) + 1e4
-    whole = moments([values])
+    whole = feature_statistics([values])
     for size in (1, 7, 400):
-        for a, b in zip(whole, moments(values.split(size)), strict=True):
+        for a, b in zip(whole, feature_statistics(values.split(size)), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
 

@@ -53,3 +53,26 @@ def test_refuses_no_rows_and_rows_that_are_not_there(tmp_path, rows):
         mean_features(store, [])
     with pytest.raises(IndexError, match="row 999 is out of range"):
         mean_features(store, [0, 999])
+
+
+def test_means_of_all_rows_are_kept_and_damage_is_noticed(tmp_path, rows, caplog):
+    store = _store(tmp_path, rows)
+    first = mean_features(store)
+    path = store.folder / "means.safetensors"
+    written = path.read_bytes()
+    assert torch.equal(mean_features(store), first)
+    assert path.read_bytes() == written
+    for damage in (written[:-4], written[:-4] + b"\x00\x01\x02\x03"):
+        path.write_bytes(damage)
+        caplog.clear()
+        assert torch.equal(mean_features(store), first)
+        assert "means.safetensors is damaged" in caplog.text
+        assert path.read_bytes() == written
+
+
+def test_means_of_another_store_are_not_used(tmp_path, rows, caplog):
+    one, two = _store(tmp_path / "one", rows), _store(tmp_path / "two", [row + 1 for row in rows])
+    mean_features(one)
+    (one.folder / "means.safetensors").rename(two.folder / "means.safetensors")
+    torch.testing.assert_close(mean_features(two), torch.stack([row.mean(0) + 1 for row in rows]))
+    assert "belongs to other features" in caplog.text

@@ -1,5 +1,6 @@
-"""Fits without gradient steps: features of two encoders and pairs in, two affine maps out."""
+"""Alignment without gradient steps: two encoders and pairs in, two affine maps, or a whole merge, out."""
 
+from .align_encoders import align_encoders
 from .base import AffineMap, Alignment
 from .cca import CCA
 from .choice import Candidate, Choice, choose_fit
@@ -7,6 +8,8 @@ from .gaussian_monge import GaussianMonge
 from .preflight import LayerPair, PreflightReport, preflight
 from .procrustes import Procrustes
 from .pseudo import PseudoPairs, pseudo_pairs
+from .recommendations import RECOMMENDATIONS, Recommendation, recommend
+from .result import AlignmentResult
 from .ridge import Ridge
 from .sinkhorn_procrustes import SinkhornProcrustes
 from .wasserstein_procrustes import WassersteinProcrustes
@@ -14,8 +17,10 @@ from .wasserstein_procrustes import WassersteinProcrustes
 
 __all__ = [
     "CCA",
+    "RECOMMENDATIONS",
     "AffineMap",
     "Alignment",
+    "AlignmentResult",
     "Candidate",
     "Choice",
     "GaussianMonge",
@@ -23,10 +28,13 @@ __all__ = [
     "PreflightReport",
     "Procrustes",
     "PseudoPairs",
+    "Recommendation",
     "Ridge",
     "SinkhornProcrustes",
     "WassersteinProcrustes",
+    "align_encoders",
     "choose_fit",
     "preflight",
     "pseudo_pairs",
+    "recommend",
 ]

@@ -12,7 +12,7 @@ from ..metrics.retrieval import check_pairs, rank_matches, recall_at_k
 
 
 class AffineMap(NamedTuple):
-    """An affine map from an encoder's space into the shared space, as ``torch.nn.Linear`` stores it.
+    """An affine map from an encoder's space into the shared space, as `torch.nn.Linear` stores it.
 
     Attributes:
         weight: (shared_dim, D).
@@ -23,16 +23,16 @@ class AffineMap(NamedTuple):
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return ``x @ weight.T + bias``: (..., D) -> (..., shared_dim)."""
+        """Return `x @ weight.T + bias`: (..., D) -> (..., shared_dim)."""
         return x @ self.weight.T + self.bias
 
 
 class Alignment(ABC):
-    """Base of the fits: ``fit(context, query, pairs)``, ``transform_*``, ``score``.
+    """Base of the fits: `fit(context, query, pairs)`, `transform_*`, `score`.
 
     Attributes that a fit sets:
-        context_map_: :class:`AffineMap`, (shared_dim, Dc) and (shared_dim,), in the features' dtype.
-        query_map_: :class:`AffineMap`, (shared_dim, Dq) and (shared_dim,).
+        context_map_: [`AffineMap`], (shared_dim, Dc) and (shared_dim,), in the features' dtype.
+        query_map_: [`AffineMap`], (shared_dim, Dq) and (shared_dim,).
         shared_dim_: Width of the shared space.
         n_pairs_: Number of distinct pairs used; 0 for an unpaired fit.
 
@@ -95,7 +95,7 @@ class Alignment(ABC):
         return (forward + recall_at_k(rank_matches(y, x, matches.flip(1)), 1)) / 2
 
     def get_params(self) -> dict[str, Any]:
-        """Return the constructor's arguments: ``type(fit)(**fit.get_params())`` is a fresh copy."""
+        """Return the constructor's arguments: `type(fit)(**fit.get_params())` is a fresh copy."""
         names = list(inspect.signature(type(self).__init__).parameters)[1:]  # without self
         return {name: getattr(self, name) for name in names}
 

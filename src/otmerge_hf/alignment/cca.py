@@ -4,30 +4,30 @@ import torch
 from torch import Tensor
 
 from .moment_fit import MomentFit, check_ridge, check_shared_dim
-from .moments import Moments, Statistics, inverse_square_root
+from .moments import Moments, MomentsFrom, inverse_square_root
 
 
 class CCA(MomentFit):
     r"""Whitening of both sides followed by Procrustes, with directions weighted by their correlation.
 
-    .. math:: T = (C_x + \lambda \bar c_x I)^{-1/2} C_{xy} (C_y + \lambda \bar c_y I)^{-1/2} = U S V^\top
-    .. math:: W_x = S_d^{w} U_d^\top (C_x + \lambda \bar c_x I)^{-1/2}, \quad
-              W_y = S_d^{w} V_d^\top (C_y + \lambda \bar c_y I)^{-1/2}
+    $$ T = (C_x + \lambda \bar c_x I)^{-1/2} C_{xy} (C_y + \lambda \bar c_y I)^{-1/2} = U S V^\top $$
+    $$ W_x = S_d^{w} U_d^\top (C_x + \lambda \bar c_x I)^{-1/2}, \quad
+       W_y = S_d^{w} V_d^\top (C_y + \lambda \bar c_y I)^{-1/2} $$
 
     Args:
-        regularization: :math:`\lambda`, relative to each side's mean variance. 0 is classical CCA and needs
+        regularization: $\lambda$, relative to each side's mean variance. 0 is classical CCA and needs
             more pairs than dimensions; a large value tends to Procrustes.
         shared_dim: Width of the shared space, at most the narrower side's; None takes the narrower side's.
         correlation_weight: w; 0 gives every direction the same weight, 1 scales by the canonical correlation,
             so that noise directions count little in the cosine.
-        statistics: Rows behind the means and the two covariances: ``"pairs"`` or ``"all"`` (unpaired rows
+        moments_from: Rows behind the means and the two covariances: `"pairs"` or `"all"` (unpaired rows
             help here).
 
     Attributes:
         correlations_: Canonical correlations, (shared_dim,), falling (of the regularised problem).
 
     Raises:
-        ValueError: If an argument is out of range, or the pairs too few for ``regularization=0``.
+        ValueError: If an argument is out of range, or the pairs too few for `regularization=0`.
 
     Example:
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
@@ -45,12 +45,12 @@ class CCA(MomentFit):
         regularization: float = 0.1,
         shared_dim: int | None = None,
         correlation_weight: float = 1.0,
-        statistics: Statistics = "pairs",
+        moments_from: MomentsFrom = "pairs",
     ) -> None:
         check_ridge("regularization", regularization)
         check_ridge("correlation_weight", correlation_weight)
         self.regularization, self.shared_dim = regularization, shared_dim
-        self.correlation_weight, self.statistics = correlation_weight, statistics
+        self.correlation_weight, self.moments_from = correlation_weight, moments_from
 
     def _least(self, context_dim: int, query_dim: int) -> int:
         return 2 if self.regularization > 0 else max(context_dim, query_dim) + 1

@@ -1,24 +1,35 @@
-"""Several closed forms on the training pairs, the best by retrieval on validation pairs."""
+"""Several fits on the training rows, the best by retrieval on validation pairs."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from ..metrics.retrieval import retrieval
-from .base import AffineMap, check_fit
+from .base import AffineMap, Alignment, check_fit
 from .cca import CCA
+from .gaussian_monge import GaussianMonge
 from .moment_fit import MomentFit, check_shared_dim
 from .moments import paired_moments
 from .procrustes import Procrustes
+from .recommendations import LEAST_UNPAIRED, FitName
 from .ridge import Ridge
+from .sinkhorn_procrustes import SinkhornProcrustes, unpaired_rows
+from .wasserstein_procrustes import WassersteinProcrustes
 
 
-FitName = Literal["auto", "procrustes", "cca", "ridge"]
-FIT_NAMES = ("auto", "procrustes", "cca", "ridge")
+FIT_NAMES: tuple[FitName, ...] = get_args(FitName)
+# Fits that look at rows which no pair names, and those that cannot do without.
+UNPAIRED_FITS = ("sinkhorn_procrustes", "wasserstein_procrustes", "gaussian_monge")
+NEED_UNPAIRED = UNPAIRED_FITS[:2]
 CCA_REGULARIZATIONS = (0.03, 0.1, 0.3, 1.0, 3.0)
 RIDGE_ALPHAS = (0.1, 1.0, 10.0)
+SINKHORN_EPSILONS = (0.03, 0.1)
+SINKHORN_PAIR_WEIGHTS = (0.1, 0.3)
+# As benchmarks/results/alignment.md measured it: pairs give a start, so few clusterings do.
+WASSERSTEIN_RESTARTS, WASSERSTEIN_ITERATIONS = 5, 15
+MONGE_REGULARIZATIONS = (1e-6, 1e-2)
 WIDTHS = (64, 128, 256, 512)
 
 
@@ -39,9 +50,9 @@ class Candidate(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The best fit, and all that were tried, best first."""
+    """The best fit, fitted on the training rows, and all that were tried, best first."""
 
-    fit: MomentFit
+    fit: Alignment
     candidates: list[Candidate]
 
 
@@ -52,22 +63,25 @@ def choose_fit(
     kind: FitName = "auto",
     shared_dim: int | None = None,
 ) -> Choice:
-    """Fit every candidate on the training pairs and take the one that retrieves best on the validation pairs.
+    """Fit every candidate on the training rows and take the one that retrieves best on the validation pairs.
 
-    The training data is read once: all candidates are closed forms in the same moments, and a narrower shared
-    space is the leading part of a wider one.
+    The closed forms read the training data once: all of them are functions of the same moments, and a narrower
+    shared space is the leading part of a wider one.
 
     Args:
-        train: Context features (N, Dc), query features (M, Dq), pairs (P, 2) or None for row i with row i.
+        train: Context features (N, Dc), query features (M, Dq), pairs (P, 2) or None for row i with row i. Rows that
+            no pair names are unpaired: fits that can use them do.
         validation: The same of other pairs; every row is a candidate.
-        kind: ``procrustes``, ``cca``, ``ridge``, or ``auto`` for all of them.
+        kind: One fit, or `auto`: the closed forms `procrustes`, `cca` and `ridge`; with unpaired rows on both sides
+            `sinkhorn_procrustes` too, and with at least 30 a side `wasserstein_procrustes`. `gaussian_monge` is for
+            two sides in one frame, and only tried when asked for.
         shared_dim: Width of the shared space; None tries several up to the narrower side's.
 
     Returns:
-        A :class:`Choice`.
+        A [`Choice`].
 
     Raises:
-        ValueError: If an argument is malformed, or ``shared_dim`` is wider than the fits allow.
+        ValueError: If an argument is malformed, or no fit of that kind has this `shared_dim`.
 
     Example:
         >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
@@ -76,40 +90,66 @@ def choose_fit(
         >>> choice.candidates[0].recall
         1.0
     """
-    if kind not in FIT_NAMES:
-        raise ValueError(f"kind must be one of {', '.join(FIT_NAMES)}; got {kind!r}")
     context, query, pairs = check_fit("choose_fit", *train, 2)
-    narrow = min(context.shape[1], query.shape[1])
-    if shared_dim is not None and not (kind in ("auto", "ridge") and shared_dim in (context.shape[1], query.shape[1])):
-        check_shared_dim(shared_dim, narrow)
+    dims = context.shape[1], query.shape[1]
+    check_choice(kind, shared_dim, *dims)
     moments = paired_moments(context, query, pairs)
     dtype = torch.promote_types(context.dtype, query.dtype)
+    sides, matches = [side.to(dtype) for side in validation[:2]], validation[2]
 
-    tried: list[tuple[Candidate, MomentFit]] = []
-    for fit in _fits(kind, context.shape[1], query.shape[1], shared_dim):
-        fit._finish(moments, dtype)
-        for width in _widths(fit, narrow, shared_dim):
-            left, right = (AffineMap(a.weight[:width], a.bias[:width]) for a in (fit.context_map_, fit.query_map_))
-            found = retrieval(left(validation[0].to(dtype)), right(validation[1].to(dtype)), validation[2])
-            precision = (found["context_to_query_map"] + found["query_to_context_map"]) / 2
+    tried: list[tuple[Candidate, Alignment]] = []
+    for fit in _closed_forms(kind, *dims, shared_dim):
+        fit.fit_moments(moments, dtype)
+        for width in _widths(fit, min(dims), shared_dim):
+            maps = [AffineMap(a.weight[:width], a.bias[:width]) for a in (fit.context_map_, fit.query_map_)]
             arguments = fit.get_params()
-            if "shared_dim" in arguments:
-                arguments["shared_dim"] = width
-            narrowed = type(fit)(**arguments)
-            tried.append((Candidate(repr(narrowed), width, found["mean_recall@1"], precision), narrowed))
-    if not tried:
-        raise ValueError(
-            f"no fit of kind {kind!r} has shared_dim {shared_dim}; a ridge's is the width of a side, "
-            f"{context.shape[1]} or {query.shape[1]}"
-        )
+            narrowed = type(fit)(**arguments | ({"shared_dim": width} if "shared_dim" in arguments else {}))
+            tried.append((_candidate(narrowed, maps, sides, matches), narrowed))
+    free = min(len(rows) for rows in unpaired_rows(pairs, len(context), len(query)))
+    for other in _others(kind, *dims, shared_dim, free):
+        other.fit(context, query, pairs)
+        tried.append((_candidate(other, [other.context_map_, other.query_map_], sides, matches), other))
     # Of equally good ones the narrowest: less to store and to search.
     tried.sort(key=lambda pair: (-pair[0].recall, -pair[0].mean_average_precision, pair[0].shared_dim))
     best = tried[0][1]
-    best._finish(moments, dtype)
+    if isinstance(best, MomentFit):
+        best.fit_moments(moments, dtype)
     return Choice(best, [candidate for candidate, _ in tried])
 
 
-def _fits(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None) -> Iterator[MomentFit]:
+def check_choice(kind: str, shared_dim: int | None, context_dim: int, query_dim: int) -> None:
+    """Refuse an unknown kind of fit, and a width that no fit of the kind has.
+
+    Raises:
+        ValueError: If nothing could be tried.
+
+    Example:
+        >>> check_choice("cca", 8, context_dim=20, query_dim=12)
+    """
+    if kind not in FIT_NAMES:
+        raise ValueError(f"kind must be one of {', '.join(FIT_NAMES)}; got {kind!r}")
+    if kind == "gaussian_monge":
+        if context_dim != query_dim or shared_dim not in (None, context_dim):
+            raise ValueError(
+                f"gaussian_monge keeps one width for context, query and shared space; got {context_dim}, {query_dim} "
+                f"and {shared_dim}"
+            )
+    elif shared_dim is not None and not (kind in ("auto", "ridge") and shared_dim in (context_dim, query_dim)):
+        check_shared_dim(shared_dim, min(context_dim, query_dim))
+        if kind == "ridge":
+            raise ValueError(
+                f"no fit of kind 'ridge' has shared_dim {shared_dim}; a ridge's is the width of a side, "
+                f"{context_dim} or {query_dim}"
+            )
+
+
+def _candidate(fit: Alignment, maps: list[AffineMap], sides: list[Tensor], matches: Any) -> Candidate:
+    found = retrieval(maps[0](sides[0]), maps[1](sides[1]), matches)
+    precision = (found["context_to_query_map"] + found["query_to_context_map"]) / 2
+    return Candidate(repr(fit), len(maps[0].bias), found["mean_recall@1"], precision)
+
+
+def _closed_forms(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None) -> Iterator[MomentFit]:
     reaches = shared_dim is None or shared_dim <= min(context_dim, query_dim)
     if kind in ("auto", "procrustes") and reaches:
         yield Procrustes()
@@ -120,6 +160,20 @@ def _fits(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | Non
         for side, width in sides.items():
             if shared_dim in (None, width):
                 yield from (Ridge(alpha=value, target=side) for value in RIDGE_ALPHAS)
+
+
+def _others(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None, free: int) -> Iterator[Alignment]:
+    narrow = min(context_dim, query_dim)
+    width = shared_dim or narrow // 4 * 4 or narrow
+    reaches = width <= narrow
+    if kind == "sinkhorn_procrustes" or (kind == "auto" and reaches and free):
+        for epsilon in SINKHORN_EPSILONS:
+            for weight in SINKHORN_PAIR_WEIGHTS:
+                yield SinkhornProcrustes(Procrustes(shared_dim=width), epsilon=epsilon, pair_weight=weight)
+    if kind == "wasserstein_procrustes" or (kind == "auto" and reaches and free >= LEAST_UNPAIRED):
+        yield WassersteinProcrustes(shared_dim=width, restarts=WASSERSTEIN_RESTARTS, iterations=WASSERSTEIN_ITERATIONS)
+    if kind == "gaussian_monge":
+        yield from (GaussianMonge(regularization=value) for value in MONGE_REGULARIZATIONS)
 
 
 def _widths(fit: MomentFit, narrow: int, shared_dim: int | None) -> list[int]:

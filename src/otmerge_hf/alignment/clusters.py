@@ -53,8 +53,8 @@ def kmeans(x: Tensor, clusters: int, generator: torch.Generator, iterations: int
 def match_by_structure(first: Tensor, second: Tensor, rng: np.random.Generator, starts: int) -> tuple[Tensor, float]:
     r"""Match two sets of points of any widths by their inner products: a quadratic assignment.
 
-    .. math:: \max_\pi \frac{\langle K, L_{\pi\pi}\rangle}{\|K\|_F \|L\|_F}, \quad
-              K, L \text{ the centred Gram matrices}
+    $$ \max_\pi \frac{\langle K, L_{\pi\pi}\rangle}{\|K\|_F \|L\|_F}, \quad
+       K, L \text{ the centred Gram matrices} $$
 
     Args:
         first: Points, (K, Dx).
@@ -63,7 +63,7 @@ def match_by_structure(first: Tensor, second: Tensor, rng: np.random.Generator, 
         starts: Starts of the solver; the best result is kept.
 
     Returns:
-        Row of ``second`` for each row of ``first``, (K,), long, and the alignment reached, at most 1.
+        Row of `second` for each row of `first`, (K,), long, and the alignment reached, at most 1.
 
     Example:
         >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]])

@@ -14,13 +14,13 @@ from .moments import covariance_of, mean_of
 class GaussianMonge(Alignment):
     r"""Optimal transport map from the context's Gaussian onto the query's.
 
-    .. math:: T(x) = m_y + A (x - m_x), \quad
-              A = C_x^{-1/2} \big(C_x^{1/2} C_y C_x^{1/2}\big)^{1/2} C_x^{-1/2} = P D P^\top, \; D > 0
+    $$ T(x) = m_y + A (x - m_x), \quad
+       A = C_x^{-1/2} \big(C_x^{1/2} C_y C_x^{1/2}\big)^{1/2} C_x^{-1/2} = P D P^\top, \; D > 0 $$
 
     A is symmetric positive definite: it stretches along fixed axes and **cannot rotate**. It is right between
-    two clouds in one frame (after :class:`Procrustes`; two layers of one encoder; one encoder before and
+    two clouds in one frame (after [`Procrustes`]; two layers of one encoder; one encoder before and
     after fine-tuning) and at chance between two encoders whose axes mean different things, whatever the
-    number of points. Needs no pairs; ``fit`` ignores them.
+    number of points. Needs no pairs; `fit` ignores them.
 
     Args:
         regularization: Added to each covariance, relative to its mean variance; more than 0 where rows are
@@ -49,7 +49,7 @@ class GaussianMonge(Alignment):
         self.regularization = regularization
 
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit from two clouds of any sizes; see :class:`Alignment`. Pairs are not used."""
+        """Fit from two clouds of any sizes; see [`Alignment`]. Pairs are not used."""
         context, query = check_vectors("context", context), check_vectors("query", query)
         width = context.shape[1]
         if query.shape[1] != width:

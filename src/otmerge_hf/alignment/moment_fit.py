@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from .base import Alignment, check_fit
-from .moments import Moments, Statistics, paired_moments
+from .moments import Moments, MomentsFrom, paired_moments
 
 
 class MomentFit(Alignment):
     """A closed form in the moments of the pairs; subclasses say which moments and what to do with them."""
 
-    statistics: Statistics = "pairs"
+    moments_from: MomentsFrom = "pairs"
     # Which of the two covariances the closed form reads.
     _need: ClassVar[tuple[bool, bool]] = (True, True)
 
@@ -26,7 +26,7 @@ class MomentFit(Alignment):
         return 2
 
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit the two maps from pairs; see :class:`Alignment`.
+        """Fit the two maps from pairs; see [`Alignment`].
 
         Raises:
             ValueError: If the features or pairs are malformed, or the pairs too few.
@@ -35,24 +35,25 @@ class MomentFit(Alignment):
         context, query, index = check_fit(
             type(self).__name__, context, query, pairs, self._least(context_dim, query_dim)
         )
-        moments = paired_moments(context, query, index, statistics=self.statistics, need=self._need)
-        self._finish(moments, torch.promote_types(context.dtype, query.dtype))
+        moments = paired_moments(context, query, index, moments_from=self.moments_from, need=self._need)
+        self.fit_moments(moments, torch.promote_types(context.dtype, query.dtype))
         return self
 
-    def _finish(self, moments: Moments, dtype: torch.dtype) -> None:
+    def fit_moments(self, moments: Moments, dtype: torch.dtype) -> None:
+        """Fit from moments that are known already; the maps get the features' `dtype`."""
         means = (moments.context_mean, moments.query_mean)
         self._set_maps(self.solve(moments), means, dtype, moments.count)
 
 
 def check_shared_dim(shared_dim: int | None, largest: int) -> int:
-    """Return the width to use: ``largest`` when None.
+    """Return the width to use: `largest` when None.
 
     Args:
         shared_dim: Wanted width, or None.
         largest: Widest that the two sides allow.
 
     Raises:
-        ValueError: If it is not between 1 and ``largest``.
+        ValueError: If it is not between 1 and `largest`.
 
     Example:
         >>> check_shared_dim(None, 3)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 # Rows raised to float64 at a time: 4096 x 1024 is 32 MiB.
 CHUNK_ROWS = 4096
-Statistics = Literal["pairs", "all"]
+MomentsFrom = Literal["pairs", "all"]
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Moments:
         context_cov: (Dc, Dc), or None when it was not asked for.
         query_cov: (Dq, Dq), or None.
         cross_cov: (Dc, Dq), mean over pairs of the centred outer product.
-        count: Number of pairs behind ``cross_cov``.
+        count: Number of pairs behind `cross_cov`.
     """
 
     context_mean: Tensor
@@ -55,7 +55,7 @@ def mean_of(x: Tensor, rows: Tensor | None = None) -> Tensor:
 
 
 def covariance_of(x: Tensor, mean: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Covariance about ``mean`` (divided by the row count), (N, D) -> (D, D), float64.
+    """Covariance about `mean` (divided by the row count), (N, D) -> (D, D), float64.
 
     Example:
         >>> covariance_of(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0]).double())
@@ -73,39 +73,39 @@ def paired_moments(
     query: Tensor,
     pairs: Tensor,
     *,
-    statistics: Statistics = "pairs",
+    moments_from: MomentsFrom = "pairs",
     need: tuple[bool, bool] = (True, True),
 ) -> Moments:
     r"""Moments of paired features, without a copy of the features.
 
-    .. math:: C_{xy} = \frac1P \sum_p (x_{i_p} - m_x)(y_{j_p} - m_y)^\top
+    $$ C_{xy} = \frac1P \sum_p (x_{i_p} - m_x)(y_{j_p} - m_y)^\top $$
 
     Args:
         context: Features, (N, Dc).
         query: Features, (M, Dq).
         pairs: (P, 2) long.
-        statistics: Take means and the two covariances over the rows of the ``"pairs"``, or over ``"all"`` rows. The
-            cross-covariance is that of the pairs either way, so ``"all"`` mixes two samples: errors of the pairs'
-            sample that cancel in ``"pairs"`` do not cancel then, and few pairs often do worse with it.
-        need: Whether ``context_cov`` and ``query_cov`` are wanted (they cost more than the cross-covariance).
+        moments_from: Take means and the two covariances over the rows of the `"pairs"`, or over `"all"` rows. The
+            cross-covariance is that of the pairs either way, so `"all"` mixes two samples: errors of the pairs'
+            sample that cancel in `"pairs"` do not cancel then, and few pairs often do worse with it.
+        need: Whether `context_cov` and `query_cov` are wanted (they cost more than the cross-covariance).
 
     Returns:
         The moments, float64.
 
     Raises:
-        ValueError: If ``statistics`` is unknown.
+        ValueError: If `moments_from` is unknown.
 
     Example:
         >>> x = torch.tensor([[0.0], [2.0]])
         >>> paired_moments(x, 3 * x, torch.tensor([[0, 0], [1, 1]])).cross_cov
         tensor([[3.]], dtype=torch.float64)
     """
-    if statistics not in ("pairs", "all"):
-        raise ValueError(f"statistics must be 'pairs' or 'all', got {statistics!r}")
+    if moments_from not in ("pairs", "all"):
+        raise ValueError(f"moments_from must be 'pairs' or 'all', got {moments_from!r}")
     sides, means, covariances = (context, query), [], []
     for side, wanted, column in zip(sides, need, pairs.T, strict=True):
         # Row i with row i, all rows: plain slices spare the gather.
-        rows = None if statistics == "all" or _is_range(column, len(side)) else column
+        rows = None if moments_from == "all" or _is_range(column, len(side)) else column
         means.append(mean_of(side, rows))
         covariances.append(covariance_of(side, means[-1], rows) if wanted else None)
     columns = [None if _is_range(column, len(side)) else column for side, column in zip(sides, pairs.T, strict=True)]
@@ -120,13 +120,13 @@ def _is_range(rows: Tensor, total: int) -> bool:
 
 
 def inverse_square_root(matrix: Tensor, ridge: float) -> Tensor:
-    r"""Symmetric :math:`(C + \lambda \bar c I)^{-1/2}`, where :math:`\bar c` is the mean of C's diagonal.
+    r"""Symmetric $(C + \lambda \bar c I)^{-1/2}$, where $\bar c$ is the mean of C's diagonal.
 
-    Directions without variance are dropped (pseudo-inverse) when ``ridge`` is 0.
+    Directions without variance are dropped (pseudo-inverse) when `ridge` is 0.
 
     Args:
         matrix: Covariance, (D, D), float64.
-        ridge: :math:`\lambda`, relative to the mean variance, at least 0.
+        ridge: $\lambda$, relative to the mean variance, at least 0.
 
     Returns:
         (D, D), float64.

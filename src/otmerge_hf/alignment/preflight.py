@@ -1,4 +1,4 @@
-"""Before training: what do two frozen encoders share, in which layers, and which fit and loss suit?"""
+"""Before any fit: what do two frozen encoders share, in which layers, and which fit suits?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ from ..metrics.similarity import hsic, neighbour_overlap, neighbour_sets
 from .cca import CCA
 from .moment_fit import MomentFit
 from .procrustes import Procrustes
+from .recommendations import Recommendation, recommend
 from .ridge import Ridge
+from .sinkhorn_procrustes import unpaired_rows
 
 
 Features = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
@@ -44,7 +46,7 @@ class LayerPair(NamedTuple):
 
 @dataclass(frozen=True)
 class PreflightReport:
-    """What :func:`preflight` found; ``str()`` of it is a page to read.
+    """What [`preflight`] found; `str()` of it is a page to read.
 
     Attributes:
         layers: All layer pairs, best first.
@@ -57,9 +59,7 @@ class PreflightReport:
         share_little: True when nothing beats the shuffles, or no closed form reaches three times chance.
         n_pairs: Pairs available.
         n_sampled: Pairs looked at.
-        fit: Recommended alignment, by name.
-        loss: Recommended loss terms, by name.
-        why: One sentence for the two recommendations.
+        recommendation: Fit and loss terms for so many pairs and unpaired rows.
     """
 
     layers: list[LayerPair]
@@ -70,9 +70,7 @@ class PreflightReport:
     share_little: bool
     n_pairs: int
     n_sampled: int
-    fit: str
-    loss: str
-    why: str
+    recommendation: Recommendation
 
     def __str__(self) -> str:
         head = f"{'context layer':>14} {'query layer':>12} {'CKA':>7} {'shuffled':>9} {'k-NN':>7} {'shuffled':>9}"
@@ -101,43 +99,9 @@ class PreflightReport:
                 f"Recommended layers: context {self.best.context_layer}, query {self.best.query_layer}",
                 f"Held-out Recall@1 of closed forms there: {held_out} (chance {self.chance:.3f})",
                 verdict,
-                f"Fit: {self.fit}. Loss: {self.loss}. {self.why}",
+                str(self.recommendation),
             ]
         )
-
-
-def recommend(n_pairs: int, widest: int) -> tuple[str, str, str]:
-    """Choose a fit and loss terms by the number of pairs.
-
-    Args:
-        n_pairs: Pairs available.
-        widest: Width of the wider side.
-
-    Returns:
-        Name of the fit, names of the loss terms, and why.
-
-    Example:
-        >>> recommend(50, 768)[0]
-        'SinkhornProcrustes'
-
-    Source: the ranges follow the published comparisons of SOTAlign (2026, table 6 and its scaling figure) for
-    losses.
-    """
-    if n_pairs < LEAST_PAIRS:
-        return "WassersteinProcrustes", "sinkhorn + paired", "With so few pairs the clouds' shape must help."
-    if n_pairs < 300:
-        return (
-            "SinkhornProcrustes",
-            "paired + klot",
-            "Few pairs: unpaired data of both sides is worth collecting, and regularises most.",
-        )
-    if n_pairs < 100_000:
-        return (
-            "CCA" + ("" if n_pairs >= 5 * widest else " with strong regularization"),
-            "contrastive + klot",
-            "Enough pairs for whitening; unpaired data still helps the loss.",
-        )
-    return "CCA", "contrastive", "With this many pairs, contrastive alone is as good as any mixture."
 
 
 def preflight(
@@ -150,19 +114,20 @@ def preflight(
     shuffles: int = 20,
     seed: int = 0,
 ) -> PreflightReport:
-    """Measure what two encoders share, layer by layer, against shuffled pairs, and recommend fit and loss.
+    """Measure what two encoders share, layer by layer, against shuffled pairs, and recommend a fit.
 
     Args:
         context_features: Pooled features, (N, Dc), of one layer, a list of layers, or a dictionary by name.
         query_features: Pooled features, (M, Dq), likewise.
-        pairs: (P, 2) long, or None for row i with row i; at least 20.
+        pairs: (P, 2) long, or None for row i with row i; at least 20. Rows that no pair names are unpaired: they
+            count for the recommendation.
         k: Neighbours of the mutual k-NN; lowered to a quarter of the sampled pairs.
         max_pairs: Most pairs looked at (time and memory grow with the square).
         shuffles: Shuffled pairings behind the baselines.
         seed: Of the sample and the shuffles.
 
     Returns:
-        A :class:`PreflightReport`.
+        A [`PreflightReport`].
 
     Raises:
         ValueError: If features or pairs are malformed, layers of a side differ in rows, or pairs are fewer
@@ -207,10 +172,10 @@ def preflight(
     above_chance = best.mutual_knn > float(luck.max())
     chosen = sides[0][best.context_layer], sides[1][best.query_layer]
     held_out, chance = _held_out(*(side[column] for side, column in zip(chosen, sample.T, strict=True)))
-    total = len(check_pairs(pairs, *sizes))
-    fit, loss, why = recommend(total, max(side.shape[1] for side in chosen))
+    known = check_pairs(pairs, *sizes)
+    advice = recommend(len(known), unpaired=min(len(rows) for rows in unpaired_rows(known, *sizes)))
     little = not above_chance or max(held_out.values()) < LITTLE * chance
-    return PreflightReport(layers, best, above_chance, held_out, chance, little, total, n, fit, loss, why)
+    return PreflightReport(layers, best, above_chance, held_out, chance, little, len(known), n, advice)
 
 
 def _layers(name: str, features: Features) -> dict[str, Tensor]:

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from .moment_fit import MomentFit, check_shared_dim
-from .moments import Moments, Statistics
+from .moments import Moments, MomentsFrom
 
 
 def procrustes_weights(cross: Tensor, shared_dim: int) -> tuple[Tensor, Tensor]:
     r"""Split the best rotation into one semi-orthogonal map per side.
 
-    .. math:: C_{xy} = U S V^\top, \quad W_x = U_{:d}^\top, \; W_y = V_{:d}^\top
+    $$ C_{xy} = U S V^\top, \quad W_x = U_{:d}^\top, \; W_y = V_{:d}^\top $$
 
     Args:
         cross: Cross-covariance, (Dc, Dq), float64.
@@ -31,23 +31,23 @@ def procrustes_weights(cross: Tensor, shared_dim: int) -> tuple[Tensor, Tensor]:
 class Procrustes(MomentFit):
     r"""Orthogonal maps of both sides into a shared space, with the largest covariance there.
 
-    .. math:: \max_{W_x, W_y} \operatorname{tr}(W_x C_{xy} W_y^\top), \quad W_x W_x^\top = W_y W_y^\top = I
+    $$ \max_{W_x, W_y} \operatorname{tr}(W_x C_{xy} W_y^\top), \quad W_x W_x^\top = W_y W_y^\top = I $$
 
-    When both widths equal the shared one, :math:`W_y^\top W_x` is the classical rotation of x onto y.
-    Inverses are transposes. Steady from about a hundred pairs on; loads into an ``orthogonal`` adapter
+    When both widths equal the shared one, $W_y^\top W_x$ is the classical rotation of x onto y.
+    Inverses are transposes. Steady from about a hundred pairs on; loads into an `orthogonal` adapter
     exactly.
 
     Args:
         shared_dim: Width of the shared space, at most the narrower side's; None takes the narrower side's.
             Directions are sorted by covariance, so a smaller width keeps the strongest and drops noise.
-        statistics: Rows behind the means: ``"pairs"`` or ``"all"``.
+        moments_from: Rows behind the means: `"pairs"` or `"all"`.
 
     Attributes:
-        rotation_: (Dc, Dq), :math:`U V^\top`, the ``R`` of ``scipy.linalg.orthogonal_procrustes``: ``x @ R``
-            is near ``y``.
+        rotation_: (Dc, Dq), $U V^\top$, the `R` of `scipy.linalg.orthogonal_procrustes`: `x @ R`
+            is near `y`.
 
     Raises:
-        ValueError: If ``shared_dim`` is out of range at ``fit``.
+        ValueError: If `shared_dim` is out of range at `fit`.
 
     Example:
         >>> x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
@@ -60,8 +60,8 @@ class Procrustes(MomentFit):
     _need = (False, False)
     rotation_: Tensor
 
-    def __init__(self, shared_dim: int | None = None, statistics: Statistics = "pairs") -> None:
-        self.shared_dim, self.statistics = shared_dim, statistics
+    def __init__(self, shared_dim: int | None = None, moments_from: MomentsFrom = "pairs") -> None:
+        self.shared_dim, self.moments_from = shared_dim, moments_from
 
     def solve(self, moments: Moments) -> tuple[Tensor, Tensor]:
         """Return both weights: leading singular vectors of the cross-covariance."""

@@ -16,7 +16,7 @@ class PseudoPairs(NamedTuple):
 
     Attributes:
         pairs: (P, 2) long: context row, query row; P may be 0.
-        confidence: (P,), cosine in [-1, 1] for ``"mutual"``, share of mass in [0, 1] for ``"plan"``.
+        confidence: (P,), cosine in [-1, 1] for `"mutual"`, share of mass in [0, 1] for `"plan"`.
     """
 
     pairs: Tensor
@@ -35,25 +35,25 @@ def pseudo_pairs(
 ) -> PseudoPairs:
     r"""Guess pairs among unpaired rows under a fitted map.
 
-    ``"mutual"`` keeps (i, j) when each is the other's nearest neighbour by cosine. ``"plan"`` solves entropic
+    `"mutual"` keeps (i, j) when each is the other's nearest neighbour by cosine. `"plan"` solves entropic
     transport in the shared space and keeps (i, j) when enough of the mass that could go between them does:
 
-    .. math:: P_{ij} / \min(a_i, b_j) = P_{ij} \max(N, M) \ge \text{level}
+    $$ P_{ij} / \min(a_i, b_j) = P_{ij} \max(N, M) \ge \text{level} $$
 
     Args:
         alignment: A fitted alignment.
         context: Features, (N, Dc).
         query: Features, (M, Dq).
-        method: ``"mutual"`` or ``"plan"``. The plan weighs all points at once, so that one popular point
+        method: `"mutual"` or `"plan"`. The plan weighs all points at once, so that one popular point
             cannot hide the matches of others; it holds an N x M matrix, so pass some thousands of rows at a
             time.
-        level: Least confidence: a cosine for ``"mutual"`` (all when None), a share of mass for ``"plan"``
+        level: Least confidence: a cosine for `"mutual"` (all when None), a share of mass for `"plan"`
             (0.5 when None; above 0.5 a row of the longer side is in one pair at most).
         epsilon: Of the plan, relative to the mean cosine cost.
         known: Pairs that are known, (P, 2): their rows are left out.
 
     Returns:
-        :class:`PseudoPairs`, surest first.
+        [`PseudoPairs`], surest first.
 
     Raises:
         ValueError: If the method is unknown, or the features do not suit the fit.

@@ -6,25 +6,25 @@ import torch
 from torch import Tensor
 
 from .moment_fit import MomentFit, check_ridge
-from .moments import Moments, Statistics
+from .moments import Moments, MomentsFrom
 
 
 class Ridge(MomentFit):
     r"""Linear regression from one encoder's space into the other's, with a penalty.
 
-    .. math:: W = \arg\min_W \tfrac1P \sum_p |y_p - W x_p|^2 + \alpha \, \bar c \, |W|_F^2
+    $$ W = \arg\min_W \tfrac1P \sum_p |y_p - W x_p|^2 + \alpha \, \bar c \, |W|_F^2 $$
 
-    with centred features and :math:`\bar c` the mean variance of a dimension of x, so that ``alpha`` does not
-    depend on the features' scale. The shared space is the (centred) space of the ``target`` side; its own map
+    with centred features and $\bar c$ the mean variance of a dimension of x, so that `alpha` does not
+    depend on the features' scale. The shared space is the (centred) space of the `target` side; its own map
     is the identity.
 
     Args:
         alpha: Penalty, relative to the mean variance; 0 is least squares and needs more pairs than
-            dimensions. scikit-learn's ``alpha`` is ``alpha * mean variance * pairs``
-            (``alpha_scale="absolute"`` takes that one).
-        target: Side whose space is kept: ``"query"`` (context is mapped) or ``"context"`` (query is mapped).
-        alpha_scale: ``"mean"`` or ``"absolute"`` (scikit-learn's, added to the sum over pairs).
-        statistics: Rows behind the means and the covariance: ``"pairs"`` or ``"all"``.
+            dimensions. scikit-learn's `alpha` is `alpha * mean variance * pairs`
+            (`alpha_scale="absolute"` takes that one).
+        target: Side whose space is kept: `"query"` (context is mapped) or `"context"` (query is mapped).
+        alpha_scale: `"mean"` or `"absolute"` (scikit-learn's, added to the sum over pairs).
+        moments_from: Rows behind the means and the covariance: `"pairs"` or `"all"`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -43,14 +43,14 @@ class Ridge(MomentFit):
         alpha: float = 1.0,
         target: Literal["query", "context"] = "query",
         alpha_scale: Literal["mean", "absolute"] = "mean",
-        statistics: Statistics = "pairs",
+        moments_from: MomentsFrom = "pairs",
     ) -> None:
         check_ridge("alpha", alpha)
         if target not in ("query", "context"):
             raise ValueError(f"target must be 'query' or 'context', got {target!r}")
         if alpha_scale not in ("mean", "absolute"):
             raise ValueError(f"alpha_scale must be 'mean' or 'absolute', got {alpha_scale!r}")
-        self.alpha, self.target, self.alpha_scale, self.statistics = alpha, target, alpha_scale, statistics
+        self.alpha, self.target, self.alpha_scale, self.moments_from = alpha, target, alpha_scale, moments_from
 
     def _least(self, context_dim: int, query_dim: int) -> int:
         source = context_dim if self.target == "query" else query_dim

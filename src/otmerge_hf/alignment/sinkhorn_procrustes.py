@@ -47,17 +47,17 @@ class SinkhornProcrustes(Alignment):
     Starting from a fit on the pairs, repeat: match the unpaired points in the shared space, add what the plan
     says to the moments of the pairs, and solve the closed form again.
 
-    .. math:: P^t = \arg\min_P \langle P, 1 - \cos(W_x^t x_i, W_y^t y_j)\rangle + \varepsilon \mathrm{KL}(P | ab^\top)
-    .. math:: C^{t+1} = w \, C_{\text{pairs}} + (1 - w) \, X_c^\top P^t Y_c, \quad
-              (W_x, W_y)^{t+1} = \operatorname{base}(C^{t+1})
+    $$ P^t = \arg\min_P \langle P, 1 - \cos(W_x^t x_i, W_y^t y_j)\rangle + \varepsilon \mathrm{KL}(P | ab^\top) $$
+    $$ C^{t+1} = w \, C_{\text{pairs}} + (1 - w) \, X_c^\top P^t Y_c, \quad
+       (W_x, W_y)^{t+1} = \operatorname{base}(C^{t+1}) $$
 
     The pairs stay in the moment matrix at every step, so that the matching cannot drift away from them. Worth
     it between about 20 and a few hundred pairs; beyond that the pairs alone are as good.
 
     Args:
-        base: Closed form solved at each step; :class:`Procrustes` when None.
-        start: Fit on the pairs that gives the first map; when None, :class:`Ridge` below 100 pairs, else
-            ``base``.
+        base: Closed form solved at each step; [`Procrustes`] when None.
+        start: Fit on the pairs that gives the first map; when None, [`Ridge`] below 100 pairs, else
+            `base`.
         epsilon: Entropic regularisation, relative to the mean cosine cost.
         pair_weight: w, in (0, 1].
         iterations: Steps.
@@ -65,7 +65,7 @@ class SinkhornProcrustes(Alignment):
         seed: Of the samples.
 
     Attributes:
-        iterations_: Steps done; fewer than ``iterations`` when the plan stopped moving.
+        iterations_: Steps done; fewer than `iterations` when the plan stopped moving.
         movement_: Change of the plan's moment from step to step, relative, one number a step.
 
     Raises:
@@ -108,7 +108,7 @@ class SinkhornProcrustes(Alignment):
         self.iterations, self.batch_size, self.seed = iterations, batch_size, seed
 
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit from pairs and from the rows that no pair names; see :class:`Alignment`.
+        """Fit from pairs and from the rows that no pair names; see [`Alignment`].
 
         Raises:
             ValueError: If the input is malformed, there are fewer than 2 pairs, or a side has no unpaired
@@ -124,8 +124,8 @@ class SinkhornProcrustes(Alignment):
         base = Procrustes() if self.base is None else self.base
         start = self.start or (Ridge(alpha=10.0) if len(pairs) < RIDGE_BELOW else base)
         # The refinement's moments are about the centre of all rows, because the plan moves all of them.
-        moments = paired_moments(context, query, pairs, statistics="all")
-        first = paired_moments(context, query, pairs, statistics=start.statistics)
+        moments = paired_moments(context, query, pairs, moments_from="all")
+        first = paired_moments(context, query, pairs, moments_from=start.moments_from)
         dtype = torch.promote_types(context.dtype, query.dtype)
         means = (moments.context_mean, moments.query_mean)
         self._set_maps(start.solve(first), means, dtype, len(pairs))

@@ -18,7 +18,7 @@ from .sinkhorn_procrustes import unpaired_rows
 class WassersteinProcrustes(Alignment):
     r"""Orthogonal maps that make two unpaired clouds overlap, started from their inner structure.
 
-    .. math:: \min_{W_x, W_y \text{ semi-orthogonal},\; \pi} \sum_i |W_x x_i - W_y y_{\pi(i)}|^2
+    $$ \min_{W_x, W_y \text{ semi-orthogonal},\; \pi} \sum_i |W_x x_i - W_y y_{\pi(i)}|^2 $$
 
     1. *Start:* k-means on each side; the clusters are matched by quadratic assignment on their Gram matrices.
        The cross-covariances of all restarts, their mean, and that of the pairs (if any) each give a start.
@@ -26,7 +26,7 @@ class WassersteinProcrustes(Alignment):
     3. *Refinement:* assign a batch of either side one to one (exactly), solve Procrustes, repeat.
 
     It needs clouds whose shape is alike and not symmetric, and thousands of points; on small clouds expect
-    chance level, and look at ``costs_``. Pairs, when given, keep the weight ``pair_weight`` in every step.
+    chance level, and look at `costs_`. Pairs, when given, keep the weight `pair_weight` in every step.
 
     Args:
         shared_dim: Width of the shared space, at most the narrower side's; None takes the narrower side's.
@@ -81,10 +81,10 @@ class WassersteinProcrustes(Alignment):
         self.pair_weight, self.seed = pair_weight, seed
 
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit from two clouds of any sizes, and pairs if there are any; see :class:`Alignment`.
+        """Fit from two clouds of any sizes, and pairs if there are any; see [`Alignment`].
 
         Raises:
-            ValueError: If the input is malformed or a side has fewer free points than ``clusters``.
+            ValueError: If the input is malformed or a side has fewer free points than `clusters`.
         """
         context, query = check_vectors("context", context), check_vectors("query", query)
         width = check_shared_dim(self.shared_dim, min(context.shape[1], query.shape[1]))
@@ -93,7 +93,7 @@ class WassersteinProcrustes(Alignment):
         anchor, n_pairs = None, 0
         if pairs is not None:
             context, query, pairs = check_fit("WassersteinProcrustes", context, query, pairs, least=2)
-            anchor = paired_moments(context, query, pairs, statistics="all", need=(False, False)).cross_cov
+            anchor = paired_moments(context, query, pairs, moments_from="all", need=(False, False)).cross_cov
             free, n_pairs = unpaired_rows(pairs, len(context), len(query)), len(pairs)
         for name, rows in zip(("context", "query"), free, strict=True):
             if len(rows) < self.clusters:
@@ -128,7 +128,7 @@ class WassersteinProcrustes(Alignment):
         return self
 
     def _batch(self, x: Tensor, rows: Tensor, mean: Tensor, most: int, generator: torch.Generator) -> Tensor:
-        """At most ``most`` of the rows, centred, float64."""
+        """At most `most` of the rows, centred, float64."""
         chosen = rows[torch.randperm(len(rows), generator=generator)[:most].to(rows.device)]
         return x[chosen].double() - mean
 

@@ -1,4 +1,4 @@
-"""``otmerge ask``: a saved merge, an image and a question in, answers with scores out."""
+"""`otmerge ask`: a saved merge, an image and a question in, answers with scores out."""
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 

@@ -11,7 +11,7 @@ def index_distinct(values: Iterable[T]) -> tuple[list[T], list[int]]:
     """List each value once, in order of first appearance, and the place of every row's value in that list.
 
     Frozen features are computed for the distinct list only; the row ids become the dataset's
-    ``context_features`` or ``query_features`` column. ``distinct[ids[i]] == values[i]`` for every row i.
+    `context_features` or `query_features` column. `distinct[ids[i]] == values[i]` for every row i.
 
     Args:
         values: N hashable values (questions, paths, ids).

@@ -1,6 +1,6 @@
 """The easy-VQA data set from its PyPI package: images of one coloured shape, questions, 13 answers.
 
-In: a split name. Out: ``datasets.Dataset`` rows, or true statements made from question and answer.
+In: a split name. Out: `datasets.Dataset` rows, or true statements made from question and answer.
 """
 
 import re
@@ -46,7 +46,7 @@ _YES_NO = (
 
 
 def answer_names() -> list[str]:
-    """The 13 answers in the fixed order of the ``label`` column: shapes, colours, no, yes.
+    """The 13 answers in the fixed order of the `label` column: shapes, colours, no, yes.
 
     Example:
         >>> answer_names()[:4], len(answer_names())
@@ -56,14 +56,14 @@ def answer_names() -> list[str]:
 
 
 def image_paths(split: str) -> list[Path]:
-    """Paths of the split's images; the place in the list is the ``image_id``.
+    """Paths of the split's images; the place in the list is the `image_id`.
 
     Args:
-        split: ``train`` (4,000 images) or ``test`` (1,000).
+        split: `train` (4,000 images) or `test` (1,000).
 
     Raises:
         ValueError: If the split is unknown.
-        ImportError: If ``easy-vqa`` is not installed.
+        ImportError: If `easy-vqa` is not installed.
 
     Example:
         >>> image_paths("test")[7].name
@@ -75,17 +75,17 @@ def image_paths(split: str) -> list[Path]:
 
 
 def load_easy_vqa(split: str) -> Dataset:
-    """Questions about images: 38,575 rows for ``train``, 9,673 for ``test``.
+    """Questions about images: 38,575 rows for `train`, 9,673 for `test`.
 
-    Columns: ``image`` (decoded from its file when read), ``image_id`` (place in :func:`image_paths`, counted
-    per split), ``question``, ``answer``, ``label`` (class of the answer, :func:`answer_names`).
+    Columns: `image` (decoded from its file when read), `image_id` (place in [`image_paths`], counted
+    per split), `question`, `answer`, `label` (class of the answer, [`answer_names`]).
 
     Args:
-        split: ``train`` or ``test``; no image is in both.
+        split: `train` or `test`; no image is in both.
 
     Raises:
         ValueError: If the split is unknown.
-        ImportError: If ``easy-vqa`` is not installed.
+        ImportError: If `easy-vqa` is not installed.
 
     Example:
         >>> row = load_easy_vqa("test")[0]
@@ -111,17 +111,17 @@ def load_easy_vqa(split: str) -> Dataset:
 def load_easy_vqa_statements(split: str, affirmative_only: bool = False) -> Dataset:
     """Pairs of an image and a sentence that is true of it, for aligning the two encoders.
 
-    One row per distinct (image, statement), in the order of the questions. Columns: ``image``, ``image_id``,
-    ``statement``, ``affirmative`` (False where the sentence says what the image does not show).
+    One row per distinct (image, statement), in the order of the questions. Columns: `image`, `image_id`,
+    `statement`, `affirmative` (False where the sentence says what the image does not show).
 
     Args:
-        split: ``train`` or ``test``.
+        split: `train` or `test`.
         affirmative_only: Leave out the negative sentences. "there is no red shape" is true of seven images in
             eight, so it says little about the one it is paired with.
 
     Raises:
         ValueError: If the split is unknown.
-        ImportError: If ``easy-vqa`` is not installed.
+        ImportError: If `easy-vqa` is not installed.
 
     Example:
         >>> load_easy_vqa_statements("test")[0]["statement"]
@@ -152,7 +152,7 @@ def statement(question: str, answer: str) -> str:
 
     Args:
         question: One of the data set's 107 questions.
-        answer: A colour, a shape, ``yes`` or ``no``, as the question asks for.
+        answer: A colour, a shape, `yes` or `no`, as the question asks for.
 
     Returns:
         A lower-case sentence without a full stop.

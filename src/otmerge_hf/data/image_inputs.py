@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".ti
 
 
 class ImageInputs(Sequence[Path | Image]):
-    """Some images of a data set, as :func:`~otmerge_hf.features.encoding` takes them.
+    """Some images of a data set, as [`features.encode`] takes them.
 
     An image kept as a file is given as its path, which needs no decoding to be recognised; others are opened by
     `open_image` when they are asked for, so that a large data set never lies in memory.
@@ -55,10 +55,6 @@ class ImageInputs(Sequence[Path | Image]):
 
     def __iter__(self) -> Iterator[Path | Image]:
         return (self._load(row) for row in self.rows)
-
-    def picture(self, place: int) -> Image:
-        """The image itself, RGB."""
-        return open_image(self.images[self.rows[place]][self.column])
 
     def _load(self, row: int) -> Path | Image:
         record = self.records[row][self.column]

@@ -41,24 +41,24 @@ def load_pairs(
     filters: Sequence[str] = (),
     **options: Any,
 ) -> Dataset:
-    r"""Load image-caption pairs, one row a caption; the captions of one image share a ``group``.
+    r"""Load image-caption pairs, one row a caption; the captions of one image share a `group`.
 
     Rows without an image or without a caption are left out, and a warning counts them. Images are not copied,
     however many captions they have.
 
     Args:
-        source: A folder (images with ``metadata.csv``, parquet, json), files, or a name on the Hub; see
-            :func:`~otmerge_hf.data.sources.load_source`.
-        split: A split, or a slice such as ``"train[:100]"``.
+        source: A folder (images with `metadata.csv`, parquet, json), files, or a name on the Hub; see
+            [`load_source`].
+        split: A split, or a slice such as `"train[:100]"`.
         image_column: Column of images, or of paths relative to the source; found by its type when None.
-        text_column: Column of captions: text, a list of texts, or records with a field ``raw`` or ``caption``;
+        text_column: Column of captions: text, a list of texts, or records with a field `raw` or `caption`;
             found by its name when None.
         group_column: Column that is equal for captions of one image; the images' content when None.
-        filters: ``"column=value"`` or ``"column!=value"``; rows must meet all of them.
-        **options: For ``datasets.load_dataset``: ``name``, ``revision``, ``cache_dir``, ...
+        filters: `"column=value"` or `"column!=value"`; rows must meet all of them.
+        **options: For `datasets.load_dataset`: `name`, `revision`, `cache_dir`, ...
 
     Returns:
-        Rows with ``image``, ``text`` and ``group`` (from 0, in order of first appearance).
+        Rows with `image`, `text` and `group` (from 0, in order of first appearance).
 
     Raises:
         ValueError: If the source cannot be read, a column is not found (the message lists those there are), or
@@ -81,12 +81,12 @@ def load_pairs(
     dataset = load_source(source, split, **options)
     rows = matching_rows(dataset, filters)
     dataset, image = open_images(dataset, source, image_column)
-    text = _text_column(dataset, text_column)
+    text = find_text_column(dataset, text_column)
     if group_column is not None:
         check_column(dataset, "group_column", group_column)
 
-    captions = [list(_captions(value, text)) for value in dataset.select_columns([text])[:][text]]
-    identity = _identities(dataset, image, group_column)
+    captions = [list(captions_of(value, text)) for value in dataset.select_columns([text])[:][text]]
+    identity = image_identities(dataset, image, group_column)
     kept = [row for row in rows if identity[row] is not None and captions[row]]
     if len(kept) < len(rows):
         logger.warning("left out %d of %d rows without an image or a caption", len(rows) - len(kept), len(rows))
@@ -101,12 +101,12 @@ def open_images(dataset: Dataset, source: Source, column: str | None = None) -> 
     """Find the column of images, and turn paths into images.
 
     Args:
-        dataset: Rows of ``source``.
+        dataset: Rows of `source`.
         source: Where they come from; relative paths start there.
         column: The column, or None to look for it.
 
     Returns:
-        The rows and the name of their column of type ``datasets.Image``.
+        The rows and the name of their column of type `datasets.Image`.
 
     Raises:
         ValueError: If there is none, more than one, or the paths name no file.
@@ -135,7 +135,16 @@ def open_images(dataset: Dataset, source: Source, column: str | None = None) -> 
     raise ValueError(f"{asked}; the columns are {describe_columns(dataset)}{why}; pass image_column")
 
 
-def _text_column(dataset: Dataset, column: str | None) -> str:
+def find_text_column(dataset: Dataset, column: str | None = None) -> str:
+    """Check the name of the column of captions, or find it by its name.
+
+    Raises:
+        ValueError: If there is no such column; the message lists those there are.
+
+    Example:
+        >>> find_text_column(Dataset.from_dict({"id": [1], "caption": ["a dog"]}))
+        'caption'
+    """
     if column is not None:
         check_column(dataset, "text_column", column)
         return column
@@ -149,8 +158,16 @@ def _text_column(dataset: Dataset, column: str | None) -> str:
     return found
 
 
-def _captions(value: Any, column: str) -> Iterator[str]:
-    """Every non-empty caption of one row."""
+def captions_of(value: Any, column: str) -> Iterator[str]:
+    """Every non-empty caption of one row: of a text, a list of texts, or records with a field `raw` or `caption`.
+
+    Raises:
+        ValueError: If the value is of another kind; the message names the column.
+
+    Example:
+        >>> list(captions_of([{"raw": "a dog"}, {"raw": " "}], "captions"))
+        ['a dog']
+    """
     if value is None:
         return
     if isinstance(value, str):
@@ -158,9 +175,9 @@ def _captions(value: Any, column: str) -> Iterator[str]:
             yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _captions(item, column)
+            yield from captions_of(item, column)
     elif isinstance(value, dict) and (field := next((name for name in _CAPTION_FIELDS if name in value), None)):
-        yield from _captions(value[field], column)
+        yield from captions_of(value[field], column)
     else:
         kind = f"a record of {', '.join(value)}" if isinstance(value, dict) else f"a {type(value).__name__}"
         raise ValueError(
@@ -169,7 +186,7 @@ def _captions(value: Any, column: str) -> Iterator[str]:
         )
 
 
-def _identities(dataset: Dataset, image: str, group_column: str | None) -> list[Any]:
+def image_identities(dataset: Dataset, image: str, group_column: str | None = None) -> list[Any]:
     """What tells one image from another, row by row: the group column, or path or content; None without image."""
     raw = dataset.select_columns([image]).cast_column(image, Image(decode=False))
     identities = [_identity(record) for batch in raw.iter(batch_size=64) for record in batch[image]]

@@ -1,4 +1,4 @@
-"""A folder, files or a Hub name -> rows of ``datasets``, with one-line errors that say what was found."""
+"""A folder, files or a Hub name -> rows of `datasets`, with one-line errors that say what was found."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 
 Source = str | os.PathLike | Sequence[str | os.PathLike]
-# Ending of a file -> the builder of ``datasets`` that reads it.
-_BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tar": "webdataset"}
+# Ending of a file -> the builder of `datasets` that reads it.
+BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tar": "webdataset"}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _CONDITION = re.compile(r"(?P<column>[^!=]+)(?P<operator>!?=)(?P<value>.*)", flags=re.DOTALL)
 
@@ -21,10 +21,10 @@ def load_source(source: Source, split: str = "train", **options: Any) -> Dataset
     """Load one split of a folder, of files, or of a data set on the Hub.
 
     Args:
-        source: A folder (images with ``metadata.csv``, or parquet, json, webdataset files named by split), one
-            file or a list of files of one kind (their split is ``train``), or a name on the Hub.
-        split: A split, or a slice such as ``"train[:100]"``.
-        **options: For ``datasets.load_dataset``: ``name``, ``revision``, ``cache_dir``, ...
+        source: A folder (images with `metadata.csv`, or parquet, json, webdataset files named by split), one
+            file or a list of files of one kind (their split is `train`), or a name on the Hub.
+        split: A split, or a slice such as `"train[:100]"`.
+        **options: For `datasets.load_dataset`: `name`, `revision`, `cache_dir`, ...
 
     Raises:
         ValueError: If nothing is found there, it cannot be read, or the split does not exist.
@@ -50,7 +50,7 @@ def load_source(source: Source, split: str = "train", **options: Any) -> Dataset
 
 
 def split_names(source: Source, **options: Any) -> list[str]:
-    """Names of the splits that :func:`load_source` can load; files have one, ``train``.
+    """Names of the splits that [`load_source`] can load; files have one, `train`.
 
     Raises:
         ValueError: If nothing is found there or it cannot be read.
@@ -74,7 +74,7 @@ def matching_rows(dataset: Dataset, conditions: Sequence[str]) -> list[int]:
 
     Args:
         dataset: Rows.
-        conditions: ``"column=value"`` or ``"column!=value"``.
+        conditions: `"column=value"` or `"column!=value"`.
 
     Raises:
         ValueError: If a condition is of another form or its column does not exist.
@@ -123,17 +123,17 @@ _UNREADABLE = (OSError, RuntimeError, DatasetGenerationError, DatasetNotFoundErr
 
 
 def _resolve(source: Source) -> tuple[str, dict[str, Any]]:
-    """First argument and files for ``load_dataset``."""
+    """First argument and files for `load_dataset`."""
     several = not isinstance(source, str | os.PathLike)
     paths = [Path(item) for item in source] if several else [Path(source)]  # type: ignore[union-attr, arg-type]
     if not several and paths[0].is_dir():
         return str(paths[0]), {}
     if paths and all(path.is_file() for path in paths):
-        builders = {_BUILDERS.get(path.suffix.lower()) for path in paths}
+        builders = {BUILDERS.get(path.suffix.lower()) for path in paths}
         builder = builders.pop()
         if builders or builder is None:
             raise ValueError(
-                f"source {_shown(source)} must be files of one kind out of {', '.join(_BUILDERS)}, or a folder"
+                f"source {_shown(source)} must be files of one kind out of {', '.join(BUILDERS)}, or a folder"
             )
         return builder, {"data_files": {"train": [str(path) for path in paths]}}
     if several or not _HUB_NAME.fullmatch(str(source)):

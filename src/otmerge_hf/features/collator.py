@@ -1,11 +1,12 @@
-"""Dataset rows that name feature rows -> the batch that the model's ``forward`` takes."""
+"""Dataset rows that name feature rows -> the batch that the model's `forward` takes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import default_data_collator
 
+from .means import mean_features
 from .store import FeatureStore
 
 
@@ -15,8 +16,8 @@ Rows = list[dict[str, Any]]
 class FeatureCollator:
     """Look up both sides' cached features for a list of dataset rows.
 
-    A row has ``context_features`` and ``query_features``, row numbers in the two stores, and ``labels`` if it has
-    a label. The columns are named like ``forward``'s arguments because the stock Trainer drops all others.
+    A row has `context_features` and `query_features`, row numbers in the two stores, and `labels` if it has
+    a label. The columns are named like `forward`'s arguments because the stock Trainer drops all others.
 
     Shapes: B rows, S_c and S_q tokens, D_c and D_q features, C answers.
 
@@ -24,16 +25,20 @@ class FeatureCollator:
         context_store: Features of the context side, or None if that side is not cached.
         query_store: Features of the query side, or None.
         rest: Collates what is left of the rows (the raw inputs of a side without a store, say); by default
-            transformers' ``default_data_collator``, which stacks tensors and numbers and leaves text out.
+            transformers' `default_data_collator`, which stacks tensors and numbers and leaves text out.
+        pooling: None gives every token. `"mean"` gives the mean of each row's tokens as one token, (B, 1, D): with
+            affine adapters (`linear`, `orthogonal`, `monge`) the shared embeddings, and the gradients of all losses
+            on them, are those of the tokens, at a fraction of the time. A fuser and a reconstruction look at single
+            tokens: for them leave it None.
 
     Returns:
-        (when called with a list of rows) a dict of ``context_features`` (B, S_c, D_c),
-        ``context_features_mask`` (B, S_c) int64, ``query_features`` (B, S_q, D_q), ``query_features_mask``
-        (B, S_q), and ``labels``: (B,) int64, or (B, C) float32 where rows have a list of C scores.
+        (when called with a list of rows) a dict of `context_features` (B, S_c, D_c),
+        `context_features_mask` (B, S_c) int64, `query_features` (B, S_q, D_q), `query_features_mask`
+        (B, S_q), and `labels`: (B,) int64, or (B, C) float32 where rows have a list of C scores.
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.
-        ValueError: If a row lacks a column, or rows differ in whether or how they are labelled.
+        ValueError: If `pooling` is unknown, a row lacks a column, or rows differ in whether or how they are labelled.
 
     Example:
         >>> import tempfile
@@ -52,18 +57,23 @@ class FeatureCollator:
         context_store: FeatureStore | None,
         query_store: FeatureStore | None,
         rest: Callable[[Rows], dict[str, Any]] | None = None,
+        pooling: Literal["mean"] | None = None,
     ) -> None:
+        if pooling not in (None, "mean"):
+            raise ValueError(f"pooling must be None or 'mean'; got {pooling!r}")
         stores = {"context_features": context_store, "query_features": query_store}
         self.stores = {column: store for column, store in stores.items() if store is not None}
         self.rest = rest or default_data_collator
+        self.pooling = pooling
+        self._means = {column: mean_features(store) for column, store in self.stores.items() if pooling == "mean"}
 
     def __call__(self, rows: Rows) -> dict[str, Any]:
         """Collate rows; see the class."""
         batch: dict[str, Any] = {}
-        for column, store in self.stores.items():
+        for column in self.stores:
             ids = _column(rows, column)
             try:
-                batch[column], batch[f"{column}_mask"] = store.batch(ids)
+                batch[column], batch[f"{column}_mask"] = self._look_up(column, ids)
             except IndexError as error:
                 raise IndexError(f"column {column}: {error}") from error
         if any("labels" in row for row in rows):
@@ -72,6 +82,13 @@ class FeatureCollator:
         if any(left):
             batch |= self.rest(left)
         return batch
+
+    def _look_up(self, column: str, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (B, S, D) and their mask (B, S) of some rows of one store; S is 1 where they are means."""
+        if self.pooling is None:
+            return self.stores[column].batch(ids)
+        self.stores[column].check_rows(ids)
+        return self._means[column][ids, None], torch.ones(len(ids), 1, dtype=torch.int64)
 
 
 def _column(rows: Rows, name: str) -> list[Any]:

@@ -46,9 +46,9 @@ def compute_features(
 ) -> FeatureStore:
     """Encode every input once and keep the tokens on disk; later calls with the same key read them.
 
-    The folder is named by a hash of ``key``, the inputs' content and ``dtype``. Finished shards of an interrupted
+    The folder is named by a hash of `key`, the inputs' content and `dtype`. Finished shards of an interrupted
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
-    One log line says whether the features were reused or computed (also ``store.reused``).
+    One log line says whether the features were reused or computed (also `store.reused`).
 
     Shapes: B inputs, S tokens, D features.
 
@@ -57,18 +57,18 @@ def compute_features(
             (None: all are). Called without gradient; S may change from call to call, D may not.
         inputs: N distinct inputs: text, paths, PIL images or arrays.
         cache_dir: Folder that holds the stores of many keys.
-        key: What the features depend on besides the inputs, from :func:`encoder_key`; JSON values.
-        batch_size: Inputs per call of ``encode``.
+        key: What the features depend on besides the inputs, from [`encoder_key`]; JSON values.
+        batch_size: Inputs per call of `encode`.
         shard_size: Rows per file; at most this many are computed twice after an interruption.
         dtype: Type in which the features are kept.
         progress: Whether to show a progress bar.
-        verify: ``full`` compares every file's SHA-256, ``size`` only its size.
+        verify: `full` compares every file's SHA-256, `size` only its size.
 
     Returns:
-        The store; row i holds the features of ``inputs[i]``.
+        The store; row i holds the features of `inputs[i]`.
 
     Raises:
-        ValueError: If ``inputs`` is empty, a size is not positive, ``key`` is not JSON, or ``encode`` returns
+        ValueError: If `inputs` is empty, a size is not positive, `key` is not JSON, or `encode` returns
             NaN, infinity, a row without tokens, a wrong shape, or another D than before.
 
     Example:

@@ -58,13 +58,13 @@ def encoder_key(
 ) -> dict[str, Any]:
     """Key of features: content hashes of the encoder and the processor, token selection and dtype.
 
-    The same for equal weights wherever they were loaded from, in ``train()`` or ``eval()``, frozen or not, and
+    The same for equal weights wherever they were loaded from, in `train()` or `eval()`, frozen or not, and
     before or after the tokenizer was used; another for one changed weight, setting or tokenizer rule.
 
     Args:
         encoder: The encoder; parameters, buffers and configuration count.
         processor: Image processor, feature extractor, tokenizer, a processor made of them, or None.
-        tokens: Which tokens are kept, ``last_hidden_state`` for instance, or the index of a hidden layer.
+        tokens: Which tokens are kept, `last_hidden_state` for instance, or the index of a hidden layer.
         dtype: Type in which the encoder computes.
 
     Returns:
@@ -103,7 +103,7 @@ def inputs_key(inputs: Sequence[Any]) -> str:
         inputs: Questions, paths, images or arrays.
 
     Raises:
-        FileNotFoundError: If a ``Path`` does not exist; the message has the row.
+        FileNotFoundError: If a `Path` does not exist; the message has the row.
         ValueError: If an input is of another kind.
 
     Example:
@@ -146,7 +146,7 @@ def _value_hash(value: Any) -> bytes:
             return add("image as opened", value.size, hashlib.sha256(value.tobytes()).digest())
         return add("image", value.mode, value.size, hashlib.sha256(value.tobytes()).digest())
     if isinstance(value, torch.Tensor):
-        return add("tensor", value.dtype, tuple(value.shape), _tensor_bytes(value))
+        return add("tensor", value.dtype, tuple(value.shape), tensor_bytes(value))
     if isinstance(value, np.ndarray) and value.dtype != object:
         return add("array", value.dtype, value.shape, value.tobytes())
     if isinstance(value, bool | int | float | bytes | None):
@@ -167,7 +167,8 @@ def _opening(content: bytes) -> tuple[str, ...]:
         return ()
 
 
-def _tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
+def tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
+    """A tensor's values as bytes, in order of its rows, for hashing."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data if flat.numel() else b""
 
@@ -178,7 +179,7 @@ def _weights_hash(encoder: PreTrainedModel) -> str:
         if tensor.is_meta:
             raise ValueError(f"encoder has no data for {name} (meta device); load its weights first")
         out.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        out.update(_tensor_bytes(tensor))
+        out.update(tensor_bytes(tensor))
     return out.hexdigest()
 
 

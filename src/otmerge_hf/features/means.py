@@ -5,20 +5,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .remembered import remember
 from .store import FeatureStore
 
 
 # Rows read at a time: 256 rows of 512 tokens and 1024 features are 512 MiB in float32.
 CHUNK_ROWS = 256
+_MEANS = "means.safetensors"
 
 
 def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None) -> Tensor:
     r"""Mean of every row's real tokens.
 
-    .. math:: \bar x_i = \frac{1}{|S_i|} \sum_{t \in S_i} x_{it}
+    $$ \bar x_i = \frac{1}{|S_i|} \sum_{t \in S_i} x_{it} $$
 
     An affine map of the tokens commutes with their mean, so a fit on these serves every token
-    (:meth:`OTMergeModel.load_alignment`).
+    ([`OTMergeModel.load_alignment`]). The means of all rows are computed once and kept in the store's folder.
 
     Args:
         store: Features of N inputs.
@@ -29,7 +31,7 @@ def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None
 
     Raises:
         IndexError: If a row number is not in [0, N).
-        ValueError: If ``ids`` is empty.
+        ValueError: If `ids` is empty.
 
     Example:
         >>> import tempfile
@@ -41,9 +43,17 @@ def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None
         >>> mean_features(store).shape
         torch.Size([2, 8])
     """
-    rows = list(range(len(store))) if ids is None else torch.as_tensor(ids).tolist()
-    if not rows:
-        raise ValueError("ids must name at least one row; got none")
+    if ids is not None:
+        return _means(store, torch.as_tensor(ids).tolist())
+
+    def compute() -> dict[str, Tensor]:
+        return {"means": _means(store, list(range(len(store))))}
+
+    return remember(store.folder / _MEANS, store.shards_digest, compute)["means"]
+
+
+def _means(store: FeatureStore, rows: list[int]) -> Tensor:
+    store.check_rows(rows)
     means = torch.empty(len(rows), store.feature_dim)
     for start in range(0, len(rows), CHUNK_ROWS):
         tokens, mask = store.batch(rows[start : start + CHUNK_ROWS])  # (B, S, D), (B, S); padding is zero

@@ -61,7 +61,7 @@ class ShardReader:
         return self.offsets[row + 1] - self.offsets[row]
 
     def read(self, row: int, target: np.ndarray) -> None:
-        """Fill ``target`` (tokens, D), contiguous and of the stored element size, with the tokens of a row.
+        """Fill `target` (tokens, D), contiguous and of the stored element size, with the tokens of a row.
 
         Raises:
             OSError: If the file has gone.

@@ -1,6 +1,6 @@
 """Tokens of some rows -> one checked file, and the index that lists the files.
 
-A shard is a safetensors file with ``tokens`` (T, D), the rows' real tokens one after another, and ``lengths``
+A shard is a safetensors file with `tokens` (T, D), the rows' real tokens one after another, and `lengths`
 (rows,). Its name carries its rows and the start of its SHA-256, so a shard that lies there without an index (the
 run was interrupted) can be checked too, and two writers never write different bytes under one name.
 """

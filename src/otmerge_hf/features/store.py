@@ -10,8 +10,9 @@ import torch
 
 from .keys import digest
 from .reading import ShardReader, open_files
+from .remembered import remember
 from .shards import Shard, Verify, read_index, shard_problem
-from .statistics import moments, read_statistics, write_statistics
+from .statistics import feature_statistics
 
 
 _STATISTICS = "statistics.safetensors"
@@ -23,19 +24,19 @@ _BLOCK = 2048  # tokens held in float64 at a time
 class FeatureStore:
     """Features of N inputs on disk, read by row number when they are asked for.
 
-    Made by :func:`compute_features`; opening one by hand checks it in the same way. A store may be sent to
-    ``DataLoader`` workers: it travels as its path. The files must stay where they are while it is in use.
+    Made by [`compute_features`]; opening one by hand checks it in the same way. A store may be sent to
+    `DataLoader` workers: it travels as its path. The files must stay where they are while it is in use.
 
     Args:
-        folder: Folder that :func:`compute_features` wrote.
-        verify: ``full`` compares every shard's SHA-256 with the index, ``size`` only its size.
+        folder: Folder that [`compute_features`] wrote.
+        verify: `full` compares every shard's SHA-256 with the index, `size` only its size.
 
     Attributes:
         folder: Where the features lie.
         key: What they depend on, a dict.
         feature_dim: D.
         dtype: Type of the features.
-        reused: Whether the call of :func:`compute_features` that returned the store computed nothing.
+        reused: Whether the call of [`compute_features`] that returned the store computed nothing.
 
     Raises:
         FileNotFoundError: If the folder has no index (the run did not finish).
@@ -62,6 +63,11 @@ class FeatureStore:
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.folder)!r}, rows={len(self)}, feature_dim={self.feature_dim})"
 
+    @property
+    def shards_digest(self) -> str:
+        """SHA-256 over the shards' own: the same exactly when the features are the same bytes."""
+        return digest([shard.sha256 for shard in self._shards])
+
     def batch(self, ids: Sequence[int] | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of some rows, padded with zeros to the longest of them.
 
@@ -75,7 +81,7 @@ class FeatureStore:
 
         Raises:
             IndexError: If a row number is not in [0, N).
-            ValueError: If ``ids`` is empty, or a file has become shorter since the store was opened.
+            ValueError: If `ids` is empty, or a file has become shorter since the store was opened.
             OSError: If a file has gone since.
 
         Example:
@@ -90,7 +96,7 @@ class FeatureStore:
             (torch.Size([3, 3, 8]), torch.Size([3, 3]))
         """
         rows = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
-        self._check(rows)
+        self.check_rows(rows)
         places = [self._place(row) for row in rows]
         lengths = np.array([reader.length(place) for reader, place in places])
         longest = int(lengths.max())
@@ -104,7 +110,7 @@ class FeatureStore:
     def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         r"""Mean and standard deviation of every feature over all real tokens.
 
-        .. math:: \mu = \frac1T \sum_t x_t, \qquad \sigma^2 = \frac1T \sum_t (x_t - \mu)^2
+        $$ \mu = \frac1T \sum_t x_t, \qquad \sigma^2 = \frac1T \sum_t (x_t - \mu)^2 $$
 
         Accumulated in float64; the result for all rows is kept in the folder.
 
@@ -117,23 +123,23 @@ class FeatureStore:
 
         Raises:
             IndexError: If a row number is not in [0, N).
-            ValueError: If ``ids`` is empty.
+            ValueError: If `ids` is empty.
 
-        Source: :func:`otmerge_hf.features.statistics.moments`.
+        Source: [`feature_statistics`].
         """
         if ids is not None:
-            return moments(self._real_tokens(sorted(set(ids))))
-        path = self.folder / _STATISTICS
-        shards = digest([shard.sha256 for shard in self._shards])
-        if (known := read_statistics(path, shards)) is not None:
-            return known
-        result = moments(self._real_tokens(range(len(self))))
-        write_statistics(path, result, shards)
-        return result
+            return feature_statistics(self._real_tokens(sorted(set(ids))))
+
+        def compute() -> dict[str, torch.Tensor]:
+            mean, std = feature_statistics(self._real_tokens(range(len(self))))
+            return {"mean": mean, "std": std}
+
+        known = remember(self.folder / _STATISTICS, self.shards_digest, compute)
+        return known["mean"], known["std"]
 
     def _real_tokens(self, ids: Sequence[int]) -> Iterator[torch.Tensor]:
         """Tokens (T, D) of the rows, some `_BLOCK` at a time, without padding."""
-        self._check(ids)
+        self.check_rows(ids)
         start = 0
         while start < len(ids):
             places: list[tuple[ShardReader, int, int]] = []
@@ -147,7 +153,8 @@ class FeatureStore:
                 reader.read(place, tokens[first : first + reader.length(place)])
             yield torch.from_numpy(tokens).view(self.dtype)
 
-    def _check(self, rows: Sequence[int]) -> None:
+    def check_rows(self, rows: Sequence[int]) -> None:
+        """Refuse no row with a ValueError, and a row number that is not in [0, N) with an IndexError."""
         if not rows:
             raise ValueError("ids must name at least one row; got none")
         if min(rows) < 0 or max(rows) >= len(self):

@@ -1,0 +1,210 @@
+"""Two encoders and image-caption pairs in, a merge that retrieves out, without a gradient step."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..features import FeatureStore, embed, mean_features
+from ..metrics.retrieval import retrieval
+from ..model.modeling_otmerge import OTMergeModel
+from .base import Alignment
+from .choice import FIT_NAMES, NEED_UNPAIRED, UNPAIRED_FITS, check_choice, choose_fit
+from .encoder_pair import SIDES, EncoderPair, TokenChoice
+from .preflight import PreflightReport, preflight
+from .recommendations import FitName
+from .result import AlignmentResult
+from .sinkhorn_procrustes import unpaired_rows
+
+
+if TYPE_CHECKING:  # its module imports `datasets`, which reading the rows needs and aligning does not
+    from ..data.pair_splits import PairSplit
+
+SPLITS = ("train", "validation", "test")
+Stores = dict[str, dict[TokenChoice, dict[str, FeatureStore]]]
+
+
+def align_encoders(
+    context: str,
+    query: str,
+    splits: "Mapping[str, PairSplit]",
+    *,
+    unpaired_images: Sequence[Any] = (),
+    unpaired_texts: Sequence[str] = (),
+    context_tokens: Sequence[TokenChoice] = ("last_hidden_state",),
+    query_tokens: Sequence[TokenChoice] = ("last_hidden_state",),
+    image_size: int | None = None,
+    fit: FitName = "auto",
+    shared_dim: int | None = None,
+    refit: bool = True,
+    cache_dir: str | os.PathLike = "runs/features",
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> AlignmentResult:
+    """Encode every input once, say what the encoders share, and put the best fit into a merge.
+
+    The steps: features of both sides; a pre-flight report on the training pairs, which also chooses among several
+    tokens; fits on the training rows, the best on the validation pairs; that fit again on training and validation
+    rows together; the merge with it in linear adapters, scored on the test pairs.
+
+    Args:
+        context: Image encoder: `efficientnet-lite0` and its siblings, a folder, or a name on the Hub.
+        query: Text encoder: `minilm-l6`, `minilm-l3`, a folder, or a name on the Hub.
+        splits: `train`, `validation` and `test`, from [`load_pair_splits`] or made by hand.
+        unpaired_images: Further images without a caption, for the fits that use them.
+        unpaired_texts: Further texts without an image.
+        context_tokens: `last_hidden_state`, `cls`, `pooled` or a hidden layer's index; of several the pre-flight
+            check chooses.
+        query_tokens: Likewise.
+        image_size: Pixels, a multiple of 32, for the `efficientnet-lite` encoders; 224 when None.
+        fit: See [`choose_fit`].
+        shared_dim: Width of the shared space; chosen on validation when None.
+        refit: Whether to fit again on training and validation rows after the choice.
+        cache_dir: Folder where features are kept.
+        batch_size: Inputs per forward of an encoder.
+        device: Where the encoders run; fits are made on the CPU.
+        seed: Of the pre-flight check.
+
+    Returns:
+        An [`AlignmentResult`]: `print` it, `save` it.
+
+    Raises:
+        ValueError: If an encoder, a split or a choice does not fit; if unpaired rows are given to a fit that cannot
+            use them, or are not given to one that needs them.
+        OSError: If an encoder is not found.
+
+    Example:
+        ```python
+        splits = load_pair_splits("my-images/")
+        result = align_encoders("efficientnet-lite0", "minilm-l6", splits, image_size=64)
+        print(result)
+        result.save("runs/aligned")
+        ```
+    """
+    _check_rows(splits, fit, len(unpaired_images), len(unpaired_texts))
+    encoders = EncoderPair(context, query, {"context": context_tokens, "query": query_tokens}, image_size)
+    check_choice(fit, shared_dim, *(max(encoders.widths(side)) for side in SIDES))
+
+    started = time.perf_counter()
+    inputs: dict[str, dict[str, Sequence[Any]]] = {
+        "context": {name: splits[name].images for name in SPLITS},
+        "query": {name: splits[name].texts for name in SPLITS},
+    }
+    for side, extra in zip(SIDES, (unpaired_images, unpaired_texts), strict=True):
+        if len(extra):
+            inputs[side]["unpaired"] = extra
+    options: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": batch_size, "device": device}
+    stores: Stores = {
+        side: {choice: encoders.encode(side, choice, inputs[side], **options) for choice in encoders.tokens[side]}
+        for side in SIDES
+    }
+    seconds = {"features": time.perf_counter() - started}
+
+    tokens, report, notes = _choose_tokens(stores, splits["train"].pairs, seed)
+    chosen = {side: stores[side][tokens[side]] for side in SIDES}
+    statistics = {side: chosen[side]["train"].statistics() for side in SIDES}
+    probe = encoders.probe(tokens).cpu()
+    probe.fit_standardization(**statistics)
+    means = {side: _standardised_means(probe, side, chosen[side]) for side in SIDES}
+
+    started = time.perf_counter()
+    train, validation = _rows(means, splits, ["train"]), _rows(means, splits, ["validation"], unpaired=False)
+    choice = choose_fit(train, validation, kind=fit, shared_dim=shared_dim)
+    best: Alignment = choice.fit
+    before = retrieval(best.transform_context(validation[0]), best.transform_query(validation[1]), validation[2])
+    if refit:
+        best = type(best)(**best.get_params()).fit(*_rows(means, splits, ["train", "validation"]))
+    seconds["fit"] = time.perf_counter() - started
+
+    model = encoders.build(tokens, best.shared_dim_)
+    model.fit_standardization(**statistics)
+    model.load_alignment(best, standardized=True)
+    images, texts = (embed(model, chosen[side]["test"], side) for side in SIDES)
+    test = retrieval(images, texts, splits["test"].pairs)
+    return AlignmentResult(
+        model=model,
+        processor=encoders.processor,
+        fit=best,
+        refitted=refit,
+        candidates=choice.candidates,
+        tokens=tokens,
+        preflight=report,
+        notes=notes,
+        scores={"validation": before, "test": test},
+        counts=_counts(splits, len(unpaired_images), len(unpaired_texts)),
+        seconds=seconds,
+        encoders={"context": str(context), "query": str(query)},
+    )
+
+
+def _check_rows(splits: "Mapping[str, PairSplit]", fit: str, images: int, texts: int) -> None:
+    """Refuse missing splits, an unknown fit, and rows that do not suit it, before anything is encoded."""
+    if missing := [name for name in SPLITS if name not in splits]:
+        raise ValueError(f"splits must have {', '.join(SPLITS)}; {', '.join(missing)} is missing")
+    if fit not in FIT_NAMES:
+        raise ValueError(f"fit must be one of {', '.join(FIT_NAMES)}; got {fit!r}")
+    given = [name for name, count in (("unpaired_images", images), ("unpaired_texts", texts)) if count]
+    if given and fit not in ("auto", *UNPAIRED_FITS):
+        raise ValueError(
+            f"fit {fit!r} does not use {' and '.join(given)}; fits that do are auto, {', '.join(UNPAIRED_FITS)}"
+        )
+    train = splits["train"]
+    free = unpaired_rows(train.pairs, len(train.images), len(train.texts))
+    for name, rows, count in zip(("unpaired_images", "unpaired_texts"), free, (images, texts), strict=True):
+        if fit in NEED_UNPAIRED and len(rows) + count == 0:
+            raise ValueError(f"fit {fit!r} needs unpaired rows on both sides; {name} is empty")
+
+
+def _choose_tokens(
+    stores: Stores, pairs: Tensor, seed: int
+) -> tuple[dict[str, TokenChoice], PreflightReport | None, list[str]]:
+    """Say what the encoders share, and choose among several choices of tokens; and what to know of it."""
+    tokens = {side: next(iter(choices)) for side, choices in stores.items()}
+    context, query = (
+        {
+            str(choice): torch.cat([mean_features(named[name]) for name in ("train", "unpaired") if name in named])
+            for choice, named in stores[side].items()
+        }
+        for side in SIDES
+    )
+    try:
+        report = preflight(context, query, pairs, seed=seed)
+    except ValueError as error:
+        if any(len(choices) > 1 for choices in stores.values()):
+            raise
+        return tokens, None, [f"No pre-flight check: {error}"]
+    best = {"context": report.best.context_layer, "query": report.best.query_layer}
+    found = {side: next(choice for choice in stores[side] if str(choice) == best[side]) for side in SIDES}
+    return found, report, []
+
+
+@torch.no_grad()
+def _standardised_means(model: OTMergeModel, side: str, stores: dict[str, FeatureStore]) -> dict[str, Tensor]:
+    """Mean features (N, D_side) as the adapter will see them: an affine map of tokens commutes with their mean."""
+    standardizer: torch.nn.Module = getattr(model, f"{side}_standardizer")
+    return {name: standardizer(mean_features(store)) for name, store in stores.items()}
+
+
+def _rows(
+    means: dict[str, dict[str, Tensor]], splits: "Mapping[str, PairSplit]", names: list[str], unpaired: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of both sides and pairs (P, 2) of some splits as one, with the unpaired rows behind them."""
+    pairs, start = [], torch.zeros(2, dtype=torch.long)
+    for name in names:
+        pairs.append(splits[name].pairs + start)
+        start = start + torch.tensor([len(means[side][name]) for side in SIDES])
+    used = [*names, "unpaired"] if unpaired else names
+    context, query = (torch.cat([means[side][name] for name in used if name in means[side]]) for side in SIDES)
+    return context, query, torch.cat(pairs)
+
+
+def _counts(splits: "Mapping[str, PairSplit]", images: int, texts: int) -> dict[str, dict[str, int]]:
+    counts = {
+        name: {"images": len(splits[name].images), "texts": len(splits[name].texts), "pairs": len(splits[name].pairs)}
+        for name in SPLITS
+    }
+    return counts | ({"unpaired": {"images": images, "texts": texts, "pairs": 0}} if images or texts else {})

@@ -1,0 +1,109 @@
+"""One table: which fit and which loss terms to take, by the pairs and the unpaired rows at hand, and how we know.
+
+[`preflight`] reads it, [`choose_fit`] tries what it names, and `docs/losses.md` shows it (a test compares them).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+# Fewer unpaired rows than this on a side say little about the shape of its cloud.
+LEAST_UNPAIRED = 30
+
+FitName = Literal[
+    "auto", "procrustes", "cca", "ridge", "sinkhorn_procrustes", "wasserstein_procrustes", "gaussian_monge"
+]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One row of the table.
+
+    Attributes:
+        least_pairs: Fewest pairs that it is for.
+        unpaired: Whether it needs unpaired rows, at least `LEAST_UNPAIRED` on each side.
+        fit: The fit, as `choose_fit(kind=...)` and `otmerge align --fit` name it.
+        loss: Names of the loss terms that are worth a training after the fit; none if that brought nothing.
+        because: Why, in one sentence.
+        evidence: Where it comes from: a measurement of ours, or a paper that we have not checked.
+    """
+
+    least_pairs: int
+    unpaired: bool
+    fit: FitName
+    loss: tuple[str, ...]
+    because: str
+    evidence: str
+
+    def __str__(self) -> str:
+        loss = " + ".join(self.loss) or "none"
+        return f"Fit: {self.fit}. Loss terms after it: {loss}. {self.because} ({self.evidence})"
+
+
+_EMOJI = "measured: 1,192 emoji, benchmarks/results/alignment.md"
+_PHOTOGRAPHS = "measured: 100 pairs of 807 photographs, and emoji, benchmarks/results/alignment.md"
+_FIFTY = "measured at no fewer than 50 pairs of emoji, benchmarks/results/alignment.md"
+_PAPER = "from a paper, not measured here: arXiv 2602.23353"
+
+# Most pairs first; of rows that fit, the first one counts.
+RECOMMENDATIONS = (
+    Recommendation(
+        100_000,
+        False,
+        "cca",
+        ("contrastive",),
+        "Nothing that used unpaired rows was better with so many pairs.",
+        _PAPER,
+    ),
+    Recommendation(
+        1_000,
+        True,
+        "cca",
+        ("contrastive", "klot"),
+        "The fit is klot's teacher: it carries the pairs to the rest.",
+        _PAPER,
+    ),
+    Recommendation(
+        300, False, "cca", ("contrastive",), "Enough pairs to whiten; the training adds a little to the fit.", _EMOJI
+    ),
+    Recommendation(
+        20, True, "sinkhorn_procrustes", (), "The pairs hold the frame, and the unpaired rows refine it.", _PHOTOGRAPHS
+    ),
+    Recommendation(
+        0, True, "wasserstein_procrustes", (), "With so few pairs the shape of the clouds must help.", _FIFTY
+    ),
+    Recommendation(0, False, "auto", (), "Ridge, Procrustes and CCA take turns: let validation choose.", _EMOJI),
+)
+
+
+def recommend(pairs: int, unpaired: int = 0) -> Recommendation:
+    """Look up what to take.
+
+    Args:
+        pairs: Pairs at hand.
+        unpaired: Unpaired rows at hand, of the side that has fewer.
+
+    Example:
+        >>> recommend(50, unpaired=700).fit
+        'sinkhorn_procrustes'
+    """
+    return next(
+        row for row in RECOMMENDATIONS if pairs >= row.least_pairs and (unpaired >= LEAST_UNPAIRED or not row.unpaired)
+    )
+
+
+def recommendations_table() -> str:
+    """The table in Markdown, as `docs/losses.md` has it.
+
+    Example:
+        >>> print(recommendations_table().splitlines()[0])
+        | pairs, at least | unpaired rows | fit (`--fit`) | loss terms after it | because | how we know |
+    """
+    lines = ["| pairs, at least | unpaired rows | fit (`--fit`) | loss terms after it | because | how we know |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in RECOMMENDATIONS:
+        unpaired = f"{LEAST_UNPAIRED} a side or more" if row.unpaired else "any or none"
+        loss = " + ".join(f"`{name}`" for name in row.loss) or "none"
+        pairs = f"{row.least_pairs:,}" if row.least_pairs else "any"
+        lines.append(f"| {pairs} | {unpaired} | `{row.fit}` | {loss} | {row.because} | {row.evidence} |")
+    return "\n".join(lines)

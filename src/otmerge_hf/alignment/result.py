@@ -1,0 +1,118 @@
+"""What aligning two encoders gave: a merge that retrieves, and how it was chosen and how well it does."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..model.modeling_otmerge import OTMergeModel
+from ..model.processing_otmerge import OTMergeProcessor
+from .base import Alignment
+from .choice import Candidate
+from .preflight import PreflightReport
+
+
+_LISTED = 5
+
+
+@dataclass
+class AlignmentResult:
+    """What [`align_encoders`] returns; `str()` of it is a page to read.
+
+    Attributes:
+        model: The merge, with the fit in its linear adapters, on the CPU.
+        processor: Makes its inputs.
+        fit: The fit in the adapters.
+        refitted: Whether `fit` was made again of training and validation rows after the choice.
+        candidates: All fits that were tried on the training rows, best on validation first.
+        tokens: Tokens of the encoders that were chosen, by side.
+        preflight: What the encoders share; None where the pairs are too few to tell.
+        notes: What a reader should know of, such as why there is no pre-flight report.
+        scores: Retrieval by split: `validation`, of the chosen fit before it was refitted, and `test`, of `model`. See
+            [`retrieval`].
+        counts: Images, texts and pairs of each split; `unpaired` has no pairs.
+        seconds: Time of `features` and of `fit`.
+        encoders: Names of the encoders, by side, as they were asked for.
+    """
+
+    model: OTMergeModel
+    processor: OTMergeProcessor
+    fit: Alignment
+    refitted: bool
+    candidates: list[Candidate]
+    tokens: dict[str, str | int]
+    preflight: PreflightReport | None
+    notes: list[str]
+    scores: dict[str, dict[str, float]]
+    counts: dict[str, dict[str, int]]
+    seconds: dict[str, float]
+    encoders: dict[str, str]
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write the model, its processor, and `results.json` with everything else.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        results = {
+            **self.encoders,
+            "tokens": self.tokens,
+            **{
+                kind: {name: count[kind] for name, count in self.counts.items()}
+                for kind in ("images", "texts", "pairs")
+            },
+            "preflight": None if self.preflight is None else str(self.preflight),
+            "notes": self.notes,
+            "fit": repr(self.fit),
+            "refitted": self.refitted,
+            "candidates": [candidate._asdict() for candidate in self.candidates],
+            **self.scores,
+            "seconds": self.seconds,
+        }
+        (Path(folder) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+    def __str__(self) -> str:
+        listed = self.candidates[:_LISTED]
+        sizes = self.counts["test"]["images"], self.counts["test"]["texts"]
+        after = (
+            "Refitted on training and validation pairs; the scores above are from before, on training pairs alone."
+            if self.refitted
+            else "Not refitted: the fit is that of the training pairs."
+        )
+        return "\n".join(
+            [
+                *self.notes,
+                *([] if self.preflight is None else [str(self.preflight)]),
+                f"\nRecall@1 on validation, best {len(listed)} of {len(self.candidates)} fits:",
+                *(f"  {candidate.recall:.4f}  {candidate.fit}" for candidate in listed),
+                after,
+                f"\n{retrieval_table(self.scores['test'], *sizes)}",
+                f"Features {self.seconds['features']:.1f} s, fits {self.seconds['fit']:.1f} s.",
+            ]
+        )
+
+
+def retrieval_table(scores: dict[str, float], images: int, texts: int) -> str:
+    """Recall and median rank of both directions as lines of text.
+
+    Args:
+        scores: From [`retrieval`].
+        images: Candidates of text -> image.
+        texts: Candidates of image -> text.
+
+    Example:
+        >>> from otmerge_hf.metrics import retrieval
+        >>> import torch
+        >>> print(retrieval_table(retrieval(torch.eye(2), torch.eye(2)), 2, 2).splitlines()[1])
+        image -> text              2   1.0000   1.0000   1.0000          1.0
+    """
+    lines = [f"{'test':16}{'candidates':>12}{'R@1':>9}{'R@5':>9}{'R@10':>9}{'median rank':>13}"]
+    for name, direction, count in (
+        ("image -> text", "context_to_query", texts),
+        ("text -> image", "query_to_context", images),
+    ):
+        recalls = "".join(f"{scores[f'{direction}_recall@{k}']:9.4f}" for k in (1, 5, 10))
+        lines.append(f"{name:16}{count:12,}{recalls}{scores[f'{direction}_median_rank']:13.1f}")
+    return "\n".join(lines)

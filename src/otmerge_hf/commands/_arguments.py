@@ -1,0 +1,69 @@
+"""Arguments that several commands state alike: the two encoders, and a source of image-caption pairs."""
+
+import logging
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+
+
+_TOKENS = "last_hidden_state, cls, pooled or a hidden layer's index; of several the pre-flight check chooses"
+_PAIR_NAMES = ("train_split", "validation_split", "test_split", "image_column", "text_column", "group_column", "seed")
+
+
+def add_encoder_arguments(parser: ArgumentParser) -> None:
+    """State which encoders, which of their tokens, and how they run."""
+    add = parser.add_argument
+    add("--context", required=True, help=f"image encoder: folder, Hub name, or {', '.join(IMAGE_ENCODERS)}")
+    add("--query", required=True, help=f"text encoder: folder, Hub name, or {', '.join(TEXT_ENCODERS)}")
+    add("--image-size", type=int, help="pixels, a multiple of 32, for the efficientnet-lite encoders (default 224)")
+    for side in ("context", "query"):
+        add(f"--{side}-tokens", nargs="+", type=parse_tokens, default=["last_hidden_state"], help=_TOKENS)
+    add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
+    add("--batch-size", type=int, default=64, help="inputs per forward of an encoder (default %(default)s)")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s")
+
+
+def add_pair_arguments(parser: ArgumentParser) -> None:
+    """State where image-caption pairs come from."""
+    add = parser.add_argument
+    add("--pairs", required=True, help="image folder with metadata.csv, parquet or json file or folder, or Hub name")
+    add("--config-name", help="configuration of a Hub data set")
+    add("--train-split", help="split, slices such as train[:100] allowed (default: train, else the source's first)")
+    for split in ("validation", "test"):
+        add(f"--{split}-split", help="likewise (default: the source's own, else a tenth of the training images)")
+    add("--image-column", help="column of images (default: found by its type)")
+    add("--text-column", help="column of captions (default: found by its name)")
+    add("--group-column", help="column equal for captions of one image (default: the image's content)")
+    add("--filter", action="append", default=[], metavar="COLUMN!=VALUE", help="keep these rows only; repeatable")
+    add("--seed", type=int, default=0, help="of the images held out, and whatever else is drawn (default %(default)s)")
+
+
+def pair_options(arguments: Namespace) -> dict[str, Any]:
+    """What `load_pair_splits` takes beside the source."""
+    options = {name: getattr(arguments, name) for name in _PAIR_NAMES} | {"filters": arguments.filter}
+    return options | ({"name": arguments.config_name} if arguments.config_name else {})
+
+
+def parse_tokens(value: str) -> str | int:
+    """A hidden layer's index, or the name of a token selection, as the configuration takes it.
+
+    Example:
+        >>> parse_tokens("11"), parse_tokens("pooled")
+        (11, 'pooled')
+    """
+    return int(value) if value.removeprefix("-").isdecimal() else value
+
+
+def show_features_only() -> None:
+    """Log warnings, and of what goes well only where features come from."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("otmerge_hf.features").setLevel(logging.INFO)
+    # A folder's README without a dataset card's header is nothing to warn of.
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)

@@ -1,0 +1,144 @@
+"""A source of image-caption pairs -> training, validation and test split: distinct inputs, and who belongs to whom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from .distinct import index_distinct
+from .image_inputs import ImageInputs
+from .pairs import load_pairs
+from .sources import Source, split_names
+
+
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+# Share of the images that validation and test each take where the source has no such split.
+HELD_OUT = 0.1
+_FEWEST_IMAGES = 6
+
+
+@dataclass(frozen=True)
+class PairSplit:
+    """Image-caption pairs with every image and every text once; `str()` of it counts them.
+
+    Attributes:
+        images: N distinct images, as [`features.encode`] takes them.
+        texts: M distinct texts.
+        pairs: (P, 2) long: image, text. An input that no pair names is unpaired.
+        origin: Where they come from, in words.
+
+    Example:
+        >>> print(PairSplit(["1.png", "2.png"], ["a dog"], torch.tensor([[0, 0], [1, 0]]), "train[:2]"))
+        2 images, 2 captions (1 distinct), from train[:2]
+    """
+
+    images: Sequence[Any]
+    texts: Sequence[str]
+    pairs: Tensor
+    origin: str = "memory"
+
+    def __str__(self) -> str:
+        counts = f"{len(self.images):,} images, {len(self.pairs):,} captions ({len(self.texts):,} distinct)"
+        return f"{counts}, from {self.origin}"
+
+
+def load_pair_splits(
+    source: Source,
+    *,
+    train_split: str | None = None,
+    validation_split: str | None = None,
+    test_split: str | None = None,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    group_column: str | None = None,
+    filters: Sequence[str] = (),
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, PairSplit]:
+    r"""Load the splits `train`, `validation` and `test` of a source of image-caption pairs.
+
+    A split that the source lacks is taken from the training images: a tenth of them, whole images with all their
+    captions.
+
+    Args:
+        source: Folder, files or a name on the Hub; see [`load_source`].
+        train_split: A split, or a slice such as `"train[:100]"`, which counts the source's rows; None: `train`, else
+            the source's first.
+        validation_split: Likewise; None: the source's own, else images held out.
+        test_split: Likewise.
+        image_column: Column of images; see [`load_pairs`].
+        text_column: Column of captions.
+        group_column: Column that is equal for captions of one image.
+        filters: `"column=value"` or `"column!=value"`.
+        seed: Of the images held out.
+        **options: For `datasets.load_dataset`: `name`, `revision`, `cache_dir`, ...
+
+    Returns:
+        The three splits, by name.
+
+    Raises:
+        ValueError: If the source cannot be read, a split does not exist, or fewer than 6 training images are left.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image as Picture
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for grey in range(10):
+        ...     Picture.new("RGB", (8, 8), (grey, grey, grey)).save(folder / f"{grey}.png")
+        >>> lines = [f'{{"image": "{grey}.png", "text": "grey {grey}"}}' for grey in range(10)]
+        >>> _ = (folder / "pairs.jsonl").write_text("\n".join(lines))
+        >>> splits = load_pair_splits(folder / "pairs.jsonl")
+        >>> {name: len(split.images) for name, split in splits.items()}
+        {'train': 8, 'validation': 1, 'test': 1}
+    """
+    names = split_names(source, **options)
+    train = train_split or ("train" if "train" in names else names[0])
+    asked = {
+        "validation": validation_split or _first(VALIDATION_NAMES, names, train),
+        "test": test_split or _first(("test",), names, train),
+    }
+
+    def load(split: str) -> Dataset:
+        columns = {"image_column": image_column, "text_column": text_column, "group_column": group_column}
+        return load_pairs(source, split, filters=filters, **columns, **options)
+
+    everything = load(train)
+    left = torch.randperm(max(everything["group"]) + 1, generator=torch.Generator().manual_seed(seed)).tolist()
+    total, share = len(left), max(int(len(left) * HELD_OUT), 1)
+    splits = {}
+    for name, split in asked.items():
+        if split is None:
+            held, left = left[:share], left[share:]
+            splits[name] = _select(everything, held, f"{len(held):,} images held out of {train}")
+        else:
+            rows = load(split)
+            splits[name] = _select(rows, sorted(set(rows["group"])), split)
+    if len(left) < _FEWEST_IMAGES:
+        raise ValueError(
+            f"source: {len(left)} of the {total} images of {train!r} are left to train on; "
+            f"{_FEWEST_IMAGES} are the least"
+        )
+    rest = "" if len(left) == total else f", the rest of its {total:,} images with {len(everything):,} captions"
+    return {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
+
+
+def _first(wanted: Sequence[str], names: Sequence[str], train: str) -> str | None:
+    return next((name for name in wanted if name in names and name != train), None)
+
+
+def _select(rows: Dataset, groups: list[int], origin: str) -> PairSplit:
+    place = {group: image for image, group in enumerate(groups)}
+    first: dict[int, int] = {}
+    pairs, texts = [], []
+    for row, (group, text) in enumerate(zip(rows["group"][:], rows["text"][:], strict=True)):
+        if group in place:
+            first.setdefault(group, row)
+            pairs.append(place[group])
+            texts.append(text)
+    distinct, text_ids = index_distinct(texts)
+    images = ImageInputs(rows, [first[group] for group in groups])
+    return PairSplit(images, distinct, torch.tensor(list(zip(pairs, text_ids, strict=True))), origin)
