@@ -1,5 +1,8 @@
 """`otmerge ask` says what the pipeline says."""
 
+import subprocess
+import sys
+
 import pytest
 from transformers import pipeline
 
@@ -32,3 +35,21 @@ def test_bad_input_is_one_line_and_code_2(saved, capsys, image, model):
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("otmerge ask: error: ")
     assert "gone" in last
+
+
+def test_asking_imports_no_data_sets(saved):
+    """They take seconds and 100 MiB, and nothing is asked of them."""
+    words = ["ask", "--model", "merge", "--image", "red.png", "--question", "what color is the shape ?"]
+    code = f"""
+import argparse, sys
+from otmerge_hf.commands import ask
+parser = argparse.ArgumentParser()
+ask.add_parser(parser.add_subparsers())
+ask.run(parser.parse_args({words}))
+print([name for name in ("datasets", "pandas", "pyarrow", "evaluate") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=saved, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    *answers, imported = done.stdout.splitlines()
+    assert len(answers) == 3
+    assert imported == "[]"
