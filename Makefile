@@ -27,8 +27,8 @@ test: setup  ## the fast tests (CPU, no network)
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
 
-report: setup  ## rebuild tables and plots from the benchmarks' JSON; runs nothing
-	$(BIN)/python -m otmerge_hf.cli report
+report: setup  ## rebuild the benchmarks' tables and plots from their finished cells; runs nothing
+	$(BIN)/python -m benchmarks report
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

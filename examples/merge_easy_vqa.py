@@ -64,7 +64,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def question_only_accuracy(train: Dataset, test: Dataset) -> float:
+def most_frequent_accuracy(train: Dataset, test: Dataset) -> float:
     """Answer each wording with its most frequent training answer: what can be had without looking."""
     counts: dict[str, Counter] = defaultdict(Counter)
     for question, answer in zip(train["question"], train["answer"], strict=True):
@@ -174,7 +174,7 @@ def main() -> None:
 
     results = {}
     say("4. Control without the image: the most frequent answer to each wording.")
-    results["question only"] = {"accuracy": question_only_accuracy(train, test), "trainable": 0, "seconds": 0.0}
+    results["most frequent answer"] = {"accuracy": most_frequent_accuracy(train, test), "trainable": 0, "seconds": 0.0}
 
     say("5. Control without fusion or alignment: mean features of both encoders, concatenated, into an answer head.")
     concat = merge(fuser_type="concat", adapter_type="linear", context_positions="none")
@@ -221,9 +221,9 @@ def main() -> None:
         )
         + "\n"
     )
-    say(f"\n{'':16}{'test accuracy':>14}{'trainable':>12}{'seconds':>9}")
+    say(f"\n{'':22}{'test accuracy':>14}{'trainable':>12}{'seconds':>9}")
     for name, row in results.items():
-        say(f"{name:16}{row['accuracy']:>14.4f}{row['trainable']:>12,}{row['seconds']:>9.1f}")
+        say(f"{name:22}{row['accuracy']:>14.4f}{row['trainable']:>12,}{row['seconds']:>9.1f}")
     say(f"\n{seconds_in_all:.0f} s in all. Model, results.json and gallery.png are in {output}/. Ask it:")
     say(f'  python examples/ask.py --model {output} --image PATH --question "what color is the shape?"')
 

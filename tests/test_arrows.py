@@ -1,4 +1,7 @@
-"""Imports inside the package point one way: who may look at whom."""
+"""Imports inside the package point one way: who may look at whom.
+
+`python tests/test_arrows.py` writes the table of CONTRIBUTING.md anew.
+"""
 
 import ast
 from pathlib import Path
@@ -9,6 +12,8 @@ import otmerge_hf
 
 
 ROOT = Path(otmerge_hf.__file__).parent
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+MARKS = ("<!-- arrows -->\n", "<!-- /arrows -->")
 # folder -> the folders of ours that it may import; every folder may import itself, and none is missing here
 ALLOWED = {
     "transport": set(),
@@ -21,21 +26,7 @@ ALLOWED = {
     "encoders": set(),
     "training": {"losses", "transport", "model", "features", "data"},
     "analysis": {"metrics", "alignment", "transport", "model"},
-    "baselines": {"alignment", "losses", "transport", "model", "metrics", "training", "features", "data", "encoders"},
-    "suites": {
-        "encoders",
-        "baselines",
-        "alignment",
-        "losses",
-        "transport",
-        "model",
-        "metrics",
-        "training",
-        "features",
-        "data",
-    },
 }
-PLAIN = "lazy"  # a file beside __init__ that imports nothing of ours: any folder but those that stand alone may use it
 TOP = {"commands"}  # with the files beside __init__: they use everything, and nothing may import them
 # What `transport` and `model` may import at the top of a file: they are usable, or travel, alone.
 OUTSIDE = {
@@ -70,15 +61,16 @@ def imports(path):
 
 def wrong_arrows(path):
     folder = path.relative_to(ROOT).parts[0]
-    if folder.endswith(".py") or folder in TOP:
-        return []
+    top = folder.endswith(".py") or folder in TOP
     wrong = []
     for module, lazily in imports(path):
         first, *rest = module.split(".")
-        if first == "otmerge_hf":
+        if first == "benchmarks":  # the laboratory imports the product, never the other way
+            wrong.append(module)
+        elif top:
+            continue
+        elif first == "otmerge_hf":
             target = rest[0] if rest else "otmerge_hf itself"
-            if target == PLAIN and folder not in OUTSIDE:
-                continue
             if target != folder and target not in ALLOWED[folder]:
                 wrong.append(module)
         elif (
@@ -95,8 +87,28 @@ def test_arrows_point_one_way(path):
     assert wrong_arrows(path) == []
 
 
-def test_the_plain_file_imports_nothing_of_ours():
-    assert [module for module, _ in imports(ROOT / f"{PLAIN}.py") if module.startswith("otmerge_hf")] == []
+def table():
+    """CONTRIBUTING's table: each folder, the first sentence of its `__init__`, and what it may import."""
+    lines = ["| folder of `src/otmerge_hf/` | what lives there | may import of ours |", "|---|---|---|"]
+    for folder, below in ALLOWED.items():
+        names = ", ".join(f"`{name}`" for name in ALLOWED if name in below)
+        lines.append(f"| `{folder}/` | {_about(folder)} | {names} |")
+    lines += [f"| `cli.py`, `{folder}/` | {_about(folder)} | everything |" for folder in sorted(TOP)]
+    return "\n".join(lines) + "\n"
+
+
+def _about(folder):
+    text = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
+    first = " ".join(text.partition("\n\n")[0].split()).partition(". ")[0]
+    return first.replace("``", "`").replace("|", "\\|").rstrip(".")
+
+
+def test_contributing_shows_these_arrows():
+    _, start, rest = CONTRIBUTING.read_text().partition(MARKS[0])
+    found, end, _ = rest.partition(MARKS[1])
+    assert start
+    assert end
+    assert found == table(), "run: python tests/test_arrows.py"
 
 
 def test_every_folder_has_its_arrows():
@@ -141,6 +153,9 @@ def test_model_is_flat_and_ordered(path):
         ("losses", "from ..transport.sinkhorn import sinkhorn", []),
         ("model", "from ..transport import sinkhorn", ["otmerge_hf.transport"]),
         ("model", "import geomloss", ["geomloss"]),
+        ("training", "from benchmarks.methods import stages", ["benchmarks.methods"]),
+        ("commands", "def f():\n    import benchmarks", ["benchmarks"]),
+        ("commands", "from ..training import stages", []),
         ("model", "from otmerge_hf import OTMergeModel", ["otmerge_hf.OTMergeModel"]),
     ],
 )
@@ -150,3 +165,9 @@ def test_wrong_arrow_is_found(monkeypatch, tmp_path, folder, line, found):
     path.write_text(line)
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     assert wrong_arrows(path) == found
+
+
+if __name__ == "__main__":
+    before, start, rest = CONTRIBUTING.read_text().partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    CONTRIBUTING.write_text(f"{before}{start}{table()}{end}{after}")

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from otmerge_hf.features.shards import write_atomically
-
-from ..runner.records import Records
+from ..runner.records import Records, write_whole
 from ..suites import get_suite
 
 
@@ -28,7 +26,7 @@ def write_report(folder: Path, document: Path | None = None) -> list[Path]:
     written = get_suite(records[0]["settings"]["suite"]).report(records, folder)
     if document is not None:
         _, _, table = written[0].read_text().partition("\n\n")
-        write_atomically(document, insert(document.read_text(), folder.name, table).encode())
+        write_whole(document, insert(document.read_text(), folder.name, table))
         written.append(document)
     return written
 
@@ -36,7 +34,7 @@ def write_report(folder: Path, document: Path | None = None) -> list[Path]:
 def write_table(folder: Path, table: str, title: str | None = None) -> Path:
     """Write `table.md`: a title, and the table."""
     path = folder / "table.md"
-    write_atomically(path, f"# {title or folder.name}\n\n{table}".encode())
+    write_whole(path, f"# {title or folder.name}\n\n{table}")
     return path
 
 

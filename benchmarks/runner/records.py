@@ -59,14 +59,27 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Add a record, in the place of one with the same key."""
-        # here: a worker that sets up its process before torch is imported reads this module first
-        from otmerge_hf.features.shards import write_atomically
-
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(self.path.parent):
             records = self.read() | {record["key"]: record}
             lines = [json.dumps(records[key]) + "\n" for key in sorted(records)]
-            write_atomically(self.path, "".join(lines).encode())
+            write_whole(self.path, "".join(lines))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside the file, force to disk, rename: a reader sees the old file or the whole new one.
+
+    As the package's feature shards are written; repeated here, because this module is read where torch must not be.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import hub_schemas
 import pytest
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Picture
@@ -8,9 +9,7 @@ from PIL import Image as Picture
 from otmerge_hf.data import ImageInputs, load_pairs, load_source, split_names
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 COLORS = ("red", "green", "blue", "black")
-SCHEMAS = pytest.mark.skipif(not (SHARED / "hub_schemas").is_dir(), reason="the schema samples are not here")
 
 
 @pytest.fixture(autouse=True)
@@ -209,46 +208,39 @@ def test_image_inputs_are_paths_where_there_are_files_and_pixels_elsewhere(tmp_p
     assert images[0].getpixel((0, 0)) == (255, 0, 0)
 
 
-@SCHEMAS
 @pytest.mark.parametrize(
     ("name", "options", "captions_per_image"),
     [
-        ("lmms-lab__flickr30k", {"split": "test"}, 5),
-        ("umaru97__flickr30k_train_val_test", {}, 5),
-        ("bitmind__MS-COCO-unique", {}, 1),
-        ("pixparse__cc3m-wds", {}, 1),
-        ("lmms-lab__VQAv2", {"split": "validation", "text_column": "question"}, 1),
-        ("Multimodal-Fatima__SNLI-VE_train", {"text_column": "premise"}, 1),
+        ("lmms-lab/flickr30k", {"split": "test"}, 5),
+        ("umaru97/flickr30k_train_val_test", {}, 5),
+        ("bitmind/MS-COCO-unique", {}, 1),
+        ("pixparse/cc3m-wds", {}, 1),
+        ("lmms-lab/VQAv2", {"split": "validation", "text_column": "question"}, 1),
+        ("Multimodal-Fatima/SNLI-VE_train", {"text_column": "premise"}, 1),
     ],
 )
-def test_known_hub_schemas(name, options, captions_per_image):
-    pairs = load_pairs(SHARED / "hub_schemas" / name, **options)
-    rows = len(load_source(SHARED / "hub_schemas" / name, options.get("split", "train")))
+def test_known_hub_schemas(name, options, captions_per_image, tmp_path):
+    folder = hub_schemas.write(name, tmp_path / "files")
+    pairs = load_pairs(folder, **options)
+    rows = len(load_source(folder, options.get("split", "train")))
+    assert rows == len(hub_schemas.ROWS)
     assert len(pairs) == rows * captions_per_image
     assert isinstance(pairs.features["image"], Image)
     assert all(isinstance(text, str) and text.strip() for text in pairs["text"])
-    assert len(set(pairs["group"])) <= rows
+    assert len(set(pairs["group"])) == rows
 
 
-@SCHEMAS
 @pytest.mark.parametrize(
     ("name", "split", "message"),
     [
-        ("lmms-lab__VQAv2", "validation", "no column of captions was found .* pass text_column"),
-        ("yerevann__coco-karpathy", "train", "'filename' names no file .* addresses are not fetched"),
-        ("google-research-datasets__conceptual_captions", "train", "no column of images was found; .*image_url"),
-        ("TIGER-Lab__NLVR2", "test", r"no column of images was found; .*images \(List\)"),
-        ("lmms-lab__GQA", "train", "cannot be read together"),
+        ("lmms-lab/VQAv2", "validation", "no column of captions was found .* pass text_column"),
+        ("yerevann/coco-karpathy", "train", "'filename' names no file .* addresses are not fetched"),
+        ("google-research-datasets/conceptual_captions", "train", "no column of images was found; .*image_url"),
+        ("TIGER-Lab/NLVR2", "test", r"no column of images was found; .*images \(List\)"),
+        ("lmms-lab/GQA", "train", "cannot be read together"),
     ],
 )
-def test_hub_schemas_without_pairs_say_why(name, split, message):
+def test_hub_schemas_without_pairs_say_why(name, split, message, tmp_path):
+    folder = hub_schemas.write(name, tmp_path / "files")
     with pytest.raises(ValueError, match=message):
-        load_pairs(SHARED / "hub_schemas" / name, split)
-
-
-@pytest.mark.skipif(not (SHARED / "emoji").is_dir(), reason="the emoji set is not here")
-def test_emoji():
-    pairs = load_pairs(SHARED / "emoji", "test", filters=["category!=Flags"])
-    assert len(pairs) == len(set(pairs["group"])) == 293
-    assert not any(text.startswith("flag:") for text in pairs["text"])
-    assert pairs[0]["image"].size == (64, 64)
+        load_pairs(folder, split)
