@@ -148,10 +148,12 @@ class OTMergeConfig(PreTrainedConfig):
         return cls(context_config=context_config.to_dict(), query_config=query_config.to_dict(), **kwargs)
 
     def to_dict(self) -> dict:
-        """Return every field; encoders' names are left out, they may be paths of the machine that merged."""
+        """Return every field; encoders' names are blanked, they may be paths of the machine that merged."""
         fields = super().to_dict()
         for side in ("context", "query"):
-            (fields.get(f"{side}_config") or {}).pop("_name_or_path", None)
+            encoder = fields.get(f"{side}_config") or {}
+            if "_name_or_path" in encoder:
+                encoder["_name_or_path"] = ""
         return fields
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):

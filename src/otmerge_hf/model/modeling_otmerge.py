@@ -87,7 +87,8 @@ class OTMergePreTrainedModel(PreTrainedModel):
         for term in self.loss_terms.values():
             value = term(outputs)
             task_loss = value if task_loss is None else task_loss + value
-        return task_loss
+        # The temperature takes part in every loss, with gradient 0 where no term reads it: DDP waits for every part.
+        return None if task_loss is None else task_loss + 0 * outputs.logit_scale
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the query encoder's word embeddings."""
@@ -236,7 +237,7 @@ class OTMergeModel(OTMergePreTrainedModel):
     def forward(
         self,
         return_loss: bool = True,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
         **inputs: torch.Tensor | None,
@@ -359,7 +360,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
     def forward(
         self,
         labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
         **inputs: torch.Tensor | None,

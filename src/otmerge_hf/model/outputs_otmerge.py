@@ -98,10 +98,12 @@ def states_asked_for(
     config: PreTrainedConfig,
     hidden_states: tuple[torch.Tensor, ...],
     attentions: tuple[torch.Tensor | None, ...],
-    output_hidden_states: bool | None,
+    output_hidden_states: bool | list[int] | None,
     output_attentions: bool | None,
 ) -> dict[str, tuple | None]:
     """Keep what the arguments of `forward` ask for, or the configuration where they are None.
+
+    As everywhere in transformers, a list of places keeps those hidden states alone, and None in place of the others.
 
     Raises:
         ValueError: If attentions are asked for and the attention that is chosen computes none.
@@ -115,6 +117,10 @@ def states_asked_for(
             '`output_attentions=True` needs `attn_implementation="eager"`; '
             'call `model.set_attn_implementation("eager")` first.'
         )
+    if isinstance(output_hidden_states, (list, tuple)):
+        count = len(hidden_states)
+        places = {range(count)[place] for place in output_hidden_states}
+        hidden_states = tuple(states if place in places else None for place, states in enumerate(hidden_states))
     return {
         "hidden_states": hidden_states if output_hidden_states else None,
         "attentions": attentions if output_attentions else None,
