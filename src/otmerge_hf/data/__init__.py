@@ -10,25 +10,28 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .distinct import index_distinct
-    from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements, statement
+    from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements
     from .image_inputs import ImageInputs
     from .pairs import load_pairs
     from .sources import load_source, split_names
+    from .statements import NoStatement, statement
 else:  # not for type checkers, to which a package with `__getattr__` has every name
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "image_inputs": ["ImageInputs"],
-            "easy_vqa": ["answer_names", "image_paths", "load_easy_vqa", "load_easy_vqa_statements", "statement"],
+            "easy_vqa": ["answer_names", "image_paths", "load_easy_vqa", "load_easy_vqa_statements"],
             "distinct": ["index_distinct"],
             "pairs": ["load_pairs"],
             "sources": ["load_source", "split_names"],
+            "statements": ["NoStatement", "statement"],
         },
     )
 
 
 __all__ = [
     "ImageInputs",
+    "NoStatement",
     "answer_names",
     "image_paths",
     "index_distinct",
