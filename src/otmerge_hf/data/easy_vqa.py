@@ -1,48 +1,21 @@
 """The easy-VQA data set from its PyPI package: images of one coloured shape, questions, 13 answers.
 
-In: a split name. Out: `datasets.Dataset` rows, or true statements made from question and answer.
+In: a split name. Out: `datasets.Dataset` rows, or true statements made from question and answer by [`statement`].
 """
 
-import re
 from pathlib import Path
 from types import ModuleType
 
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from .distinct import index_distinct
+from .statements import statement
 
 
 SPLITS = ("train", "test")
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 _ANSWERS = (*SHAPES, *COLORS, "no", "yes")
-
-# Every question of the data set matches exactly one of these. "thing" is "circle" or "red shape", and so on.
-_WHAT_COLOR = re.compile(r"what (?:color is|is the color of) the (?P<thing>\w+)\?")
-_WHAT_SHAPE_OF_COLOR = re.compile(r"what is the (?P<color>\w+) shape\?")
-_WHAT_SHAPE = {
-    "what shape is in the image?": "there is a {} in the image",
-    "what shape is present?": "a {} is present",
-    "what shape does the image contain?": "the image contains a {}",
-}
-# (question, statement when the thing is there, statement when it is not)
-_YES_NO = (
-    (
-        re.compile(r"is there (?P<negated>not )?a (?P<thing>[\w ]+?)(?P<where> in the image)?\?"),
-        "there is a {thing}{where}",
-        "there is no {thing}{where}",
-    ),
-    (
-        re.compile(r"does the image (?P<negated>not )?contain a (?P<thing>[\w ]+?)\?"),
-        "the image contains a {thing}",
-        "the image does not contain a {thing}",
-    ),
-    (
-        re.compile(r"is (?:(?P<negated>no)|a) (?P<thing>[\w ]+?) present\?"),
-        "a {thing} is present",
-        "no {thing} is present",
-    ),
-)
 
 
 def answer_names() -> list[str]:
@@ -143,54 +116,8 @@ def load_easy_vqa_statements(split: str, affirmative_only: bool = False) -> Data
     )
 
 
-def statement(question: str, answer: str) -> str:
-    """Turn an easy-VQA question and its answer into the sentence that they assert together.
-
-    The rule keeps the question's own words: "what ... is the X?" puts the answer after "the X is"; a yes/no
-    question becomes the plain sentence if the thing is there ("yes", or "no" to a negated question), and the
-    negative sentence otherwise.
-
-    Args:
-        question: One of the data set's 107 questions.
-        answer: A colour, a shape, `yes` or `no`, as the question asks for.
-
-    Returns:
-        A lower-case sentence without a full stop.
-
-    Raises:
-        ValueError: If the rule does not know the question, or the answer does not answer it.
-
-    Example:
-        >>> statement("what color is the shape?", "blue")
-        'the shape is blue'
-        >>> statement("is there not a red shape in the image?", "yes")
-        'there is no red shape in the image'
-    """
-    if match := _WHAT_COLOR.fullmatch(question):
-        _check_answer(question, answer, COLORS)
-        return f"the {match['thing']} is {answer}"
-    if match := _WHAT_SHAPE_OF_COLOR.fullmatch(question):
-        _check_answer(question, answer, SHAPES)
-        return f"the {match['color']} shape is a {answer}"
-    if question in _WHAT_SHAPE:
-        _check_answer(question, answer, SHAPES)
-        return _WHAT_SHAPE[question].format(answer)
-    for pattern, present, absent in _YES_NO:
-        if match := pattern.fullmatch(question):
-            _check_answer(question, answer, ("no", "yes"))
-            is_there = (answer == "yes") != bool(match["negated"])
-            words = {name: text or "" for name, text in match.groupdict().items()}
-            return (present if is_there else absent).format(**words)
-    raise ValueError(f"question must be one of easy-VQA's wordings; got {question!r}")
-
-
 def _is_affirmative(text: str) -> bool:
     return not {"no", "not"} & set(text.split())
-
-
-def _check_answer(question: str, answer: str, allowed: tuple[str, ...]) -> None:
-    if answer not in allowed:
-        raise ValueError(f"answer to {question!r} must be one of {', '.join(allowed)}; got {answer!r}")
 
 
 def _check_split(split: str) -> None:
