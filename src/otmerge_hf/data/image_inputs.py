@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".ti
 
 
 class ImageInputs(Sequence[Path | Image]):
-    """Some images of a data set, as :func:`~otmerge_hf.features.encoding` takes them.
+    """Some images of a data set, as [`encoding`] takes them.
 
     An image kept as a file is given as its path, which needs no decoding to be recognised; others are opened by
     `open_image` when they are asked for, so that a large data set never lies in memory.

@@ -58,13 +58,13 @@ def encoder_key(
 ) -> dict[str, Any]:
     """Key of features: content hashes of the encoder and the processor, token selection and dtype.
 
-    The same for equal weights wherever they were loaded from, in ``train()`` or ``eval()``, frozen or not, and
+    The same for equal weights wherever they were loaded from, in `train()` or `eval()`, frozen or not, and
     before or after the tokenizer was used; another for one changed weight, setting or tokenizer rule.
 
     Args:
         encoder: The encoder; parameters, buffers and configuration count.
         processor: Image processor, feature extractor, tokenizer, a processor made of them, or None.
-        tokens: Which tokens are kept, ``last_hidden_state`` for instance, or the index of a hidden layer.
+        tokens: Which tokens are kept, `last_hidden_state` for instance, or the index of a hidden layer.
         dtype: Type in which the encoder computes.
 
     Returns:
@@ -103,7 +103,7 @@ def inputs_key(inputs: Sequence[Any]) -> str:
         inputs: Questions, paths, images or arrays.
 
     Raises:
-        FileNotFoundError: If a ``Path`` does not exist; the message has the row.
+        FileNotFoundError: If a `Path` does not exist; the message has the row.
         ValueError: If an input is of another kind.
 
     Example:

@@ -95,12 +95,11 @@ class LossTermCallback(TrainerCallback, ExportableState):
         state: TrainerState,
         control: TrainerControl,
         model: Any = None,
-        optimizer: Any = None,
         **kwargs: Any,
     ) -> None:
         """Attach the term to the merge inside `model`."""
-        if optimizer is not None:
-            widen_scalar_averages(optimizer)
+        if kwargs.get("optimizer") is not None:
+            widen_scalar_averages(kwargs["optimizer"])
         self._host = find_host(model)
         self.term.check(self._host)
         self._window = None
