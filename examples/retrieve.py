@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 from transformers import AutoModel, AutoProcessor, HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
@@ -22,6 +22,7 @@ import otmerge_hf  # noqa: F401 -- registers the model and its processor
 from otmerge_hf.data import load_images, load_texts
 from otmerge_hf.features import embed, encode
 from otmerge_hf.metrics import nearest_neighbours
+from otmerge_hf.model.images import open_image
 
 
 TILE, CAPTION = 160, 18  # pixels
@@ -73,11 +74,9 @@ def find_images(model, processor, options: Options) -> None:
 
 def find_captions(model, processor, options: Options) -> None:
     captions = load_texts(options.texts)
-    with Image.open(options.image) as opened:
-        picture = opened.convert("RGB")
     store = encode(model, processor, "query", captions, cache_dir=options.cache_dir)
     with torch.no_grad():
-        context = model.get_context_embeds(**processor(images=[picture], return_tensors="pt"))
+        context = model.get_context_embeds(**processor(images=[open_image(options.image)], return_tensors="pt"))
     scores, found = nearest_neighbours(context, embed(model, store, "query"), min(options.top_k, len(store)))
     for rank, (score, row) in enumerate(zip(scores[0].tolist(), found[0].tolist(), strict=True), start=1):
         print(f"{rank:3}  {score:.4f}  {captions[row]}")
@@ -90,7 +89,7 @@ def save_grid(tiles: list[tuple[Path | Image.Image, str]], path: Path, columns: 
     grid = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
     draw = ImageDraw.Draw(grid)
     for place, (source, text) in enumerate(tiles):
-        picture = (Image.open(source) if isinstance(source, Path) else source).convert("RGB")
+        picture = open_image(source)
         scale = (TILE - 8) / max(picture.size)
         picture = picture.resize([max(round(side * scale), 1) for side in picture.size])
         left, top = place % columns * TILE, place // columns * (TILE + CAPTION)
@@ -109,7 +108,7 @@ def main() -> int:
         model = AutoModel.from_pretrained(options.model).eval()
         processor = AutoProcessor.from_pretrained(options.model)
         (find_captions if options.query is None else find_images)(model, processor, options)
-    except (OSError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     return 0

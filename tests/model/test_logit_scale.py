@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from test_remote_code import run_without_package
 from transformers import AutoModel, AutoModelForVisualQuestionAnswering, Trainer, TrainingArguments
 
-from otmerge_hf import OTMergeModel
+from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel
 from otmerge_hf.training import ContrastiveLossCallback
 
 
@@ -126,6 +126,23 @@ def test_the_scale_is_a_scalar_to_those_who_read_it(merge, batch):
     torch.testing.assert_close(scale_of(model).grad, outputs.logit_scale.detach().reshape(1))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert model(**batch).logits_per_image.dtype == torch.bfloat16  # the scale does not widen the cosine
+
+
+@pytest.mark.parametrize("cls", [OTMergeModel, OTMergeForQuestionAnswering])
+def test_the_scale_takes_part_in_every_loss(merge, batch, cls):
+    """DDP waits for a gradient of every parameter that learns; without find_unused_parameters it would not end."""
+    model = merge(cls=cls).train()
+    model.loss_terms["term"] = lambda outputs: (outputs.query_embeds - outputs.context_embeds).square().mean()
+    labels = {"labels": torch.tensor([0, 1, 2])} if cls is OTMergeForQuestionAnswering else {}
+    loss = model(**batch, **labels).loss
+    loss.backward()
+    assert torch.equal(scale_of(model).grad, torch.zeros(1))
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    scale_of(model).grad = None
+    scale_of(model).requires_grad_(False)
+    model(**batch, **labels).loss.backward()
+    assert scale_of(model).grad is None
 
 
 FSDP = """

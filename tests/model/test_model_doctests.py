@@ -9,7 +9,7 @@ import pytest
 MODULES = ("adapters", "configuration_otmerge", "encoders", "fusers", "images", "modality", "modeling_otmerge",
            "outputs_otmerge", "pipeline_otmerge", "processing_otmerge", "scaling", "validation")  # fmt: skip
 WITH_EXAMPLES = {"configuration_otmerge", "modeling_otmerge", "adapters", "fusers", "images", "modality",
-                 "processing_otmerge"}  # fmt: skip
+                 "pipeline_otmerge", "processing_otmerge"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

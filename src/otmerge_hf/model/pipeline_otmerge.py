@@ -15,8 +15,23 @@ class OTMergeVQAPipeline(Pipeline):
     Registered as `otmerge-vqa`, and as `visual-question-answering`, which transformers 5 no longer has itself.
 
     Example:
-        pipe = pipeline("otmerge-vqa", model="runs/easy-vqa")
-        pipe(image="shape.png", question="what color is the shape?", top_k=2)
+        >>> from transformers import BertConfig, BertTokenizer, ViTConfig, ViTImageProcessor, pipeline
+        >>> import otmerge_hf
+        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        >>> config = otmerge_hf.OTMergeConfig.from_encoder_configs(
+        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small),
+        ...     shared_dim=8, id2label={0: "red", 1: "blue"},
+        ... )
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "?"]
+        >>> processor = otmerge_hf.OTMergeProcessor(
+        ...     ViTImageProcessor(size={"height": 32, "width": 32}),
+        ...     BertTokenizer(vocab={word: i for i, word in enumerate(words)}),
+        ... )
+        >>> model = otmerge_hf.OTMergeForQuestionAnswering(config)
+        >>> pipe = pipeline("otmerge-vqa", model=model, processor=processor, device="cpu")
+        >>> answers = pipe(image=Image.new("RGB", (40, 40), "red"), question="what color ?", top_k=2)
+        >>> sorted(answer["answer"] for answer in answers)  # a model that has learned puts the right one first
+        ['blue', 'red']
     """
 
     _load_processor = True

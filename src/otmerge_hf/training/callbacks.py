@@ -126,12 +126,11 @@ class LossTermCallback(TrainerCallback, ExportableState):
         state: TrainerState,
         control: TrainerControl,
         model: Any = None,
-        optimizer: Any = None,
         **kwargs: Any,
     ) -> None:
         """Start anew, or from a checkpoint's buffers in a resumed training."""
-        if optimizer is not None:
-            widen_scalar_averages(optimizer)
+        if kwargs.get("optimizer") is not None:
+            widen_scalar_averages(kwargs["optimizer"])
         trainer = calling_trainer(self)
         attach_in_losses(trainer, LossTermCallback)  # a callback that was added, or restored, after `on_init_end`
         host = find_host(model)
