@@ -1,4 +1,4 @@
-"""Training with transformers' own Trainer: callbacks that attach loss terms, and stages of what is frozen when."""
+"""Training with transformers' own Trainer: loss terms as callbacks, the two stages, and pseudo-labels."""
 
 from .alignment_callbacks import (
     ContrastiveLossCallback,
@@ -17,6 +17,7 @@ from .callbacks import (
     prioritize,
 )
 from .mixed import MixedCollator, mixed_dataset
+from .pseudo_labels import PseudoLabels, candidate_statements, make_pseudo_labels, nearest_statement
 from .schedule import Schedule, value_at
 from .stages import set_stage, trainable_table
 from .two_stages import answer_accuracy, train_alignment, train_answers
@@ -31,13 +32,17 @@ __all__ = [
     "MixedCollator",
     "PairedLossCallback",
     "PrototypeLossCallback",
+    "PseudoLabels",
     "ReconstructionLossCallback",
     "Schedule",
     "SinkhornLossCallback",
     "StructureLossCallback",
     "VarianceLossCallback",
     "answer_accuracy",
+    "candidate_statements",
+    "make_pseudo_labels",
     "mixed_dataset",
+    "nearest_statement",
     "prioritize",
     "set_stage",
     "train_alignment",
