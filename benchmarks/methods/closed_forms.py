@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 
 from otmerge_hf.alignment import CCA, AffineMap, Alignment, Procrustes
-from otmerge_hf.model.fusers import masked_mean
+from otmerge_hf.features import mean_features
 
 from ..runner.recipe import Recipe
 from ..tasks.task import Task
@@ -40,9 +40,8 @@ def fit_closed_form(task: Task, recipe: Recipe, fit: Alignment) -> Fitted:
     for side, store in (("context", task.context_store), ("query", task.query_store)):
         standardize = getattr(model.otmerge, f"{side}_standardizer")
         rows = task.pairs.columns[f"{side}_features"]
-        parts = [masked_mean(*store.batch(rows[i : i + 512])) for i in range(0, len(rows), 512)]
         with torch.no_grad():
-            means[side] = standardize(torch.cat(parts))  # an affine map commutes with the mean of tokens
+            means[side] = standardize(mean_features(store, rows))  # an affine map commutes with the mean of tokens
     fit.fit(means["context"], means["query"])
     maps = {f"{side}_map_": widen(getattr(fit, f"{side}_map_"), recipe.shared_dim) for side in means}
     model.otmerge.load_alignment(SimpleNamespace(**maps), standardized=True)

@@ -7,7 +7,7 @@ from otmerge_hf.training import ContrastiveLossCallback, LossTermCallback, Sinkh
 from ..runner.recipe import Recipe
 from ..tasks.task import Task
 from .controls import no_alignment
-from .nearest_statement import nearest_statement
+from .nearest_statement import answer_by_statement
 from .predict import predict
 from .stages import Fitted, align, learn_answers
 
@@ -38,7 +38,7 @@ def statement_teacher(task: Task, recipe: Recipe) -> Fitted:
     unlabelled = task.require_unlabelled()
     fitted = align(task, task.build(recipe), recipe, [ContrastiveLossCallback(1.0)], paired=True)
     assert fitted.model is not None
-    answers = nearest_statement(task, fitted.model.otmerge, unlabelled)
+    answers = answer_by_statement(task, fitted.model.otmerge, unlabelled)
     pseudo_labelled = unlabelled.with_columns(labels=answers.tolist())
     return learn_answers(task, fitted, recipe, recipe.fuse_stage, pseudo_labelled=pseudo_labelled)
 
@@ -62,5 +62,5 @@ def self_training(task: Task, recipe: Recipe) -> Fitted:
 def _align_and_score(task: Task, recipe: Recipe, terms: Sequence[LossTermCallback]) -> Fitted:
     fitted = align(task, task.build(recipe), recipe, terms, paired=True)
     assert fitted.model is not None
-    fitted.predictions = nearest_statement(task, fitted.model.otmerge, task.test)
+    fitted.predictions = answer_by_statement(task, fitted.model.otmerge, task.test)
     return fitted

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.methods import METHODS, get_method, stages
-from benchmarks.methods.nearest_statement import nearest_statement
+from benchmarks.methods.nearest_statement import answer_by_statement
 from benchmarks.methods.predict import predict
 from benchmarks.tasks.task import NotApplicable
 
@@ -97,7 +97,7 @@ def test_pseudo_labels_are_learned_and_counted(name, pairs, task, recipe, monkey
     else:
         aligned = task.build(recipe)
         aligned.load_state_dict(start)
-        expected = nearest_statement(task, aligned.otmerge, task.unlabelled)
+        expected = answer_by_statement(task, aligned.otmerge, task.unlabelled)
     assert pseudo_labelled.columns["labels"] == expected.tolist()
     task.unlabelled = None
     with pytest.raises(NotApplicable, match="nothing is left to pseudo-label"):

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from ..data.distinct import index_distinct
 from ..data.statements import NoStatement, statement
-from ..features import FeatureStore, encode
-from ..model.fusers import masked_mean
-from ..model.modeling_otmerge import OTMergeModel
+from ..features import FeatureStore, embed, encode
 from ..model.processing_otmerge import OTMergeProcessor
 from .attachment import base_model, find_host
 
@@ -25,7 +23,6 @@ Rule = str | Callable[[str, str], str]
 
 REFUSED = -100  # the label of a question that was not answered; the answer loss ignores it
 _BLOCK = 2**24  # floats of statement embeddings looked up at a time: 64 MiB
-_ROWS = 512  # rows of a feature store embedded at a time
 
 
 @dataclass(frozen=True)
@@ -220,26 +217,11 @@ def make_pseudo_labels(
     candidates = [{answer: next(place) for answer in made} for made, _ in found]
     with tempfile.TemporaryDirectory() as scratch:
         store = encode(base, processor, "query", texts, cache_dir=cache_dir or scratch, **options)
-        statement_embeds = _embed(base, "query", store)
+        statement_embeds = embed(base, store, "query")
         del store
-    context_embeds = _embed(base, "context", contexts) if isinstance(contexts, FeatureStore) else contexts
+    context_embeds = embed(base, contexts, "context") if isinstance(contexts, FeatureStore) else contexts
     answered = nearest_statement(context_embeds, statement_embeds, rows, numbers, candidates)
     return PseudoLabels(answered.labels, answered.scores, answered.margins, dict(reasons))
-
-
-@torch.no_grad()
-def _embed(model: OTMergeModel, side: str, store: FeatureStore) -> Tensor:
-    """Shared embeddings (N, D) of a store's rows."""
-    training = model.training
-    model.eval()
-    device = next(getattr(model, f"{side}_adapter").parameters()).device
-    parts = []
-    for start in range(0, len(store), _ROWS):
-        features, mask = (t.to(device) for t in store.batch(range(start, min(start + _ROWS, len(store)))))
-        tokens, kept = model.encode(side, {}, mask, features)
-        parts.append(masked_mean(getattr(model, f"{side}_adapter")(tokens), kept))
-    model.train(training)
-    return torch.cat(parts)
 
 
 def _function(rule: Rule) -> Callable[[str, str], str]:
