@@ -2,7 +2,7 @@
 
 import string
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from .attachment import base_model, find_host
 Rule = str | Callable[[str, str], str]
 
 REFUSED = -100  # the label of a question that was not answered; the answer loss ignores it
-_BLOCK = 2**24  # floats of statement embeddings looked up at a time: 64 MiB
+_BLOCK = 2**24  # floats held at a time for one question and all its contexts: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def nearest_statement(
 
     .. math:: \hat a = \arg\max_a \cos(x_c, y_{s(q, a)})
 
-    Only the statements of a question's own candidates are compared: no matrix of all contexts and statements is made.
+    Each distinct question is answered for all its contexts at once, by its own candidates alone: no matrix of all
+    contexts and statements is made.
 
     Shapes: N_c contexts, N_s statements, D shared width, Q questions.
 
@@ -111,26 +112,17 @@ def nearest_statement(
     y = nn.functional.normalize(statement_embeds.detach().float(), dim=-1)
     x = nn.functional.normalize(context_embeds.detach().float(), dim=-1).to(y.device)
     distinct, place = question_rows.unique(return_inverse=True)
-    made = [candidates[number] for number in distinct.tolist()]
-    alike = defaultdict(list)  # distinct questions by how many candidates they have: a table without gaps each
-    for i, row in enumerate(made):
-        alike[len(row)].append(i)
-    counts = torch.tensor([len(row) for row in made], dtype=torch.long)[place]  # (Q,)
-    within = torch.empty(len(made), dtype=torch.long)
     labels = torch.full_like(place, REFUSED)
     scores, margins = (torch.full(place.shape, float("nan")) for _ in range(2))
-    for count, kept in alike.items():
-        if count == 0:
+    askings = place.argsort(stable=True).split(place.bincount(minlength=len(distinct)).tolist())
+    for number, asked in zip(distinct.tolist(), askings, strict=True):
+        if not (made := candidates[number]):
             continue
-        table = torch.tensor([list(made[i].values()) for i in kept])  # (G, K) rows of statements
-        answers = torch.tensor([list(made[i]) for i in kept])  # (G, K)
-        within[kept] = torch.arange(len(kept))
-        for rows in (counts == count).nonzero()[:, 0].split(max(1, _BLOCK // (count * y.shape[1]))):
-            group = within[place[rows]]
-            offered = y[table[group].to(y.device)]  # (b, K, D)
-            cosine = (offered @ x[context_rows[rows].to(y.device), :, None])[..., 0].cpu()  # (b, K)
+        answers, offered = torch.tensor(list(made)), y[list(made.values())]  # (K,), (K, D)
+        for rows in asked.split(max(1, _BLOCK // max(offered.shape))):
+            cosine = (x[context_rows[rows].to(x.device)] @ offered.T).cpu()  # (b, K)
             best = cosine.argmax(dim=1, keepdim=True)  # the first of equals
-            labels[rows] = answers[group].gather(1, best)[:, 0]
+            labels[rows] = answers[best[:, 0]]
             scores[rows] = cosine.gather(1, best)[:, 0]
             margins[rows] = scores[rows] - cosine.scatter(1, best, float("-inf")).amax(dim=1)
     refused = int((labels == REFUSED).sum())
