@@ -78,12 +78,19 @@ def align_encoders(
         OSError: If an encoder is not found.
 
     Example:
-        ```python
-        splits = load_pair_splits("my-images/")
-        result = align_encoders("efficientnet-lite0", "minilm-l6", splits, image_size=64)
-        print(result)
-        result.save("runs/aligned")
-        ```
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from otmerge_hf.data import PairSplit  # load_pair_splits reads them from a folder, files or the Hub
+        >>> colors = ["red", "green", "blue", "black", "white", "yellow", "pink", "brown"]
+        >>> def split(colors):
+        ...     images = [Image.new("RGB", (32, 32), color) for color in colors]
+        ...     return PairSplit(images, colors, torch.arange(len(colors))[:, None].expand(-1, 2))
+        >>> splits = {"train": split(colors[:4]), "validation": split(colors[4:6]), "test": split(colors[6:])}
+        >>> result = align_encoders(
+        ...     "efficientnet-lite0", "minilm-l6", splits, image_size=32, fit="ridge", cache_dir=tempfile.mkdtemp()
+        ... )
+        >>> result.model.config.shared_dim == result.fit.shared_dim_
+        True
     """
     _check_rows(splits, fit, len(unpaired_images), len(unpaired_texts))
     encoders = EncoderPair(context, query, {"context": context_tokens, "query": query_tokens}, image_size)

@@ -28,7 +28,7 @@ RIDGE_ALPHAS = (0.1, 1.0, 10.0)
 SINKHORN_EPSILONS = (0.03, 0.1)
 SINKHORN_PAIR_WEIGHTS = (0.1, 0.3)
 # As benchmarks/results/alignment.md measured it: pairs give a start, so few clusterings do.
-WASSERSTEIN_RESTARTS, WASSERSTEIN_ITERATIONS = 5, 15
+WASSERSTEIN = {"restarts": 5, "iterations": 15, "batch_size": 600}
 MONGE_REGULARIZATIONS = (1e-6, 1e-2)
 WIDTHS = (64, 128, 256, 512)
 
@@ -171,7 +171,7 @@ def _others(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | N
             for weight in SINKHORN_PAIR_WEIGHTS:
                 yield SinkhornProcrustes(Procrustes(shared_dim=width), epsilon=epsilon, pair_weight=weight)
     if kind == "wasserstein_procrustes" or (kind == "auto" and reaches and free >= LEAST_UNPAIRED):
-        yield WassersteinProcrustes(shared_dim=width, restarts=WASSERSTEIN_RESTARTS, iterations=WASSERSTEIN_ITERATIONS)
+        yield WassersteinProcrustes(shared_dim=width, **WASSERSTEIN)
     if kind == "gaussian_monge":
         yield from (GaussianMonge(regularization=value) for value in MONGE_REGULARIZATIONS)
 
