@@ -38,8 +38,8 @@ def test_a_batch_reports_each_item(monkeypatch):
 def test_scalings_beyond_float32_are_absorbed(epsilon, monkeypatch):
     """On a line the plan tends to the sorted matching, with potentials hundreds of epsilons apart."""
     absorbed = []
-    absorb = _scaling._Scaler.absorb
-    monkeypatch.setattr(_scaling._Scaler, "absorb", lambda scaler: absorbed.append(1) or absorb(scaler))
+    absorb = _scaling.Scaler.absorb
+    monkeypatch.setattr(_scaling.Scaler, "absorb", lambda scaler: absorbed.append(1) or absorb(scaler))
     n = 12
     x = torch.linspace(0, 1, n)[:, None].requires_grad_()
     y = 3 * x.detach() ** 2 + x.detach()

@@ -1,5 +1,7 @@
 """Optimal transport on tensors: no models, torch only. See docs/transport.md for which door to take."""
 
+from .batch import BatchTransportResult as BatchTransportResult
+from .batch import sinkhorn_batch as sinkhorn_batch
 from .distributed import gather_clouds as gather_clouds
 from .divergence import DivergenceResult as DivergenceResult
 from .divergence import sinkhorn_divergence as sinkhorn_divergence

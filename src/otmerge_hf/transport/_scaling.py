@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -36,8 +37,13 @@ _WATCH_EVERY = 6
 # On a GPU the host looks at the error once in so many iterations: every look waits for the device.
 _LOOK_EVERY_ON_GPU = 8
 
-#: Multiply a vector by a fixed matrix, into the second argument.
-Product = Callable[[Tensor, Tensor], object]
+# Entries of one item of a batch below which a batched product beats a loop over items.
+_SMALL_ITEM = 2**14
+# Entries of all logits together below which a look at them costs next to nothing.
+_SMALL_KERNEL = 2**20
+
+#: Multiply a vector by a matrix, into its place.
+Product = Callable[[], object]
 
 
 class PlanProducts(Protocol):
@@ -73,12 +79,20 @@ class Solution:
 
 def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int) -> Solution:
     """Scale until the L1 error of the column marginal is at most ``tol`` in every item, the rows being exact."""
-    scaler, relaxation = _Scaler(geometry, psi), Relaxation()
+    scaler = Scaler(geometry, psi)
+    done, worst = run(scaler, tol, max_iterations)
+    return scaler.solution(done, worst <= tol)
+
+
+def run(scaler: Scaler, tol: float, max_iterations: int) -> tuple[int, float]:
+    """Iterate; return how often, and the largest error that is left."""
+    relaxation = Relaxation()
+    measure, step, choose = scaler.measure, scaler.step, relaxation.next
     on_host = scaler.u.dim() == 1 and not scaler.u.is_cuda
     look_every = _LOOK_EVERY_ON_GPU if scaler.u.is_cuda else 1
     done, look, watch, worst = 0, 0, 0, math.inf
     while True:
-        error = scaler.measure()
+        error = measure()
         if done >= look or done >= max_iterations:
             look = done + look_every
             worst = (error if error.dim() == 0 else error.amax()).item()
@@ -95,20 +109,20 @@ def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: in
                     relaxation.restart()
                 elif worst <= tol:
                     break
-        omega = relaxation.next(worst if on_host else error)
-        scaler.step(omega)
+        step(choose(worst if on_host else error))
         done += 1
-    return scaler.solution(done, worst <= tol)
+    return done, worst
 
 
-class _Scaler:
+class Scaler:
     """The state of one solve: K in memory, scalings u (..., N) and v (..., M), and what K has absorbed."""
 
     def __init__(self, geometry: Geometry, psi: Tensor | None) -> None:
         self.geometry, self.a, self.b = geometry, geometry.a, geometry.b
         self.u, self.v = torch.empty_like(self.a.weights), torch.empty_like(self.b.weights)
         self.rows, self.columns = torch.empty_like(self.u), torch.empty_like(self.v)  # K v, K^T u
-        self.mass = torch.empty_like(self.v)  # the column marginal, v * K^T u
+        self.gap = torch.empty_like(self.v)  # what the column marginal v * K^T u misses
+        self.negative_b = self.b.weights.neg()
         self.matrix: list[Tensor] = []
         self.by_row: Product
         self.by_column: Product
@@ -122,7 +136,8 @@ class _Scaler:
             del self.by_row, self.by_column
         self.psi = psi
         kernel, self.shift = build_kernel(self.geometry, psi)
-        self.by_row, self.by_column = matvec(kernel), matvec(kernel, transposed=True)
+        self.by_row = matvec(kernel, self.v, self.rows)
+        self.by_column = matvec(kernel, self.u, self.columns, transposed=True)
         self.matrix.append(kernel)
         self.v.copy_(self.b.weights)
 
@@ -137,37 +152,48 @@ class _Scaler:
 
     def measure(self) -> Tensor:
         """Fit the rows exactly; return the L1 error of the columns, (...)."""
-        self.by_row(self.v, self.rows)
+        self.by_row()
         torch.div(self.a.weights, self.rows, out=self.u)
-        self.by_column(self.u, self.columns)
-        torch.mul(self.v, self.columns, out=self.mass)
-        return miss(self.mass, self.b)
+        self.by_column()
+        return total_size(torch.addcmul(self.negative_b, self.v, self.columns, out=self.gap))
 
     def step(self, omega: Number | None) -> None:
         """Fit the columns, or go ``omega``, a float or (...), times as far; after :meth:`measure`."""
         if omega is None:
             torch.div(self.b.weights, self.columns, out=self.v)
-            return
-        factor = _ratio(self.b, self.mass).pow_(omega if isinstance(omega, float) else omega.unsqueeze(-1))
-        self.v.mul_(factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR))
+        else:
+            self.v.mul_(stretched(self.fit(), omega))
+
+    def fit(self) -> Tensor:
+        """Wanted over present mass of the columns, (..., M), 0 on padding; after :meth:`measure`."""
+        return ratio(self.b, self.v * self.columns)
 
     def solution(self, iterations: int, converged: bool) -> Solution:
         """Pack what the last :meth:`measure` left, K included."""
         return Solution(
             phi=log_ratio(self.u, self.a, self.shift, 0.0),
             psi=log_ratio(self.v, self.b, self.psi, 0.0),
-            marginal_error=miss(self.mass, self.b),
+            marginal_error=total_size(self.gap),
             iterations=iterations,
             converged=converged,
-            products=_DenseProducts(self.matrix[0], self.u, self.v, _ratio(self.b, self.mass)),
+            products=_DenseProducts(self.matrix[0], self.u, self.v, self.fit),
         )
 
 
-class _DenseProducts:
-    """Products with ``diag(u) K diag(v)``, whose columns ``fit`` would fit; takes the cheaper side to scale."""
+def stretched(factor: Tensor, omega: Number) -> Tensor:
+    """Overwrite a factor (..., M) by its power ``omega``, a float or (...), within the largest step allowed."""
+    if isinstance(omega, float):
+        factor.pow_(omega)
+    else:  # on CPU a power with a tensor of exponents takes twice as long
+        factor.log_().mul_(omega.unsqueeze(-1)).exp_()
+    return factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR)
 
-    def __init__(self, kernel: Tensor, u: Tensor, v: Tensor, fit: Tensor) -> None:
-        self.kernel, self.u, self.v, self.fit = kernel, u.unsqueeze(-1), v.unsqueeze(-1), fit.unsqueeze(-1)
+
+class _DenseProducts:
+    """Products with ``diag(u) K diag(v)``, whose columns ``fit()`` would fit; takes the cheaper side to scale."""
+
+    def __init__(self, kernel: Tensor, u: Tensor, v: Tensor, fit: Callable[[], Tensor]) -> None:
+        self.kernel, self.u, self.v, self.fit = kernel, u.unsqueeze(-1), v.unsqueeze(-1), fit
         self.scaled = False
 
     def pull(self, out: Tensor, features: Tensor) -> None:
@@ -179,10 +205,11 @@ class _DenseProducts:
 
     def push(self, out: Tensor, features: Tensor) -> None:
         """Subtract the transposed plan, its columns fitted, times ``features``."""
+        fit = self.fit().unsqueeze(-1)
         if self._scale(features):
-            _subtract_product(out, self.kernel.mul_(self.fit.mT).mT, features)
+            _subtract_product(out, self.kernel.mul_(fit.mT).mT, features)
         else:
-            out.addcmul_(self.kernel.mT @ (self.u * features), self.v * self.fit, value=-1.0)
+            out.addcmul_(self.kernel.mT @ (self.u * features), self.v * fit, value=-1.0)
 
     def _scale(self, features: Tensor) -> bool:
         """Make K the plan where K is not larger than the features: no temporary, and fewer passes over memory."""
@@ -201,20 +228,29 @@ def _subtract_product(out: Tensor, left: Tensor, right: Tensor) -> None:
         out.baddbmm_(left, right, alpha=-1.0)
 
 
-def matvec(matrix: Tensor, transposed: bool = False) -> Product:
-    """Return ``product(vector, out)`` for one matrix (N, M) or a batch; vectors are (..., M) -> (..., N)."""
+def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False) -> Product:
+    """Return a function that puts ``matrix @ vector`` into ``out``: (..., N, M) and (..., M) give (..., N).
+
+    The three are bound once, for each call of a small solve takes as long to prepare as to run.
+    """
     if transposed:
         matrix = matrix.transpose(-2, -1)
     if matrix.dim() == 2:
-        return lambda vector, out: torch.mv(matrix, vector, out=out)
-    if matrix.is_cuda or matrix[0].numel() < 2**14:
-        return lambda vector, out: torch.bmm(matrix, vector.unsqueeze(-1), out=out.unsqueeze(-1))
-    # On CPU a batched product with one column misses the fast matrix-vector kernel; a loop over items hits it.
-    items = matrix.unbind(0)
+        return partial(torch.mv, matrix, vector, out=out)
+    if matrix.is_cuda:
+        return partial(torch.bmm, matrix, vector.unsqueeze(-1), out=out.unsqueeze(-1))
+    if matrix[0].numel() < _SMALL_ITEM:
+        # as rows, for which the batched product on CPU is some five times as fast as for columns
+        return partial(torch.bmm, vector.unsqueeze(-2), matrix.transpose(-2, -1), out=out.unsqueeze(-2))
+    # A batched product misses the fast matrix-vector kernel; a loop over items hits it.
+    items = [
+        partial(torch.mv, item, v, out=o)
+        for item, v, o in zip(matrix.unbind(0), vector.unbind(0), out.unbind(0), strict=True)
+    ]
 
-    def product(vector: Tensor, out: Tensor) -> None:
-        for item, v, o in zip(items, vector.unbind(0), out.unbind(0), strict=True):
-            torch.mv(item, v, out=o)
+    def product() -> None:
+        for item in items:
+            item()
 
     return product
 
@@ -225,22 +261,37 @@ def build_kernel(geometry: Geometry, psi: Tensor | None) -> tuple[Tensor, Tensor
     With ``psi`` None and logits of small spread no shift is needed, and phi is None (zero).
     """
     kernel = geometry.logits(psi)
-    if psi is None and geometry.spread <= SAFE_SPREAD:
+    if psi is None and _spread(geometry, kernel) <= SAFE_SPREAD:
         return kernel.exp_(), None
     shift = kernel.amax(dim=-1, keepdim=True)
     kernel.sub_(shift).clamp_(min=EXPONENT_FLOOR).exp_()
     return kernel, shift.squeeze(-1).neg_()
 
 
+def _spread(geometry: Geometry, logits: Tensor) -> float:
+    """Largest size of a logit: itself where that costs next to nothing, else the geometry's bound."""
+    if logits.is_cuda or logits.numel() > _SMALL_KERNEL:
+        return geometry.spread
+    low, high = torch.aminmax(logits)
+    return max(-low.item(), high.item())
+
+
 def miss(mass: Tensor, target: Marginal) -> Tensor:
     """L1 distance of a marginal from its target, (..., N) -> (...)."""
-    return torch.linalg.vector_norm(mass - target.weights, 1, dim=-1)
+    return total_size(mass - target.weights)
 
 
-def _ratio(target: Marginal, mass: Tensor) -> Tensor:
+def total_size(values: Tensor) -> Tensor:
+    """Sum of absolute values, (..., N) -> (...)."""
+    if values.dim() == 1:
+        return torch.linalg.vector_norm(values, 1)
+    return values.abs().sum(-1)  # many short rows: several times as fast as their norms
+
+
+def ratio(target: Marginal, mass: Tensor) -> Tensor:
     """Return wanted over present mass, (..., N), 0 on padding."""
-    ratio = target.weights / mass
-    return ratio if target.padding is None else ratio.masked_fill_(target.padding, 0.0)
+    wanted = target.weights / mass
+    return wanted if target.padding is None else wanted.masked_fill_(target.padding, 0.0)
 
 
 def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float) -> Tensor:

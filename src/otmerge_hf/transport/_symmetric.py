@@ -69,12 +69,13 @@ class SelfProblem:
         if shift is not None:
             kernel.add_(shift.unsqueeze(-1)).clamp_(min=EXPONENT_FLOOR)
         kernel.exp_()
-        product, u = matvec(kernel), self.marginal.weights.clone()
+        u = self.marginal.weights.clone()
         mass = torch.empty_like(u)
+        product = matvec(kernel, u, mass)
         every = _LOOK_EVERY_ON_GPU if u.is_cuda else 1
         done, worst = 0, math.inf
         while True:
-            product(u, mass)
+            product()
             mass.mul_(u)
             error = miss(mass, self.marginal)
             if done % every == 0 or done >= options.max_iterations:

@@ -8,6 +8,7 @@ S comes from its inputs (whole, or a block of rows) and what :math:`\varphi, \ps
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -19,6 +20,9 @@ from ._checks import Marginal, name_bad_tensor
 #: A number per problem: a float for one problem, a tensor (B, 1, 1) for a batch. Multiplies anything of its shape.
 Scale = float | Tensor
 
+# Largest cloud, in coordinates, whose squares are summed in one go; float32 would round a longer sum too coarsely.
+_FLAT_SUM = 2**15
+
 
 class Geometry(Protocol):
     """What a solver and a result need to know about the problem. Shapes: (..., N, M), batch optional."""
@@ -27,7 +31,11 @@ class Geometry(Protocol):
     b: Marginal
     epsilons: list[float]
     mean_costs: list[float]
-    spread: float
+
+    @property
+    def spread(self) -> float:
+        """Bound on the size of the logits."""
+        ...
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
         """Return fresh ``S[rows] + psi`` that the caller may overwrite, (..., n, M)."""
@@ -56,28 +64,46 @@ class PointGeometry:
 
     def __init__(self, x: Tensor, y: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
         self.a, self.b = a, b
-        self.x, mean_x, self.squares_x = _centre(x, a)  # (..., N, D), (..., 1, D), (..., N)
-        self.y, mean_y, self.squares_y = _centre(y, b)
+        self.x, mean_x = _centre(x, a)  # (..., N, D), (..., 1, D)
+        self.y, mean_y = _centre(y, b)
         self.shift = mean_x - mean_y  # (..., 1, D)
-        # One transfer to the host brings everything the solver must know before it starts.
-        facts = (
-            average(self.squares_x, a),
-            average(self.squares_y, b),
-            torch.linalg.vector_norm(self.shift, dim=(-2, -1)),
-            self.squares_x.amax(-1),
-            self.squares_y.amax(-1),
+        spread_x, spread_y, distance = _to_host(
+            _mean_square(self.x, a), _mean_square(self.y, b), torch.linalg.vector_norm(self.shift, dim=(-2, -1))
         )
-        spread_x, spread_y, distance, peak_x, peak_y = torch.stack(facts).reshape(5, -1).tolist()
         self.distances = [0.5 * d * d for d in distance]
         self.mean_costs = [0.5 * (p + q) + d for p, q, d in zip(spread_x, spread_y, self.distances, strict=True)]
-        if not max(self.mean_costs) <= torch.finfo(x.dtype).max:
+        largest = torch.finfo(x.dtype).max
+        if not all(cost <= largest for cost in self.mean_costs):  # false for NaN, which max() may skip
             name_bad_tensor(x=_hide(x, a), y=_hide(y, b))
             raise ValueError(f"x and y must have a finite cost in {x.dtype}, got a mean cost of {self.mean_costs}")
         self.epsilons = absolute(epsilon, relative, self.mean_costs, x.dtype)
-        self.spread = _reach(peak_x, peak_y, self.epsilons)
-        self.self_spreads = _reach(peak_x, peak_x, self.epsilons), _reach(peak_y, peak_y, self.epsilons)
         self.epsilon = scale(self.epsilons, x)
         self.inverse = 1.0 / self.epsilon
+
+    @cached_property
+    def squares_x(self) -> Tensor:
+        """Squared norms of the centred source points, (..., N)."""
+        return torch.linalg.vecdot(self.x, self.x)
+
+    @cached_property
+    def squares_y(self) -> Tensor:
+        """Squared norms of the centred target points, (..., M)."""
+        return torch.linalg.vecdot(self.y, self.y)
+
+    @cached_property
+    def _peaks(self) -> list[list[float]]:
+        return _to_host(self.squares_x.amax(-1), self.squares_y.amax(-1))
+
+    @cached_property
+    def spread(self) -> float:
+        """Bound on the logits by Cauchy and Schwarz; the solver may look at the logits themselves instead."""
+        return _reach(*self._peaks, self.epsilons)
+
+    @cached_property
+    def self_spreads(self) -> tuple[float, float]:
+        """The same bound for either cloud against itself."""
+        peaks_x, peaks_y = self._peaks
+        return _reach(peaks_x, peaks_x, self.epsilons), _reach(peaks_y, peaks_y, self.epsilons)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
         """Return fresh ``S[rows] + psi``, (..., n, M)."""
@@ -169,17 +195,31 @@ def _reach(peaks_x: list[float], peaks_y: list[float], epsilons: list[float]) ->
     return max(math.sqrt(p * q) / e for p, q, e in zip(peaks_x, peaks_y, epsilons, strict=True))
 
 
-def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor, Tensor]:
-    """Return centred points (padding at the centre), their mean (..., 1, D) and squared norms (..., N)."""
-    if marginal.uniform:
-        mean = points.mean(dim=-2, keepdim=True)
-    else:
-        points = _hide(points, marginal)
-        mean = marginal.weights.unsqueeze(-2) @ points
+def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor]:
+    """Return centred points (padding at the centre) and their mean (..., 1, D)."""
+    points = _hide(points, marginal)
+    mean = marginal.weights.unsqueeze(-2) @ points
     centred = points - mean
     if marginal.padding is not None:
         centred.masked_fill_(marginal.padding.unsqueeze(-1), 0.0)
-    return centred, mean, torch.linalg.vecdot(centred, centred)
+    return centred, mean
+
+
+def _mean_square(points: Tensor, marginal: Marginal) -> Tensor:
+    """Weighted mean of the squared norms of points, (..., N, D) -> (...)."""
+    count, dim = points.shape[-2:]
+    if marginal.uniform and count * dim <= _FLAT_SUM:
+        flat = points.reshape(*points.shape[:-2], count * dim)
+        total = torch.dot(flat, flat) if flat.dim() == 1 else torch.linalg.vector_norm(flat, dim=-1).square_()
+        return total / count
+    return average(torch.linalg.vecdot(points, points), marginal)
+
+
+def _to_host(*facts: Tensor) -> list[list[float]]:
+    """Numbers per problem, (...) each, as lists; one transfer brings all of them from a GPU."""
+    if facts[0].dim() == 0 and not facts[0].is_cuda:
+        return [[fact.item()] for fact in facts]
+    return torch.stack(facts).reshape(len(facts), -1).tolist()
 
 
 def _hide(points: Tensor, marginal: Marginal) -> Tensor:

@@ -1,0 +1,120 @@
+r"""What comes in: a small plan and what depends on it. What goes out: gradients in the points, value and plan alike.
+
+The value's gradient in the cost is the plan P itself (envelope theorem). The plan's own derivative follows from its
+marginal equations, which hold at the solution whatever the cost: no iteration is differentiated, and one symmetric
+system of the smaller of N and M unknowns per problem is all there is to solve (Luise et al. 2018, theorem 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._core import full_precision, refuse_second_derivative
+
+
+# Added to the diagonal of the scaled system, whose eigenvalues lie between 0 and 1 / tau, times the rounding unit.
+_RIDGE = 16.0
+
+
+@dataclass
+class SolvedBatch:
+    """What the backward passes need: clouds (B, N, D), (B, M, D), the plan (B, N, M), epsilon (B, 1, 1), tau.
+
+    ``x`` and ``y`` are relative to the mean of ``y``; ``fit`` (B, M) would fit the plan's columns once more.
+    """
+
+    x: Tensor
+    y: Tensor
+    plan: Tensor
+    fit: Tensor
+    epsilon: Tensor
+    tau: float
+
+    def pull(self, by_x: Tensor, by_y: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients in the points of a scalar whose gradient in the cost is ``by_x``, (B, N, M).
+
+        ``by_y`` is the same where the gradient in y is concerned. With W for it, x receives ``(W 1) x - W y``.
+        """
+        grad_x = grad_y = None
+        if wanted[0]:
+            grad_x = (self.x * by_x.sum(-1, keepdim=True)).baddbmm_(by_x, self.y, alpha=-1.0)
+        if wanted[1]:
+            grad_y = (self.y * by_y.sum(-2).unsqueeze(-1)).baddbmm_(by_y.mT, self.x, alpha=-1.0)
+        return grad_x, grad_y
+
+    def plan_to_cost(self, grad: Tensor) -> Tensor:
+        r"""Gradient in the cost of a scalar whose gradient in the plan is ``grad``, (B, N, M).
+
+        With G for ``grad``, r and c for the marginals of P, it is
+        :math:`P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon` where
+        :math:`r\lambda/\tau + P\mu = (P \circ G)1` and :math:`P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1`.
+        """
+        plan = self.plan
+        if plan.shape[-2] > plan.shape[-1]:
+            flipped = SolvedBatch(self.y, self.x, plan.mT, self.fit, self.epsilon, self.tau)
+            return flipped.plan_to_cost(grad.mT).mT
+        weighted = plan * grad
+        # In units of sqrt(r), sqrt(c) the plan has singular values of at most 1. Padding has neither mass nor part.
+        root_r, root_c = plan.sum(-1).sqrt_(), plan.sum(-2).sqrt_()
+        inverse_r, inverse_c = _inverse(root_r), _inverse(root_c)
+        scaled = plan * inverse_r.unsqueeze(-1) * inverse_c.unsqueeze(-2)
+        right_r = (weighted.sum(-1) * inverse_r).unsqueeze(-1)
+        right_c = (weighted.sum(-2) * inverse_c).unsqueeze(-1)
+        system = torch.baddbmm(torch.zeros_like(plan[..., :1]), scaled, scaled.mT, alpha=-self.tau)
+        if self.tau == 1.0:  # lambda + t, mu - t is the same for every t: choose the one without part along r
+            system.baddbmm_(root_r.unsqueeze(-1), root_r.unsqueeze(-2))
+        ridge = _RIDGE * torch.finfo(plan.dtype).eps
+        system.diagonal(dim1=-2, dim2=-1).add_(1.0 / self.tau + ridge)
+        factor, _ = torch.linalg.cholesky_ex(system)
+        right = torch.baddbmm(right_r, scaled, right_c, alpha=-self.tau)
+        lambdas = torch.cholesky_solve(right, factor)
+        mus = torch.baddbmm(right_c, scaled.mT, lambdas, alpha=-1.0).mul_(self.tau)
+        prices = (lambdas.squeeze(-1) * inverse_r).unsqueeze(-1) + (mus.squeeze(-1) * inverse_c).unsqueeze(-2)
+        return prices.mul_(plan).sub_(weighted).div_(self.epsilon)
+
+
+def _inverse(values: Tensor) -> Tensor:
+    """1 / values, and 0 where they are 0."""
+    return values.reciprocal().masked_fill_(values == 0, 0.0)
+
+
+class BatchValue(torch.autograd.Function):
+    """Known values (B,) of a solved batch; the gradient in the points is made when asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
+        """Pass ``value`` on."""
+        ctx.solved = solved
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Pull the plan, times the gradient of each value, back to the points."""
+        refuse_second_derivative("a transport cost")
+        solved, wanted = ctx.solved, ctx.needs_input_grad[2:]
+        with full_precision(grad.device):
+            by_x = solved.plan * grad[:, None, None]
+            by_y = by_x * solved.fit.unsqueeze(-2) if wanted[1] else by_x
+            return (None, None, *solved.pull(by_x, by_y, wanted))
+
+
+class BatchPlan(torch.autograd.Function):
+    """The plan (B, N, M) of a solved batch, differentiable in the points by its marginal equations."""
+
+    @staticmethod
+    def forward(ctx: Any, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
+        """Return a copy, so that the caller may overwrite it."""
+        ctx.solved = solved
+        return solved.plan.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Pull the gradient of the plan back to the cost and from there to the points."""
+        refuse_second_derivative("a transport plan")
+        with full_precision(grad.device):
+            by_cost = ctx.solved.plan_to_cost(grad)
+            return (None, *ctx.solved.pull(by_cost, by_cost, ctx.needs_input_grad[1:]))

@@ -1,0 +1,165 @@
+"""What comes in: many tiny problems, as tokens of questions and patches of images. What goes out: all their plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ._checks import check_number, check_pair, marginal
+from ._core import dual_of, full_precision, integrate, per_problem, wants_gradient, warn_unconverged
+from ._pull import BatchPlan, BatchValue, SolvedBatch
+from ._relaxed import RelaxedScaler
+from ._scaling import Scaler, Solution, run
+from .geometry import PointGeometry
+from .result import TransportResult
+from .sinkhorn import (
+    DEFAULT_MAX_ITERATIONS,
+    DEFAULT_MEMORY_BUDGET,
+    DEFAULT_TOL,
+    Cost,
+    EpsilonScale,
+    check_options,
+    to_cost,
+)
+
+
+@dataclass(frozen=True)
+class BatchTransportResult(TransportResult):
+    r"""The plans of many problems and their certificates: a `TransportResult` whose plan carries gradients too.
+
+    Shapes: B problems, N source points, M target points.
+
+    Attributes:
+        value: Optimal values, (B,), in units of the cost; differentiable in the clouds.
+        potentials: Dual potentials f (B, N), g (B, M), in units of the cost, detached.
+        epsilon: Entropic regularisation that was used, (B,), in units of the cost.
+        marginal_error: L1 distance of the plan's column marginal from `b`, (B,), between 0 and 2; the row marginal
+            is exact. With slack: what the column marginal would still change by if it were fitted once more.
+        converged: True where `marginal_error` is within the tolerance (the default one after a fixed number of
+            iterations), (B,), boolean.
+        iterations: Iterations of the solve, which are those of the slowest problem.
+
+    Example:
+        >>> import torch
+        >>> from otmerge_hf.transport import sinkhorn_batch
+        >>> result = sinkhorn_batch(torch.eye(3).expand(4, 3, 3), torch.eye(3).expand(4, 3, 3) + 1.0)
+        >>> result.value.shape, result.plan().shape
+        (torch.Size([4]), torch.Size([4, 3, 3]))
+    """
+
+    _solved: SolvedBatch = field(repr=False)
+    _clouds: tuple[Tensor, Tensor] = field(repr=False)
+
+    def plan(self) -> Tensor:
+        """Return the plans, (B, N, M), differentiable in the clouds; rows and columns of padding are zero.
+
+        The gradient is that of the exact solution: it takes the marginals as met, so solve to a small tolerance
+        where it matters. `epsilon` and `slack`, in units of the cost, count as constants.
+        """
+        x, y = self._clouds
+        return BatchPlan.apply(self._solved, x, y)
+
+
+def sinkhorn_batch(
+    x: Tensor,
+    y: Tensor,
+    *,
+    x_mask: Tensor | None = None,
+    y_mask: Tensor | None = None,
+    epsilon: float = 0.05,
+    epsilon_scale: EpsilonScale = "mean",
+    slack: float | None = None,
+    cost: Cost = "sqeuclidean",
+    tol: float | None = DEFAULT_TOL,
+    max_iterations: int = DEFAULT_MAX_ITERATIONS,
+) -> BatchTransportResult:
+    r"""Solve many small entropic transport problems at once, with plans that can be trained through.
+
+    .. math:: \min_{P \ge 0} \langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \,|\, ab^\top)
+              + \rho\,\mathrm{KL}(P1 \,|\, a) + \rho\,\mathrm{KL}(P^\top 1 \,|\, b), \qquad C_{ij} = \tfrac12|x_i - y_j|^2
+
+    with :math:`\mathrm{KL}(p \,|\, q) = \sum p \log(p/q) - p + q`, and :math:`a`, :math:`b` uniform over the real
+    points of each cloud. Without `slack` the marginals are exact (:math:`\rho = \infty`) and the problem is that of
+    `sinkhorn`. With it a point far from every other sends and receives less mass, down to none.
+
+    Shapes: B problems, N source points, M target points, D features. Works in float32 (float64 for float64 input)
+    whatever the surrounding autocast says. All plans stay in memory: B * N * M floats.
+
+    Args:
+        x: Source points, (B, N, D).
+        y: Target points, (B, M, D).
+        x_mask: True where a source point is real, (B, N) or (N,), boolean or 0/1. What padding holds is ignored.
+        y_mask: The same for the target, (B, M) or (M,).
+        epsilon: Entropic regularisation, > 0: a fraction of each problem's mean cost, or with
+            `epsilon_scale="absolute"` in units of the cost. The scale is held constant in gradients.
+        epsilon_scale: `"mean"` or `"absolute"`, for `epsilon` and `slack`.
+        slack: Price :math:`\rho` of a unit of mass that stays behind or arrives unsent, > 0, in the unit of
+            `epsilon`: a large one gives nearly exact marginals, one near `epsilon` leaves all but the closest points
+            alone. None for exact marginals.
+        cost: `"sqeuclidean"`, half the squared distance, or `"cosine"`, one minus the cosine.
+        tol: Stop when the marginal error of the worst problem is at most this. None: run exactly `max_iterations`,
+            so that no problem's plan depends on the others in the batch.
+        max_iterations: Give up after this many; `converged` is then False, and a warning is raised once per process.
+
+    Returns:
+        Values (B,) and plans (B, N, M), both differentiable in `x` and `y`, with potentials and certificates.
+
+    Raises:
+        ValueError: If an input is not finite, is empty, masks a whole cloud, or does not fit the others; if
+            `epsilon` or `slack` is not > 0.
+
+    Example:
+        >>> import torch
+        >>> from otmerge_hf.transport import sinkhorn_batch
+        >>> words = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]]], requires_grad=True)
+        >>> patches = torch.tensor([[[0.0, 0.1], [1.0, 0.1]]])
+        >>> plan = sinkhorn_batch(words, patches, epsilon=0.1, slack=1.0, epsilon_scale="absolute").plan()
+        >>> plan.sum(-1)  # the third word stays behind
+        tensor([[0.3889, 0.3889, 0.0000]], grad_fn=<SumBackward1>)
+
+    Source: Cuturi 2013; Chizat et al. 2018 for the slack; Luise et al. 2018 for the plan's gradient; checked against
+    POT's `ot.sinkhorn` and `ot.unbalanced.sinkhorn_unbalanced`.
+    """
+    x, y = check_pair(x, y)
+    if x.dim() != 3:
+        raise ValueError(f"x must be (B, N, D), got shape {tuple(x.shape)}")
+    stop = check_options(epsilon_scale, DEFAULT_TOL if tol is None else tol, max_iterations, DEFAULT_MEMORY_BUDGET)
+    epsilon = check_number(epsilon, "epsilon")
+    slack = None if slack is None else check_number(slack, "slack")
+    mu = marginal(None, x_mask, x, ("a", "x_mask"))
+    nu = marginal(None, y_mask, y, ("b", "y_mask"))
+    x, y = to_cost(x, y, mu, nu, cost)
+    recorded = wants_gradient(x) or wants_gradient(y)
+    with full_precision(x.device):
+        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
+        tau = 1.0 if slack is None else slack / (slack + epsilon)
+        scaler = Scaler(geometry, None) if slack is None else RelaxedScaler(geometry, tau)
+        done, worst = run(scaler, 0.0 if tol is None else stop.tol, stop.max_iterations)
+        solution = scaler.solution(done, worst <= stop.tol)
+        plan = scaler.matrix[0].mul_(scaler.u.unsqueeze(-1)).mul_(scaler.v.unsqueeze(-2))
+        solution.release()
+        value = _value(geometry, solution, plan, None if slack is None else slack / epsilon)
+        moved = geometry.x + geometry.shift if recorded else geometry.x
+        assert isinstance(geometry.epsilon, Tensor)
+        solved = SolvedBatch(moved, geometry.y, plan, scaler.fit(), geometry.epsilon, tau)
+    if tol is not None and not solution.converged:
+        warn_unconverged(solution.marginal_error, stop.tol, done)
+    return BatchTransportResult(BatchValue.apply(value, solved, x, y), geometry, solution, stop.tol, solved, (x, y))
+
+
+def _value(geometry: PointGeometry, solution: Solution, plan: Tensor, price: float | None) -> Tensor:
+    """Dual values, (B,): their error is of second order in the marginal error. ``price`` is slack over epsilon."""
+    if price is None:
+        return dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
+    inverse = geometry.inverse
+    assert isinstance(inverse, Tensor)
+    terms = torch.sub(1.0, plan.sum((-2, -1)))
+    for weights, potential in zip(
+        (geometry.a, geometry.b), geometry.to_potentials(solution.phi, solution.psi), strict=True
+    ):
+        # rho (1 - exp(-f / rho)) tends to f where slack is large, without the difference of large numbers
+        kept = torch.expm1(potential * inverse.squeeze(-1) * (-1.0 / price))
+        terms.sub_(integrate(weights, kept), alpha=price)
+    return terms * per_problem(geometry.epsilons, solution.phi)
