@@ -235,7 +235,7 @@ def trainable(model: torch.nn.Module) -> int:
 def draw_gallery(path: Path, model, processor, test: Dataset, count: int = 16) -> None:
     """Ask the reloaded model about raw images and show where each question looked."""
     chosen = test.select(range(0, len(test), max(len(test) // count, 1))).select(range(min(count, len(test))))
-    images = [image.convert("RGB") for image in chosen["image"]]
+    images = list(chosen["image"])
     inputs = processor(images=images, text=list(chosen["question"]), return_tensors="pt")
     with torch.inference_mode():
         outputs = model.eval()(**inputs, output_attentions=True)

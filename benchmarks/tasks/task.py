@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, set_seed
 
 from otmerge_hf.features import FeatureCollator, FeatureStore
+from otmerge_hf.model.images import open_image
 from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
 from otmerge_hf.model.processing_otmerge import OTMergeProcessor
 
@@ -197,16 +197,9 @@ class RawCollator:
 
     def __call__(self, rows: list[dict[str, int]]) -> dict[str, torch.Tensor]:
         """Open, process and stack; see the class."""
-        images = [_open(self.contexts[row["context_features"]]) for row in rows]
+        images = [open_image(self.contexts[row["context_features"]]) for row in rows]
         texts = [self.queries[row["query_features"]] for row in rows]
         batch = dict(self.processor(images=images, text=texts, return_tensors="pt"))
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
         return batch
-
-
-def _open(item: Any) -> Image.Image:
-    if isinstance(item, Image.Image):
-        return item
-    with Image.open(item) as image:
-        return image.convert("RGB")

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 
-def attention_map(fuser_attentions: Sequence[torch.Tensor], query_mask: torch.Tensor | None = None) -> torch.Tensor:
+def attention_map(attentions: Sequence[torch.Tensor], query_mask: torch.Tensor | None = None) -> torch.Tensor:
     """Share of attention that each cell of the image grid gets, averaged over layers, heads and question tokens.
 
     Shapes: B questions, S_q tokens, S_c cells plus leading class tokens, n grid side.
 
     Args:
-        fuser_attentions: Per layer (B, heads, S_q, S_c), rows summing to 1.
+        attentions: Per layer (B, heads, S_q, S_c), rows summing to 1.
         query_mask: (B, S_q), 1 for real tokens; None if all are.
 
     Returns:
@@ -28,9 +28,9 @@ def attention_map(fuser_attentions: Sequence[torch.Tensor], query_mask: torch.Te
         >>> attention_map([torch.full((2, 4, 3, 9), 1 / 9)]).shape
         torch.Size([2, 3, 3])
     """
-    if not fuser_attentions:
+    if not attentions:
         raise ValueError("The fuser has no attention weights; `concat` and `average` do not attend.")
-    weights = torch.stack(list(fuser_attentions)).mean(dim=(0, 2))  # (B, S_q, S_c)
+    weights = torch.stack(list(attentions)).mean(dim=(0, 2))  # (B, S_q, S_c)
     mask = torch.ones(weights.shape[:2]) if query_mask is None else query_mask.to(weights.dtype)
     share = (weights * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # (B, S_c)
     side = math.isqrt(share.shape[1])

@@ -78,7 +78,8 @@ def sinkhorn_batch(
     r"""Solve many small entropic transport problems at once, with plans that can be trained through.
 
     .. math:: \min_{P \ge 0} \langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \,|\, ab^\top)
-              + \rho\,\mathrm{KL}(P1 \,|\, a) + \rho\,\mathrm{KL}(P^\top 1 \,|\, b), \qquad C_{ij} = \tfrac12|x_i - y_j|^2
+              + \rho\,\mathrm{KL}(P1 \,|\, a) + \rho\,\mathrm{KL}(P^\top 1 \,|\, b),
+              \quad C_{ij} = \tfrac12|x_i - y_j|^2
 
     with :math:`\mathrm{KL}(p \,|\, q) = \sum p \log(p/q) - p + q`, and :math:`a`, :math:`b` uniform over the real
     points of each cloud. Without `slack` the marginals are exact (:math:`\rho = \infty`) and the problem is that of
