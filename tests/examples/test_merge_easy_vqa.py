@@ -35,7 +35,7 @@ def demo(tmp_path_factory):
 def test_writes_model_table_and_gallery(demo):
     folder, (first, _) = demo
     written = json.loads((folder / "model" / "results.json").read_text())
-    assert list(written["rows"]) == ["question only", "concatenation", "merged"]
+    assert list(written["rows"]) == ["most frequent answer", "concatenation", "merged"]
     assert all(0.2 < row["accuracy"] <= 1 for row in written["rows"].values())
     assert (folder / "model" / "gallery.png").read_bytes()[:4] == b"\x89PNG"
     assert "test accuracy" in first.stdout
