@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional as F
 
-from .points import check_same_shape, cosines, full_precision, nothing, pair_rows
+from .points import check_same_shape, connected_zero, cosines, full_precision, pair_rows
 from .term import LossTerm
 
 
@@ -64,7 +64,7 @@ def contrastive_loss(
         raise ValueError(f"`variant` is {variant!r}; expected one of {', '.join(VARIANTS)}.")
     count = len(context_embeds)
     if count == 0:
-        return nothing(context_embeds, query_embeds)
+        return connected_zero(context_embeds, query_embeds)
     logits = scale * cosines(context_embeds, query_embeds)  # (B, B)
     own = torch.eye(count, dtype=torch.bool, device=logits.device)
     ignored = torch.zeros_like(own)

@@ -7,7 +7,7 @@ import torch
 
 from ..transport import sinkhorn_from_cost
 from .convergence import noted
-from .points import check_clouds, check_positive, full_precision, nothing, squared_distances, unit
+from .points import check_clouds, check_positive, connected_zero, full_precision, squared_distances, unit
 from .term import LossTerm
 
 
@@ -70,7 +70,7 @@ def gromov_loss(
         absolute = epsilon * float(2 * _linearised(inner_x, inner_y, product).mean())
     # below this, distances are rounding: both clouds are points, and have one shape
     if absolute <= epsilon * torch.finfo(x.dtype).eps ** 2:
-        return nothing(context_embeds, query_embeds)
+        return connected_zero(context_embeds, query_embeds)
     between = _gromov(inner_x, inner_y, absolute, max_iterations)
     within_x = _gromov(inner_x, inner_x, absolute, max_iterations)
     within_y = _gromov(inner_y, inner_y, absolute, max_iterations)

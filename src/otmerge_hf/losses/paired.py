@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from .points import check_same_shape, full_precision, nothing, pair_rows
+from .points import check_same_shape, connected_zero, full_precision, pair_rows
 from .term import LossTerm
 
 
@@ -36,7 +36,7 @@ def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> tor
     """
     check_same_shape(context_embeds, query_embeds)
     if len(context_embeds) == 0:
-        return nothing(context_embeds, query_embeds)
+        return connected_zero(context_embeds, query_embeds)
     return (context_embeds - query_embeds).square().sum(dim=-1).mean()
 
 

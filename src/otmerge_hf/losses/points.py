@@ -1,4 +1,4 @@
-"""What the terms share: full precision whatever the autocast, rows that are pairs, distances and directions."""
+"""Helpers of all terms: full precision under autocast, checks, rows that are pairs, distances and directions."""
 
 import functools
 from collections.abc import Callable
@@ -67,8 +67,8 @@ def pair_rows(outputs: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | 
     return context[rows], query[rows], None if groups is None else groups[rows]
 
 
-def nothing(*tensors: torch.Tensor) -> torch.Tensor:
-    """Zero that is still part of the graph: what a term says when there is nothing to compare."""
+def connected_zero(*tensors: torch.Tensor) -> torch.Tensor:
+    """Zero with a graph to the tensors: the loss where there is nothing to compare."""
     return sum((tensor.sum() * 0 for tensor in tensors), start=tensors[0].new_zeros(()))
 
 
