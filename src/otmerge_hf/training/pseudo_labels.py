@@ -169,7 +169,7 @@ def make_pseudo_labels(
     Example:
         >>> from pathlib import Path
         >>> from transformers import BertConfig, BertTokenizer, ViTConfig, ViTImageProcessor
-        >>> from otmerge_hf import OTMergeConfig
+        >>> from otmerge_hf import OTMergeConfig, OTMergeModel
         >>> vocabulary = Path(tempfile.mkdtemp()) / "vocab.txt"
         >>> _ = vocabulary.write_text("\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] the car is red blue".split()))
         >>> processor = OTMergeProcessor(ViTImageProcessor(), BertTokenizer(str(vocabulary)))
