@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     return estimate([ours[seed] - theirs[seed] for seed in seeds]) if seeds else None
 
 
+@cache
 def t_quantile(share: float, freedom: int) -> float:
     """Value that Student's t with `freedom` degrees stays below with probability `share` in [0.5, 1).
 
