@@ -160,3 +160,14 @@ def test_a_teacher_is_ready_when_only_evaluated(make_model, make_trainer, featur
 def test_a_loop_that_is_no_trainer_is_told_where_terms_go(make_model):
     with pytest.raises(RuntimeError, match="in a loop of your own put the term on the model"):
         PairedLossCallback().on_train_begin(None, None, None, model=make_model())
+
+
+def test_an_interrupted_evaluation_leaves_nothing_in_the_next_mean(make_model, make_trainer, features):
+    model, data = make_model(answers=3), features(24, answers=3)
+    trainer = make_trainer(model, [PairedLossCallback()], evaluation=data, dataset=data, per_device_eval_batch_size=8)
+    expected = trainer.evaluate()["eval_paired"]
+    hook = interrupt_in_forward(model)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.evaluate()
+    hook.remove()
+    assert trainer.evaluate()["eval_paired"] == expected

@@ -5,8 +5,10 @@ import torch
 from tiny_training import all_callbacks
 from transformers.integrations import TensorBoardCallback
 
+from otmerge_hf.losses import Teacher
 from otmerge_hf.training import (
     ContrastiveLossCallback,
+    KLOTLossCallback,
     PairedLossCallback,
     ReconstructionLossCallback,
     SinkhornLossCallback,
@@ -191,16 +193,36 @@ def test_terms_of_a_training_model_warn_under_accumulation(make_model, make_trai
     assert "sees each micro-batch by itself" in caplog.text
 
 
-def test_a_second_callback_of_one_class_is_warned_of_and_used(make_model, make_trainer, logs_of, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(callbacks_module.logger, "warning", warnings.append)
+def test_two_terms_of_one_name_are_refused_before_the_first_step(make_model, make_trainer):
+    """A checkpoint keeps callbacks by their class: of two, a resumed training could not tell which is which."""
     trainer = make_trainer(make_model(), [PairedLossCallback(1.0), PairedLossCallback(2.0)])
+    with pytest.raises(ValueError, match="two `paired` terms"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
+def test_a_temperature_that_no_term_uses_stays_as_it_is(make_model, make_trainer, features):
+    """Weight decay would shrink a parameter with gradient 0, but leaves one without gradient alone."""
+    model = make_model(answers=3)
+    before = model.otmerge.logit_scale.log_scale.detach().clone()
+    trainer = make_trainer(model, [], dataset=features(answers=3), weight_decay=0.5, learning_rate=0.1)
     trainer.train()
-    assert len(warnings) == 1
-    assert "another `paired` term" in warnings[0]
-    expected = [2 * value for value in logs_of(trainer, "paired")]
-    assert logs_of(trainer, "loss") == pytest.approx(expected, rel=1e-4)
-    assert logs_of(trainer, "paired_weight") == [2.0] * 3
+    assert torch.equal(model.otmerge.logit_scale.log_scale, before)
+
+
+def test_a_callback_gets_ready_for_each_model_that_it_is_used_with(make_model, make_trainer, features):
+    """A teacher is folded into one model's standardisation; the next model has its own."""
+    generator = torch.Generator().manual_seed(0)
+    teacher = Teacher(
+        torch.randn(3, 16, generator=generator), torch.zeros(3), torch.randn(3, 8, generator=generator), torch.zeros(3)
+    )
+    callback = KLOTLossCallback(teacher=teacher)
+    make_trainer(make_model(), [callback], max_steps=1).train()
+    other = make_model(seed=1)
+    other.fit_standardization((torch.full((16,), 2.0), torch.full((16,), 3.0)), (torch.ones(8), torch.full((8,), 0.5)))
+    seen = make_trainer(other, [callback], evaluation=features(16)).evaluate()["eval_klot"]
+    fresh = make_trainer(other, [KLOTLossCallback(teacher=teacher)], evaluation=features(16)).evaluate()["eval_klot"]
+    assert seen == pytest.approx(fresh, rel=1e-5)
 
 
 def test_a_frozen_temperature_is_warned_of(make_model, make_trainer, monkeypatch):

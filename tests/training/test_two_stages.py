@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments, default_data_collator
 
+from otmerge_hf.features import FeatureCollator, compute_features
 from otmerge_hf.training import (
     ContrastiveLossCallback,
     PairedLossCallback,
@@ -190,3 +191,22 @@ def test_accuracy_of_soft_labels_is_the_score_of_the_chosen_answer():
     soft = np.array([[0.3, 1.0, 0.0], [0.0, 0.6, 1.0]])
     assert answer_accuracy(EvalPrediction(logits, soft))["accuracy"] == pytest.approx(0.45)
     assert answer_accuracy(EvalPrediction(logits, np.array([-100, -100])))["accuracy"] == 0.0
+
+
+def test_mean_features_are_refused_where_they_are_not_those_of_the_tokens(tmp_path, make_model):
+    def ones(texts):
+        return torch.ones(len(texts), 3, 16 if texts[0] == "c" else 8), None
+
+    stores = [
+        compute_features(ones, [name], cache_dir=tmp_path, key={"side": name}, batch_size=1, progress=False)
+        for name in ("c", "q")
+    ]
+    collator = FeatureCollator(*stores, pooling="mean")
+    rows = [{"context_features": 0, "query_features": 0, "labels": 0}]
+    args = TrainingArguments(str(tmp_path), max_steps=1, use_cpu=True, report_to="none", save_strategy="no")
+    terms = [PairedLossCallback()]
+    with pytest.raises(ValueError, match="the adapters are `mlp`; expected linear, orthogonal, monge"):
+        train_alignment(make_model(), rows, collator, args, terms)
+    with pytest.raises(ValueError, match="look at single tokens"):
+        train_answers(make_model(answers=3, adapter_type="linear"), rows, collator, args)
+    train_alignment(make_model(adapter_type="linear"), rows, collator, args, terms)

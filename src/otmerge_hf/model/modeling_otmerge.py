@@ -76,19 +76,20 @@ class OTMergePreTrainedModel(PreTrainedModel):
         return [e for e in (getattr(base, f"{side}_encoder", None) for side in SIDES) if e is not None]
 
     def freeze_encoders(self) -> None:
-        """Stop the encoders' gradients, if the configuration says that they are frozen.
+        """Stop the encoders' gradients, if the configuration says that they are frozen, and the temperature's.
 
-        Parameters put into a frozen encoder later (LoRA) learn: gradients flow wherever a parameter asks for one.
+        Parameters put into a frozen encoder later (LoRA) learn: gradients flow wherever a parameter asks for one. The
+        temperature learns where a loss term uses it (`training.set_stage`): elsewhere it gets no gradient.
         """
         for encoder in self._encoders():
             encoder.requires_grad_(not self.config.freeze_encoders)
+        getattr(self, self.base_model_prefix, self).logit_scale.requires_grad_(False)
 
     def _sum_terms(self, task_loss: torch.Tensor | None, outputs: OTMergeOutput) -> torch.Tensor | None:
         for term in self.loss_terms.values():
             value = term(outputs)
             task_loss = value if task_loss is None else task_loss + value
-        # The temperature takes part in every loss, with gradient 0 where no term reads it: DDP waits for every part.
-        return None if task_loss is None else task_loss + 0 * outputs.logit_scale
+        return task_loss
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the query encoder's word embeddings."""

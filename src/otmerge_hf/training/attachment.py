@@ -26,6 +26,8 @@ class Attachable(Protocol):
 
     def enter(self, host: OTMergePreTrainedModel) -> None: ...
 
+    def abandon(self) -> None: ...
+
     def __call__(self, outputs: OTMergeOutput) -> Any: ...
 
 
@@ -93,6 +95,10 @@ def attached(host: OTMergePreTrainedModel, terms: Sequence[Attachable]) -> Itera
             term.enter(host)
             host.loss_terms[term.term.name] = term
         yield
+    except BaseException:
+        for term in terms:
+            term.abandon()
+        raise
     finally:
         host.loss_terms.clear()
         host.loss_terms.update(before)

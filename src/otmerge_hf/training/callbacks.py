@@ -1,5 +1,6 @@
 """Callbacks that add a loss term to the model's loss under the stock Trainer, schedule it and log it by name."""
 
+import weakref
 from collections import defaultdict
 from typing import Any, ClassVar
 
@@ -45,7 +46,8 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self.term = self.term_class(**self._options_at(0.0))
         self._weight_now = value_at(weight, 0.0)  # a wrong schedule is better refused now than at the first step
         self._window: AccumulationWindow | None = None
-        self._ready = self._training = self._warned = False
+        self._training = self._warned = False
+        self._prepared: weakref.ref[OTMergePreTrainedModel] | None = None  # the merge that the term is ready for
         # a pair for each evaluation of the term, of training and of evaluation: its value, 1 if not converged
         self._seen: dict[str, list[torch.Tensor]] = defaultdict(list)
 
@@ -77,13 +79,18 @@ class LossTermCallback(TrainerCallback, ExportableState):
     def prepare(self, host: OTMergePreTrainedModel) -> None:
         """Get ready for a merge: refuse one that cannot give what the term needs."""
         self.term.check(host)
+        self._prepared = weakref.ref(host)
 
     def enter(self, host: OTMergePreTrainedModel) -> None:
         """Note what the next loss is for; called when the term is put on the merge."""
-        if not self._ready:  # an evaluation without a training
+        if self._prepared is None or self._prepared() is not host:  # an evaluation without a training
             self.prepare(host)
-            self._ready = True
         self._training = host.training
+
+    def abandon(self) -> None:
+        """Forget what an interrupted training or evaluation had seen so far."""
+        self._seen.clear()
+        self._window = None
 
     def __call__(self, outputs: OTMergeOutput) -> torch.Tensor:
         """Weighted value of the term; what the model's `forward` calls."""
@@ -134,9 +141,9 @@ class LossTermCallback(TrainerCallback, ExportableState):
         trainer = calling_trainer(self)
         attach_in_losses(trainer, LossTermCallback)  # a callback that was added, or restored, after `on_init_end`
         host = find_host(model)
-        self._warn(trainer, host)
+        self._check_others(trainer, host)
         self.prepare(host)
-        self._ready, self._warned = True, False
+        self._warned = False
         self._window = None
         if self.term.batch_level and args.gradient_accumulation_steps > 1:
             if host.config.freeze_encoders:
@@ -151,11 +158,14 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self.buffers = kept.get(type(self).__name__, {}).get("attributes", {}).get("buffers", {})
         self._update(state)
 
-    def _warn(self, trainer: Trainer, host: OTMergePreTrainedModel) -> None:
+    def _check_others(self, trainer: Trainer, host: OTMergePreTrainedModel) -> None:
         name = self.term.name
-        first = next(callback for callback in _term_callbacks(trainer) if callback.term.name == name)
-        if name in host.loss_terms or first is not self:
-            logger.warning(f"There is another `{name}` term, on the model or in this Trainer; the last one is used.")
+        if sum(callback.term.name == name for callback in _term_callbacks(trainer)) > 1:
+            raise ValueError(
+                f"This Trainer has two `{name}` terms; expected one: checkpoints tell them by their class."
+            )
+        if name in host.loss_terms:
+            logger.warning(f"There is another `{name}` term on the model; that of this Trainer is used.")
         if self.term.uses_temperature and not any(p.requires_grad for p in base_model(host).logit_scale.parameters()):
             logger.warning(
                 f"`{name}` uses the model's temperature, which is frozen and stays as it is: give the callback to "
@@ -266,7 +276,9 @@ def prioritize(trainer: Trainer) -> Trainer:
     """Put loss-term callbacks before the reporting ones, so that TensorBoard and others see the terms too.
 
     Trainer runs reporters before the callbacks that it was given, and a term reaches the logs in its own `on_log`.
+    Terms that were added by `add_callback` join the Trainer's losses here, if not earlier, when it trains.
     """
+    attach_in_losses(trainer, LossTermCallback)
     callbacks = trainer.callback_handler.callbacks
     callbacks.sort(key=lambda callback: not isinstance(callback, LossTermCallback))
     return trainer

@@ -7,9 +7,11 @@ import numpy as np
 from torch import nn
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..features.embedding import AFFINE_ADAPTERS
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergePreTrainedModel
 from .attachment import base_model, find_host
 from .callbacks import LossTermCallback, prioritize
+from .mixed import MixedCollator
 from .stages import set_stage
 
 
@@ -84,6 +86,7 @@ def train_alignment(
     if not terms:
         raise ValueError("`terms` is empty; expected at least one loss term: alignment has no other loss.")
     _check_terms(terms)
+    _check_pooling(collator, find_host(model), answers=False)
     _check_rows(pairs, "pairs")
     set_stage(model, "align", terms)
     return _train(
@@ -157,6 +160,7 @@ def train_answers(
     host = find_host(model)
     if not isinstance(host, OTMergeForQuestionAnswering):
         raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
+    _check_pooling(collator, host, answers=True)
     first = _check_rows(questions, "questions")
     if first is not None and "labels" not in (made := collator([first])):
         raise ValueError(f"`collator` makes {sorted(made)} of the first of `questions`; expected `labels` among them.")
@@ -179,6 +183,22 @@ def _check_terms(terms: Sequence[Any]) -> None:
     for term in terms:
         if not isinstance(term, LossTermCallback):
             raise ValueError(f"`terms` holds a {type(term).__name__}; expected callbacks such as PairedLossCallback.")
+
+
+def _check_pooling(collator: Collator, host: OTMergePreTrainedModel, answers: bool) -> None:
+    """Refuse mean features where the result would not be that of the tokens."""
+    inner = collator.collate if isinstance(collator, MixedCollator) else collator
+    if getattr(inner, "pooling", None) != "mean":
+        return
+    if host.config.adapter_type not in AFFINE_ADAPTERS:
+        raise ValueError(
+            f'`collator` has `pooling="mean"`, and the adapters are `{host.config.adapter_type}`; expected '
+            f"{', '.join(AFFINE_ADAPTERS)}: other maps do not commute with a mean."
+        )
+    if host.config.reconstruction or (answers and host.config.fuser_type not in ("concat", "average")):
+        raise ValueError(
+            '`collator` has `pooling="mean"`, but a fuser with attention and decoders look at single tokens.'
+        )
 
 
 def _check_rows(rows: Any, name: str) -> Any:

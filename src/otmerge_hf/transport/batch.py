@@ -117,8 +117,8 @@ def sinkhorn_batch(
         >>> words = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]]], requires_grad=True)
         >>> patches = torch.tensor([[[0.0, 0.1], [1.0, 0.1]]])
         >>> plan = sinkhorn_batch(words, patches, epsilon=0.1, slack=1.0, epsilon_scale="absolute").plan()
-        >>> plan.sum(-1).detach().numpy().round(2).tolist()  # the third word stays behind
-        [[0.39, 0.39, 0.0]]
+        >>> (plan.sum(-1) > 0.3).tolist()  # the third word stays behind
+        [[True, True, False]]
 
     Source: Cuturi 2013; Chizat et al. 2018 for the slack; Luise et al. 2018 for the plan's gradient; checked against
     POT's `ot.sinkhorn` and `ot.unbalanced.sinkhorn_unbalanced`.
