@@ -9,7 +9,7 @@ from .neighbours import check_vectors, normalise
 def modality_gap(context: Tensor, query: Tensor) -> float:
     r"""Distance between the two sides' centres on the unit sphere.
 
-    .. math:: \Big\| \tfrac1N \sum_i \tfrac{x_i}{|x_i|} - \tfrac1M \sum_j \tfrac{y_j}{|y_j|} \Big\|
+    $$ \Big\| \tfrac1N \sum_i \tfrac{x_i}{|x_i|} - \tfrac1M \sum_j \tfrac{y_j}{|y_j|} \Big\| $$
 
     Args:
         context: Shared embeddings, (N, D).
@@ -36,7 +36,7 @@ def modality_gap(context: Tensor, query: Tensor) -> float:
 def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
     r"""Exact squared 2-Wasserstein distance between two clouds of equal weights.
 
-    .. math:: W_2^2 = \min_P \sum_{ij} P_{ij} |x_i - y_j|^2, \quad P 1 = 1/N,\; P^\top 1 = 1/M
+    $$ W_2^2 = \min_P \sum_{ij} P_{ij} |x_i - y_j|^2, \quad P 1 = 1/N,\; P^\top 1 = 1/M $$
 
     Args:
         context: Shared embeddings, (N, D).
@@ -54,7 +54,7 @@ def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
         >>> squared_wasserstein2(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [2.0]]))
         1.0
 
-    Source: Peyré & Cuturi 2019, section 2.2; solved by ``otmerge_hf.transport.wasserstein2``.
+    Source: Peyré & Cuturi 2019, section 2.2; solved by `otmerge_hf.transport.wasserstein2`.
     """
     context = check_vectors("context", context).double()
     query = check_vectors("query", query, dim=context.shape[1]).double()
@@ -64,8 +64,8 @@ def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
 def debiased_sinkhorn(context: Tensor, query: Tensor, *, epsilon: float = 0.05) -> float:
     r"""Sinkhorn divergence between two clouds of equal weights, in float64.
 
-    .. math:: OT_\varepsilon(x, y) - \tfrac12 OT_\varepsilon(x, x) - \tfrac12 OT_\varepsilon(y, y), \quad
-              C_{ij} = \tfrac12 |x_i - y_j|^2
+    $$ OT_\varepsilon(x, y) - \tfrac12 OT_\varepsilon(x, x) - \tfrac12 OT_\varepsilon(y, y), \quad
+       C_{ij} = \tfrac12 |x_i - y_j|^2 $$
 
     Args:
         context: Shared embeddings, (N, D).
@@ -74,7 +74,7 @@ def debiased_sinkhorn(context: Tensor, query: Tensor, *, epsilon: float = 0.05) 
 
     Returns:
         Divergence, in units of the cost (half of squared feature units): about half of
-        :func:`squared_wasserstein2` for a small epsilon.
+        [`squared_wasserstein2`] for a small epsilon.
 
     Raises:
         ValueError: If the embeddings are malformed or of different widths, or epsilon is not above 0.
@@ -85,7 +85,7 @@ def debiased_sinkhorn(context: Tensor, query: Tensor, *, epsilon: float = 0.05) 
         >>> round(debiased_sinkhorn(x, x + 2), 3)
         6.0
 
-    Source: Feydy et al. 2019, eq. 3; solved by ``otmerge_hf.transport.sinkhorn_divergence``.
+    Source: Feydy et al. 2019, eq. 3; solved by `otmerge_hf.transport.sinkhorn_divergence`.
     """
     context = check_vectors("context", context).double()
     query = check_vectors("query", query, dim=context.shape[1]).double()

@@ -13,11 +13,11 @@ BLOCK_ROWS = 1024
 
 
 def check_vectors(name: str, value: Tensor, dim: int | None = None) -> Tensor:
-    """Return ``value`` as a finite float tensor (N, D); half precision is raised to float32.
+    """Return `value` as a finite float tensor (N, D); half precision is raised to float32.
 
     Args:
         name: Name of the argument, for the message.
-        value: Anything ``torch.as_tensor`` takes, (N, D).
+        value: Anything `torch.as_tensor` takes, (N, D).
         dim: Expected D, or None for any.
 
     Returns:
@@ -25,7 +25,7 @@ def check_vectors(name: str, value: Tensor, dim: int | None = None) -> Tensor:
 
     Raises:
         ValueError: If the value is not two-dimensional, is empty, is not floating, has NaN or infinity, or
-            has another width than ``dim``.
+            has another width than `dim`.
 
     Example:
         >>> check_vectors("x", [[1.0, 2.0]]).shape
@@ -71,7 +71,7 @@ def block_scores(queries: Tensor, candidates: Tensor, similarity: Similarity) ->
     Args:
         queries: Vectors, (B, D); already of unit length for cosine.
         candidates: Vectors, (M, D); already of unit length for cosine.
-        similarity: ``"cosine"`` (dot product) or ``"euclidean"`` (minus the squared distance).
+        similarity: `"cosine"` (dot product) or `"euclidean"` (minus the squared distance).
 
     Returns:
         Scores, (B, M).
@@ -90,7 +90,7 @@ def check_similarity(similarity: str) -> None:
     """Refuse a similarity that is not known.
 
     Raises:
-        ValueError: If ``similarity`` is neither ``"cosine"`` nor ``"euclidean"``.
+        ValueError: If `similarity` is neither `"cosine"` nor `"euclidean"`.
 
     Example:
         >>> check_similarity("cosine")
@@ -109,7 +109,7 @@ def nearest_neighbours(
 ) -> tuple[Tensor, Tensor]:
     """Find the k nearest candidates of every query, exactly.
 
-    FAISS's flat index is used when ``faiss`` is installed (extra ``faiss``) and the vectors are float32 on the CPU;
+    FAISS's flat index is used when `faiss` is installed (extra `faiss`) and the vectors are float32 on the CPU;
     else blocks of rows go through one matrix product each. Both are exact; they may order tied candidates
     differently.
 
@@ -117,8 +117,8 @@ def nearest_neighbours(
         queries: Vectors, (N, D).
         candidates: Vectors, (M, D).
         k: Neighbours per query, 1 to M.
-        similarity: ``"cosine"`` or ``"euclidean"``.
-        backend: ``"auto"``, ``"faiss"`` or ``"torch"``.
+        similarity: `"cosine"` or `"euclidean"`.
+        backend: `"auto"`, `"faiss"` or `"torch"`.
 
     Returns:
         Scores (N, k), best first (cosine in [-1, 1], or minus the squared distance), and indices (N, k),

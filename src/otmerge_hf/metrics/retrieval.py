@@ -34,10 +34,10 @@ class Ranking(NamedTuple):
 
 
 def check_pairs(pairs: object, n_context: int, n_query: int) -> Tensor:
-    """Return ``pairs`` as long indices (P, 2); None pairs row i with row i.
+    """Return `pairs` as long indices (P, 2); None pairs row i with row i.
 
     Args:
-        pairs: Anything ``torch.as_tensor`` takes, (P, 2): context row, query row. Or None.
+        pairs: Anything `torch.as_tensor` takes, (P, 2): context row, query row. Or None.
         n_context: Number of context rows.
         n_query: Number of query rows.
 
@@ -45,7 +45,7 @@ def check_pairs(pairs: object, n_context: int, n_query: int) -> Tensor:
         Pairs, (P, 2), long, without repetitions, sorted.
 
     Raises:
-        ValueError: If the shape or type is wrong, there is no pair, an index is out of range, or ``pairs`` is
+        ValueError: If the shape or type is wrong, there is no pair, an index is out of range, or `pairs` is
             None and the row counts differ.
 
     Example:
@@ -113,17 +113,17 @@ def rank_matches(
 ) -> Ranking:
     r"""Rank every row's matches among all candidates, exactly, in blocks of rows.
 
-    .. math:: AP_i = \frac{1}{|M_i|} \sum_{j \in M_i}
-              \frac{|\{m \in M_i: s_{im} \ge s_{ij}\}|}{|\{c: s_{ic} \ge s_{ij}\}|}
+    $$ AP_i = \frac{1}{|M_i|} \sum_{j \in M_i}
+       \frac{|\{m \in M_i: s_{im} \ge s_{ij}\}|}{|\{c: s_{ic} \ge s_{ij}\}|} $$
 
     Args:
         searching: Vectors, (N, D).
         candidates: Vectors, (M, D). Rows without a pair stay in as distractors.
         pairs: Matches, (P, 2): searching row, candidate row.
-        similarity: ``"cosine"`` or ``"euclidean"``.
+        similarity: `"cosine"` or `"euclidean"`.
 
     Returns:
-        A :class:`Ranking` over the searching rows that have a match.
+        A [`Ranking`] over the searching rows that have a match.
 
     Raises:
         ValueError: If the vectors or pairs are malformed.
@@ -132,7 +132,7 @@ def rank_matches(
         >>> rank_matches(torch.eye(2), torch.eye(2), torch.tensor([[0, 0], [1, 0]])).rank
         tensor([1, 2])
 
-    Source: average precision as in scikit-learn's ``average_precision_score``, and checked against it.
+    Source: average precision as in scikit-learn's `average_precision_score`, and checked against it.
     """
     check_similarity(similarity)
     searching = check_vectors("searching", searching)
@@ -188,7 +188,7 @@ def recall_at_k(ranking: Ranking, k: int) -> float:
     """Share of searching rows whose best match is among the first k.
 
     Args:
-        ranking: From :func:`rank_matches`.
+        ranking: From [`rank_matches`].
         k: Depth, at least 1.
 
     Returns:
@@ -219,14 +219,14 @@ def retrieval(
     Args:
         context: Shared embeddings, (N, D).
         query: Shared embeddings, (M, D).
-        pairs: Matches, (P, 2): context row, query row; None pairs row i with row i. :func:`pairs_from_groups`
+        pairs: Matches, (P, 2): context row, query row; None pairs row i with row i. [`pairs_from_groups`]
             makes them from group ids (several captions per image).
         ks: Depths of recall.
-        similarity: ``"cosine"`` or ``"euclidean"``.
+        similarity: `"cosine"` or `"euclidean"`.
 
     Returns:
-        ``context_to_query_recall@k``, ``..._map``, ``..._median_rank``, the same for ``query_to_context``,
-        and ``mean_recall@1`` over the two directions. Recalls and mAP in [0, 1]; ranks from 1. Ties count
+        `context_to_query_recall@k`, `..._map`, `..._median_rank`, the same for `query_to_context`,
+        and `mean_recall@1` over the two directions. Recalls and mAP in [0, 1]; ranks from 1. Ties count
         against, so that a collapsed space scores 0.
 
     Raises:
@@ -256,14 +256,14 @@ def retrieval(
 def foscttm(context: Tensor, query: Tensor, pairs: object = None, *, similarity: Similarity = "euclidean") -> float:
     r"""Fraction of samples closer than the true match, over both directions; 0 is perfect, 0.5 is chance.
 
-    .. math:: \tfrac12 \Big(\operatorname{mean}_i \tfrac{|\{j: d(x_i, y_j) < d(x_i, y_{m(i)})\}|}{M - 1}
-              + \operatorname{mean}_j \tfrac{|\{i: d(x_i, y_j) < d(x_{m(j)}, y_j)\}|}{N - 1}\Big)
+    $$ \tfrac12 \Big(\operatorname{mean}_i \tfrac{|\{j: d(x_i, y_j) < d(x_i, y_{m(i)})\}|}{M - 1}
+       + \operatorname{mean}_j \tfrac{|\{i: d(x_i, y_j) < d(x_{m(j)}, y_j)\}|}{N - 1}\Big) $$
 
     Args:
         context: Shared embeddings, (N, D).
         query: Shared embeddings, (M, D).
         pairs: Matches, (P, 2), or None for row i with row i.
-        similarity: ``"euclidean"`` or ``"cosine"``.
+        similarity: `"euclidean"` or `"cosine"`.
 
     Returns:
         A number in [0, 1]. Ties count one half, so that a collapsed space scores 0.5.

@@ -18,7 +18,7 @@ def _paired(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
 def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     r"""Linear centred kernel alignment of two representations of the same items.
 
-    .. math:: \frac{\|X_c^\top Y_c\|_F^2}{\|X_c^\top X_c\|_F \, \|Y_c^\top Y_c\|_F}
+    $$ \frac{\|X_c^\top Y_c\|_F^2}{\|X_c^\top X_c\|_F \, \|Y_c^\top Y_c\|_F} $$
 
     Args:
         x: Features, (N, Dx).
@@ -58,9 +58,9 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
 def hsic(k: Tensor, m: Tensor) -> float:
     r"""Unbiased estimate of the Hilbert-Schmidt independence criterion from two kernel matrices.
 
-    .. math:: \frac{1}{n(n-3)} \Big( \operatorname{tr}(\tilde K \tilde M)
-              + \frac{1^\top \tilde K 1 \, 1^\top \tilde M 1}{(n-1)(n-2)}
-              - \frac{2}{n-2} 1^\top \tilde K \tilde M 1 \Big), \quad \tilde K \text{ without its diagonal}
+    $$ \frac{1}{n(n-3)} \Big( \operatorname{tr}(\tilde K \tilde M)
+       + \frac{1^\top \tilde K 1 \, 1^\top \tilde M 1}{(n-1)(n-2)}
+       - \frac{2}{n-2} 1^\top \tilde K \tilde M 1 \Big), \quad \tilde K \text{ without its diagonal} $$
 
     Args:
         k: Kernel matrix, (N, N), N at least 4.
@@ -89,7 +89,7 @@ def neighbour_sets(x: Tensor, k: int, similarity: Similarity = "cosine") -> Tens
     Args:
         x: Features, (N, D).
         k: Neighbours, 1 to N - 1.
-        similarity: ``"cosine"`` or ``"euclidean"``.
+        similarity: `"cosine"` or `"euclidean"`.
 
     Returns:
         Indices, (N, k), long.
@@ -131,13 +131,13 @@ def neighbour_overlap(first: Tensor, second: Tensor) -> float:
 def mutual_knn(x: Tensor, y: Tensor, k: int = 10, *, similarity: Similarity = "cosine") -> float:
     r"""Mean overlap of the k nearest neighbours in two representations of the same items.
 
-    .. math:: \operatorname{mean}_i |N_k^x(i) \cap N_k^y(i)| / k
+    $$ \operatorname{mean}_i |N_k^x(i) \cap N_k^y(i)| / k $$
 
     Args:
         x: Features, (N, Dx).
         y: Features of the same items, (N, Dy).
         k: Neighbours, 1 to N - 1.
-        similarity: ``"cosine"`` or ``"euclidean"``, in each space by itself.
+        similarity: `"cosine"` or `"euclidean"`, in each space by itself.
 
     Returns:
         Overlap in [0, 1]; unrelated features give about k / (N - 1).
@@ -158,9 +158,9 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10, *, similarity: Similarity = "c
 
 
 def procrustes_error(x: Tensor, y: Tensor) -> float:
-    r"""Share of variance that no shift, scale and rotation of ``x`` can bring onto ``y``.
+    r"""Share of variance that no shift, scale and rotation of `x` can bring onto `y`.
 
-    .. math:: 1 - \Big(\sum_i \sigma_i(X^\top Y)\Big)^2, \quad X, Y \text{ centred, unit Frobenius norm}
+    $$ 1 - \Big(\sum_i \sigma_i(X^\top Y)\Big)^2, \quad X, Y \text{ centred, unit Frobenius norm} $$
 
     Args:
         x: Features, (N, Dx).

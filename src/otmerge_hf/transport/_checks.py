@@ -19,7 +19,7 @@ _WEIGHT_SUM_TOLERANCE = 1e-3
 
 
 def upcast(tensor: Tensor, name: str) -> Tensor:
-    """Return ``tensor`` in float32 (half types) or as it is (float32, float64), and refuse other types."""
+    """Return `tensor` in float32 (half types) or as it is (float32, float64), and refuse other types."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
     if tensor.dtype in _HALF:
@@ -49,7 +49,7 @@ def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_number(value: float, name: str) -> float:
-    """Return ``value`` as a float and refuse anything but a finite number above zero."""
+    """Return `value` as a float and refuse anything but a finite number above zero."""
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -69,7 +69,7 @@ def name_bad_tensor(**tensors: Tensor | None) -> None:
 
 @dataclass
 class Marginal:
-    """Weights of one cloud: ``weights`` (..., N) sum to 1; ``padding`` marks weight zero, None when there is none."""
+    """Weights of one cloud: `weights` (..., N) sum to 1; `padding` marks weight zero, None when there is none."""
 
     weights: Tensor
     padding: Tensor | None
@@ -79,7 +79,7 @@ class Marginal:
 def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names: tuple[str, str]) -> Marginal:
     """Turn optional weights and an optional mask (true = real point) into one checked marginal.
 
-    ``points`` (..., N, any) gives shape, dtype and device; ``names`` are the argument names for messages.
+    `points` (..., N, any) gives shape, dtype and device; `names` are the argument names for messages.
     """
     shape = points.shape[:-1]
     if weights is None and mask is None:

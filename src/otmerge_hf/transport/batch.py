@@ -77,12 +77,12 @@ def sinkhorn_batch(
 ) -> BatchTransportResult:
     r"""Solve many small entropic transport problems at once, with plans that can be trained through.
 
-    .. math:: \min_{P \ge 0} \langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \,|\, ab^\top)
-              + \rho\,\mathrm{KL}(P1 \,|\, a) + \rho\,\mathrm{KL}(P^\top 1 \,|\, b),
-              \quad C_{ij} = \tfrac12|x_i - y_j|^2
+    $$ \min_{P \ge 0} \langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \,|\, ab^\top)
+       + \rho\,\mathrm{KL}(P1 \,|\, a) + \rho\,\mathrm{KL}(P^\top 1 \,|\, b),
+       \quad C_{ij} = \tfrac12|x_i - y_j|^2 $$
 
-    with :math:`\mathrm{KL}(p \,|\, q) = \sum p \log(p/q) - p + q`, and :math:`a`, :math:`b` uniform over the real
-    points of each cloud. Without `slack` the marginals are exact (:math:`\rho = \infty`) and the problem is that of
+    with $\mathrm{KL}(p \,|\, q) = \sum p \log(p/q) - p + q$, and $a$, $b$ uniform over the real
+    points of each cloud. Without `slack` the marginals are exact ($\rho = \infty$) and the problem is that of
     `sinkhorn`. With it a point far from every other sends and receives less mass, down to none.
 
     Shapes: B problems, N source points, M target points, D features. Works in float32 (float64 for float64 input)
@@ -96,7 +96,7 @@ def sinkhorn_batch(
         epsilon: Entropic regularisation, > 0: a fraction of each problem's mean cost, or with
             `epsilon_scale="absolute"` in units of the cost. The scale is held constant in gradients.
         epsilon_scale: `"mean"` or `"absolute"`, for `epsilon` and `slack`.
-        slack: Price :math:`\rho` of a unit of mass that stays behind or arrives unsent, > 0, in the unit of
+        slack: Price $\rho$ of a unit of mass that stays behind or arrives unsent, > 0, in the unit of
             `epsilon`: a large one gives nearly exact marginals, one near `epsilon` leaves all but the closest points
             alone. None for exact marginals.
         cost: `"sqeuclidean"`, half the squared distance, or `"cosine"`, one minus the cosine.
@@ -151,7 +151,7 @@ def sinkhorn_batch(
 
 
 def _value(geometry: PointGeometry, solution: Solution, plan: Tensor, price: float | None) -> Tensor:
-    """Dual values, (B,): their error is of second order in the marginal error. ``price`` is slack over epsilon."""
+    """Dual values, (B,): their error is of second order in the marginal error. `price` is slack over epsilon."""
     if price is None:
         return dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
     inverse = geometry.inverse

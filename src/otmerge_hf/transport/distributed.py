@@ -20,8 +20,8 @@ def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Te
     """Concatenate the clouds of all processes along the points, in order of rank.
 
     The gradient is that of the concatenation: each process receives, for its own points, the *sum* of the gradients
-    of all processes' losses. When every process computes the same global loss that is ``world_size`` times the
-    gradient of that loss, which the averaging of ``DistributedDataParallel`` turns back into exactly the
+    of all processes' losses. When every process computes the same global loss that is `world_size` times the
+    gradient of that loss, which the averaging of `DistributedDataParallel` turns back into exactly the
     single-process gradient. So do not multiply the loss by the number of processes as well. Without an initialised
     process group, or with one process, the inputs come back as they are.
 
@@ -35,7 +35,7 @@ def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Te
         All points, (sum N, D), and all masks, (sum N,), or None.
 
     Raises:
-        ValueError: If ``cloud`` is not (N, D) or ``mask`` not (N,), or if the processes disagree on D or the mask.
+        ValueError: If `cloud` is not (N, D) or `mask` not (N,), or if the processes disagree on D or the mask.
 
     Example:
         >>> import torch

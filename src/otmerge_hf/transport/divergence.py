@@ -47,7 +47,7 @@ class DivergenceResult:
         marginal_error: Largest L1 marginal error of the three terms, () or (B,).
         converged: True where all three terms are within tolerance, () or (B,), boolean.
         iterations: Iterations of the transport between the clouds.
-        y_self: The self term of ``y``, to hand to the next call when ``y`` and epsilon stay the same.
+        y_self: The self term of `y`, to hand to the next call when `y` and epsilon stay the same.
     """
 
     value: Tensor
@@ -105,34 +105,34 @@ def sinkhorn_divergence(
 ) -> DivergenceResult:
     r"""Compare two clouds by debiased entropic transport.
 
-    .. math:: D(x, y) = OT_\varepsilon(x, y) - \tfrac12 OT_\varepsilon(x, x) - \tfrac12 OT_\varepsilon(y, y)
+    $$ D(x, y) = OT_\varepsilon(x, y) - \tfrac12 OT_\varepsilon(x, x) - \tfrac12 OT_\varepsilon(y, y) $$
 
     One epsilon serves all three terms; relative epsilons are taken from the mean cost between x and y. The self
-    terms use symmetric updates. Shapes as in :func:`sinkhorn`, whose arguments mean the same here.
+    terms use symmetric updates. Shapes as in [`sinkhorn`], whose arguments mean the same here.
 
     Args:
         x: Source points, (N, D) or (B, N, D).
         y: Target points, (M, D) or (B, M, D).
         epsilon: Entropic regularisation, relative or absolute.
-        epsilon_scale: ``"mean"`` or ``"absolute"``.
+        epsilon_scale: `"mean"` or `"absolute"`.
         a: Source weights.
         b: Target weights.
         x_mask: True where a source point is real.
         y_mask: True where a target point is real.
-        cost: ``"sqeuclidean"`` or ``"cosine"``.
+        cost: `"sqeuclidean"` or `"cosine"`.
         tol: L1 marginal error at which each of the three solves stops.
         max_iterations: Limit of each of the three solves.
         potentials: (f, g) of an earlier call over the same points, for a warm start.
         memory_budget: Bytes that one N x M matrix may take; at most one is held per term.
-        y_constant: True skips every gradient of ``y``; left out, ``y`` is constant when it asks for no gradient.
-        y_self: ``result.y_self`` of an earlier call with the same ``y`` and ``b``. Used as it is when its epsilon is
+        y_constant: True skips every gradient of `y`; left out, `y` is constant when it asks for no gradient.
+        y_self: `result.y_self` of an earlier call with the same `y` and `b`. Used as it is when its epsilon is
             this call's (to 1e-6, so give an absolute epsilon); solved again otherwise.
 
     Returns:
-        The value, differentiable in ``x``, ``y``, ``a`` and ``b``, with its certificates.
+        The value, differentiable in `x`, `y`, `a` and `b`, with its certificates.
 
     Raises:
-        ValueError: As :func:`sinkhorn`; and if ``y_self`` is given while ``y`` or ``b`` wants a gradient.
+        ValueError: As [`sinkhorn`]; and if `y_self` is given while `y` or `b` wants a gradient.
 
     Example:
         >>> import torch
@@ -142,7 +142,7 @@ def sinkhorn_divergence(
         >>> round(shifted.value.item(), 2)
         4.5
 
-    Source: Feydy et al. 2019, eq. 3; Genevay et al. 2018; checked against geomloss's ``SamplesLoss(debias=True)``.
+    Source: Feydy et al. 2019, eq. 3; Genevay et al. 2018; checked against geomloss's `SamplesLoss(debias=True)`.
     """
     x, y = check_pair(x, y)
     if y_constant:

@@ -24,7 +24,7 @@ def wasserstein2(
 ) -> Tensor:
     r"""Measure the exact 2-Wasserstein distance by a network simplex. For evaluation: no gradient, runs on the CPU.
 
-    .. math:: W_2(x, y) = \Big(\min_{P1 = a,\; P^\top 1 = b} \sum_{ij} P_{ij} |x_i - y_j|^2\Big)^{1/2}
+    $$ W_2(x, y) = \Big(\min_{P1 = a,\; P^\top 1 = b} \sum_{ij} P_{ij} |x_i - y_j|^2\Big)^{1/2} $$
 
     Shapes: B batch (optional), N source points, M target points, D features. Time grows like N^3.
 
@@ -38,7 +38,7 @@ def wasserstein2(
 
     Returns:
         The distance, () or (B,), in feature units, detached, float32 (float64 for float64 clouds). Half its square
-        is in the units of :func:`sinkhorn`.
+        is in the units of [`sinkhorn`].
 
     Raises:
         ValueError: If an input is not finite, is empty, or does not fit the others.
@@ -52,8 +52,8 @@ def wasserstein2(
         >>> wasserstein2(x, x + torch.tensor([3.0, 4.0]))
         tensor(5.)
 
-    Source: Bonneel et al. 2011; computed by POT's ``ot.emd2``, checked against
-    ``scipy.optimize.linear_sum_assignment``.
+    Source: Bonneel et al. 2011; computed by POT's `ot.emd2`, checked against
+    `scipy.optimize.linear_sum_assignment`.
     """
     ot = _pot()
     x, y = check_pair(x, y)

@@ -1,8 +1,8 @@
 r"""What comes in: two clouds, or a cost matrix. What goes out: logits for the solver, and the way back to cost units.
 
-The solvers never see a cost. They work on dimensionless *logits* :math:`S_{ij}` and *log-scalings*
-:math:`\varphi, \psi` with the plan :math:`P_{ij} = a_i b_j \exp(S_{ij} + \varphi_i + \psi_j)`; a geometry knows how
-S comes from its inputs (whole, or a block of rows) and what :math:`\varphi, \psi` mean in units of the cost.
+The solvers never see a cost. They work on dimensionless *logits* $S_{ij}$ and *log-scalings*
+$\varphi, \psi$ with the plan $P_{ij} = a_i b_j \exp(S_{ij} + \varphi_i + \psi_j)$; a geometry knows how
+S comes from its inputs (whole, or a block of rows) and what $\varphi, \psi$ mean in units of the cost.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Geometry(Protocol):
         ...
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
-        """Return fresh ``S[rows] + psi`` that the caller may overwrite, (..., n, M)."""
+        """Return fresh `S[rows] + psi` that the caller may overwrite, (..., n, M)."""
         ...
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,15 +51,15 @@ class Geometry(Protocol):
 
 
 class PointGeometry:
-    r"""Clouds under :math:`\tfrac12|x-y|^2`, each centred on its own mean.
+    r"""Clouds under $\tfrac12|x-y|^2$, each centred on its own mean.
 
-    With :math:`x = \tilde x + m_x`, :math:`y = \tilde y + m_y` and :math:`\delta = m_x - m_y` the cost splits as
+    With $x = \tilde x + m_x$, $y = \tilde y + m_y$ and $\delta = m_x - m_y$ the cost splits as
 
-    .. math:: \tfrac12|x-y|^2 = \tfrac12|\delta|^2 + \langle\tilde x - \tilde y, \delta\rangle
-              + \tfrac12|\tilde x|^2 + \tfrac12|\tilde y|^2 - \langle\tilde x, \tilde y\rangle,
+    $$ \tfrac12|x-y|^2 = \tfrac12|\delta|^2 + \langle\tilde x - \tilde y, \delta\rangle
+       + \tfrac12|\tilde x|^2 + \tfrac12|\tilde y|^2 - \langle\tilde x, \tilde y\rangle, $$
 
     and everything but the last term is a function of x plus a function of y, which the potentials absorb. So the
-    logits are :math:`\langle\tilde x, \tilde y\rangle/\varepsilon`: small numbers however far apart the clouds are.
+    logits are $\langle\tilde x, \tilde y\rangle/\varepsilon$: small numbers however far apart the clouds are.
     """
 
     def __init__(self, x: Tensor, y: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
@@ -107,7 +107,7 @@ class PointGeometry:
         return _reach(peaks_x, peaks_x, self.epsilons), _reach(peaks_y, peaks_y, self.epsilons)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
-        """Return fresh ``S[rows] + psi``, (..., n, M)."""
+        """Return fresh `S[rows] + psi`, (..., n, M)."""
         x = self.x if rows == slice(None) else self.x[..., rows, :]
         return inner_products(x, self.y, self.inverse, psi)
 
@@ -118,7 +118,7 @@ class PointGeometry:
         return f, g
 
     def to_psi(self, g: Tensor) -> Tensor:
-        """Invert :meth:`to_potentials` for g."""
+        """Invert [`to_potentials`] for g."""
         return ((g - self._apart(self.y, self.squares_y, -1.0)).unsqueeze(-1) * self.inverse).squeeze(-1)
 
     def _apart(self, points: Tensor, squares: Tensor, sign: float) -> Tensor:
@@ -128,7 +128,7 @@ class PointGeometry:
 
 
 class CostGeometry:
-    """A cost matrix given by the caller, (..., N, M), in any unit; ``epsilon`` comes out in the same unit."""
+    """A cost matrix given by the caller, (..., N, M), in any unit; `epsilon` comes out in the same unit."""
 
     def __init__(self, cost: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
         self.a, self.b, self.cost = a, b, cost
@@ -149,7 +149,7 @@ class CostGeometry:
         self.epsilon, self.centre = scale(self.epsilons, cost), scale(self.mean_costs, cost)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
-        """Return fresh ``S[rows] + psi``, (..., n, M)."""
+        """Return fresh `S[rows] + psi`, (..., n, M)."""
         scores = (self.centre - self.cost[..., rows, :]).div_(self.epsilon)
         return scores if psi is None else scores.add_(psi.unsqueeze(-2))
 
@@ -160,12 +160,12 @@ class CostGeometry:
         return f.squeeze(-1), g.squeeze(-1)
 
     def to_psi(self, g: Tensor) -> Tensor:
-        """Invert :meth:`to_potentials` for g."""
+        """Invert [`to_potentials`] for g."""
         return ((g.unsqueeze(-1) - 0.5 * self.centre) / self.epsilon).squeeze(-1)
 
 
 def inner_products(x: Tensor, y: Tensor, factor: Scale, offset: Tensor | None) -> Tensor:
-    """Return ``factor * x y^T + offset``, (..., N, M), for clouds (..., N, D), (..., M, D) and offset (..., M)."""
+    """Return `factor * x y^T + offset`, (..., N, M), for clouds (..., N, D), (..., M, D) and offset (..., M)."""
     y = y.transpose(-2, -1)
     if isinstance(factor, float):
         if offset is None:  # beta=0: the first argument is only a shape

@@ -21,17 +21,17 @@ _BLOCK_ENTRIES = 2**23
 class TransportResult:
     r"""An entropic transport plan and its certificates.
 
-    The plan is :math:`P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij})/\varepsilon)`. Only ``value`` carries gradients;
+    The plan is $P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij})/\varepsilon)$. Only `value` carries gradients;
     everything else is detached. Shapes: N source points, M target points, a leading batch B when the clouds had one.
 
     Attributes:
         value: Optimal value, () or (B,), in units of the cost; differentiable in the inputs of the solve.
         potentials: Dual potentials f (N,), g (M,), or (B, N), (B, M), in units of the cost. Pass them to the next
-            solve as ``potentials`` for a warm start.
+            solve as `potentials` for a warm start.
         epsilon: Entropic regularisation that was used, () or (B,), in units of the cost.
-        marginal_error: L1 distance of the plan's column marginal from ``b``, () or (B,), between 0 and 2; the row
+        marginal_error: L1 distance of the plan's column marginal from `b`, () or (B,), between 0 and 2; the row
             marginal is exact.
-        converged: True where ``marginal_error`` is within the tolerance of the solve, () or (B,), boolean.
+        converged: True where `marginal_error` is within the tolerance of the solve, () or (B,), boolean.
         iterations: Iterations of the solve (of the slowest item of a batch).
 
     Example:
@@ -85,17 +85,17 @@ class TransportResult:
     def barycentric_projection(self, y: Tensor) -> Tensor:
         r"""Send each source point to the plan-weighted mean of target features.
 
-        .. math:: T(x_i) = \sum_j P_{ij} y_j \Big/ \sum_j P_{ij}
+        $$ T(x_i) = \sum_j P_{ij} y_j \Big/ \sum_j P_{ij} $$
 
         Args:
             y: Features of the target points, (M, E) or (B, M, E), in any unit: the target cloud itself, or
-                anything that belongs to its points. Gradients flow to ``y``, not to the plan.
+                anything that belongs to its points. Gradients flow to `y`, not to the plan.
 
         Returns:
             Projected features, (N, E) or (B, N, E), float32 (float64 when the solve was); zeros on padded rows.
 
         Raises:
-            ValueError: If ``y`` does not hold one row per target point.
+            ValueError: If `y` does not hold one row per target point.
 
         Example:
             >>> import torch
@@ -105,7 +105,7 @@ class TransportResult:
             tensor([[5.],
                     [6.]])
 
-        Source: Ferradans et al. 2014; checked against POT's ``ot.da.SinkhornTransport.transform``.
+        Source: Ferradans et al. 2014; checked against POT's `ot.da.SinkhornTransport.transform`.
         """
         f, g = self._solution.phi, self._solution.psi
         features = upcast(y, "y")

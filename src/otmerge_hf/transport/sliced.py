@@ -22,10 +22,10 @@ def sliced_wasserstein(
 ) -> Tensor:
     r"""Average the one-dimensional transport cost over random directions.
 
-    .. math:: SW_p^p(x, y) = \mathbb{E}_\theta\, W_p^p(\langle x, \theta\rangle, \langle y, \theta\rangle),
-              \qquad \theta \sim \mathrm{Uniform}(S^{D-1})
+    $$ SW_p^p(x, y) = \mathbb{E}_\theta\, W_p^p(\langle x, \theta\rangle, \langle y, \theta\rangle),
+       \qquad \theta \sim \mathrm{Uniform}(S^{D-1}) $$
 
-    A weaker comparison than :func:`sinkhorn_divergence` (in D dimensions, about D times smaller for the same shift),
+    A weaker comparison than [`sinkhorn_divergence`] (in D dimensions, about D times smaller for the same shift),
     for clouds beyond the reach of an N x M matrix: memory O((N + M) num_projections).
 
     Shapes: B batch (optional), N source points, M target points, D features.
@@ -35,19 +35,19 @@ def sliced_wasserstein(
         y: Target points, (M, D) or (B, M, D).
         num_projections: Directions drawn, shared by the batch; the standard error falls with its square root.
         p: Exponent, >= 1.
-        generator: Source of the directions, on the device of ``x``; torch's default generator when left out.
+        generator: Source of the directions, on the device of `x`; torch's default generator when left out.
         a: Source weights, (N,) or (B, N), non-negative, sum 1.
         b: Target weights, (M,) or (B, M).
         x_mask: True where a source point is real, (N,) or (B, N).
         y_mask: True where a target point is real, (M,) or (B, M).
 
     Returns:
-        The p-th power of the distance, () or (B,), in feature units to the power p, differentiable in ``x`` and
-        ``y``. The power is what a loss wants: the distance itself has no gradient at zero.
+        The p-th power of the distance, () or (B,), in feature units to the power p, differentiable in `x` and
+        `y`. The power is what a loss wants: the distance itself has no gradient at zero.
 
     Raises:
-        ValueError: If an input is not finite, is empty, or does not fit the others; if ``p`` < 1 or
-            ``num_projections`` < 1.
+        ValueError: If an input is not finite, is empty, or does not fit the others; if `p` < 1 or
+            `num_projections` < 1.
 
     Example:
         >>> import torch
@@ -56,7 +56,7 @@ def sliced_wasserstein(
         >>> sliced_wasserstein(x, x + 3.0)
         tensor(9.)
 
-    Source: Bonneel et al. 2015; checked against POT's ``ot.sliced_wasserstein_distance``.
+    Source: Bonneel et al. 2015; checked against POT's `ot.sliced_wasserstein_distance`.
     """
     x, y = check_pair(x, y)
     if check_number(p, "p") < 1:
