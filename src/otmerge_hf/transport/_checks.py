@@ -1,7 +1,6 @@
 """What comes in: any tensors. What goes out: detached tensors the solver can trust, or a ValueError.
 
-Every public door of the transport package passes through here, so that a bad mini-batch is named at the door
-and never becomes a NaN loss three layers later.
+Every public function of the package checks its inputs here, before any work is done.
 """
 
 from __future__ import annotations
@@ -106,6 +105,18 @@ def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names:
         raise ValueError(f"{names[0]} must sum to 1 over the kept points, got {totals.flatten()[:4].tolist()}")
     padding = values == 0
     return Marginal(values, padding if bool(padding.any()) else None, uniform=False)
+
+
+def marginals(
+    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, x_mask: Tensor | None, y_mask: Tensor | None
+) -> tuple[Marginal, Marginal]:
+    """Check the weights and masks of source (..., N, any) and target (..., M, any)."""
+    return marginal(a, x_mask, x, ("a", "x_mask")), marginal(b, y_mask, y, ("b", "y_mask"))
+
+
+def hide(points: Tensor, marginal: Marginal) -> Tensor:
+    """Replace padded rows by zeros: whatever they hold, NaN included, must not reach a sum."""
+    return points if marginal.padding is None else points.masked_fill(marginal.padding.unsqueeze(-1), 0.0)
 
 
 def _expand(tensor: Tensor, shape: torch.Size, name: str) -> Tensor:

@@ -148,26 +148,17 @@ class _KnownGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *inputs: Tensor) -> Tensor:
-        """`gradients` are those of `value` in `inputs`."""
         ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale each gradient by that of the value, item by item of a batch."""
         refuse_second_derivative("a transport cost")
         return (None, None, *(_scaled(known, grad) for known in ctx.gradients))
 
 
 def refuse_second_derivative(what: str) -> None:
-    """Raise in a backward pass that is recorded: a known gradient is a constant there, and a penalty on it vanishes.
-
-    Args:
-        what: Name of the step for the message.
-
-    Raises:
-        RuntimeError: If the pass was started with `create_graph=True`.
-    """
+    """Raise RuntimeError in a backward pass with `create_graph=True`: a penalty on a known gradient would vanish."""
     if torch.is_grad_enabled():
         raise RuntimeError(f"{what} has no second derivative: expected a backward pass without create_graph=True.")
 

@@ -87,13 +87,11 @@ class BatchValue(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        """Pass `value` on."""
         ctx.solved = solved
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull the plan, times the gradient of each value, back to the points."""
         refuse_second_derivative("a transport cost")
         solved, wanted = ctx.solved, ctx.needs_input_grad[2:]
         with full_precision(grad.device):
@@ -113,7 +111,6 @@ class BatchPlan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull the gradient of the plan back to the cost and from there to the points."""
         refuse_second_derivative("a transport plan")
         with full_precision(grad.device):
             by_cost = ctx.solved.plan_to_cost(grad)

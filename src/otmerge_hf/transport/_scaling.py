@@ -1,10 +1,8 @@
 r"""What comes in: a geometry that fits in memory. What goes out: its solution by matrix scaling.
 
-One matrix $K = \exp(S + \varphi + \psi)$ is built in place of the logits and then only read: an iteration is
-two matrix-vector products and a few vector operations (Sinkhorn 1967), over-relaxed (Thibault et al. 2021). When
-the scalings u, v leave the range where float32 is safe they are absorbed into $\psi$ and K is built again
-(Schmitzer 2019, algorithm 2), so the kernel form keeps the robustness of the logarithmic one at a fraction of its
-cost: no exponential is taken inside the loop.
+One matrix $K = \exp(S + \varphi + \psi)$ is built in place of the logits. An iteration is then two matrix-vector
+products (Sinkhorn 1967), over-relaxed (Thibault et al. 2021), with no exponential inside the loop. When the scalings
+u, v leave the range where float32 is safe, $\psi$ absorbs them and K is built again (Schmitzer 2019, algorithm 2).
 """
 
 from __future__ import annotations
@@ -51,11 +49,9 @@ class PlanProducts(Protocol):
 
     def pull(self, out: Tensor, features: Tensor) -> None:
         """Subtract plan times target features (..., M, E) from `out` (..., N, E)."""
-        ...
 
     def push(self, out: Tensor, features: Tensor) -> None:
         """Subtract from `out` (..., M, E) the transposed plan, its columns fitted, times features (..., N, E)."""
-        ...
 
 
 @dataclass
@@ -197,14 +193,12 @@ class _DenseProducts:
         self.scaled = False
 
     def pull(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the plan times `features`."""
         if self._scale(features):
             _subtract_product(out, self.kernel, features)
         else:
             out.addcmul_(self.kernel @ (self.v * features), self.u, value=-1.0)
 
     def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the transposed plan, its columns fitted, times `features`."""
         fit = self.fit().unsqueeze(-1)
         if self._scale(features):
             _subtract_product(out, self.kernel.mul_(fit.mT).mT, features)
@@ -234,14 +228,14 @@ def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False
     The three are bound once, for each call of a small solve takes as long to prepare as to run.
     """
     if transposed:
-        matrix = matrix.transpose(-2, -1)
+        matrix = matrix.mT
     if matrix.dim() == 2:
         return partial(torch.mv, matrix, vector, out=out)
     if matrix.is_cuda:
         return partial(torch.bmm, matrix, vector.unsqueeze(-1), out=out.unsqueeze(-1))
     if matrix[0].numel() < _SMALL_ITEM:
         # as rows, for which the batched product on CPU is some five times as fast as for columns
-        return partial(torch.bmm, vector.unsqueeze(-2), matrix.transpose(-2, -1), out=out.unsqueeze(-2))
+        return partial(torch.bmm, vector.unsqueeze(-2), matrix.mT, out=out.unsqueeze(-2))
     # A batched product misses the fast matrix-vector kernel; a loop over items hits it.
     items = [
         partial(torch.mv, item, v, out=o)

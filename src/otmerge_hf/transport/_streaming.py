@@ -55,14 +55,12 @@ class _StreamProducts:
         self.stream, self.psi, self.columns = stream, psi, columns
 
     def pull(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the plan times `features`."""
         weights = self.stream.geometry.a.weights.unsqueeze(-1)
         for rows in self.stream.blocks:
             plan, _ = self.stream.fitted(self.psi, rows)
             out[..., rows, :].addcmul_(plan @ features, weights[..., rows, :], value=-1.0)
 
     def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the transposed plan, its columns fitted, times `features`."""
         geometry = self.stream.geometry
         features = features * geometry.a.weights.unsqueeze(-1)
         received = torch.zeros_like(out)

@@ -1,9 +1,7 @@
 r"""What comes in: one centred cloud. What goes out: its transport to itself, the self term of a divergence.
 
-Both potentials are the same, so one vector is iterated, and the averaged update
-$\varphi \leftarrow \tfrac12(\varphi + T\varphi)$ at least halves the error each time: the kernel is positive
-semi-definite (Feydy et al. 2019, section 3.2). About ten products with K at most, where the alternating update may
-need thousands.
+Both potentials are the same. So one vector is iterated by $\varphi \leftarrow \tfrac12(\varphi + T\varphi)$, which at
+least halves the error each time, as the kernel is positive semi-definite (Feydy et al. 2019, section 3.2).
 """
 
 from __future__ import annotations
