@@ -24,7 +24,7 @@ def weights(n, seed=0, dtype=torch.float32):
 def pot_plan(x, y, epsilon, a=None, b=None, cost=None, start=False):
     """Plan, cost, weights and absolute epsilon by POT in float64; epsilon is relative to the mean cost.
 
-    Where POT would take minutes, ``start`` lets it begin at our float64 potentials. That cannot bias it: it stops at
+    Where POT would take minutes, `start` lets it begin at our float64 potentials. That cannot bias it: it stops at
     its own marginal error, and only one plan of this form has these marginals.
     """
     x, y = x.detach().double(), y.detach().double()

@@ -24,11 +24,11 @@ def contrastive_loss(
 ) -> torch.Tensor:
     r"""Tell each pair from all other combinations in the batch.
 
-    .. math:: z_{ij} = t \cos(x_i, y_j), \quad
-              L_\text{InfoNCE} = -\frac{1}{2B} \sum_i
-              \Big(\log\frac{e^{z_{ii}}}{\sum_j e^{z_{ij}}} + \log\frac{e^{z_{ii}}}{\sum_j e^{z_{ji}}}\Big)
-    .. math:: L_\text{SigLIP} = -\frac1B \sum_{ij} \log\sigma\big(s_{ij} (z_{ij} + b)\big),
-              \quad s_{ii} = 1,\ s_{i \ne j} = -1
+    $$ z_{ij} = t \cos(x_i, y_j), \quad
+       L_\text{InfoNCE} = -\frac{1}{2B} \sum_i
+       \Big(\log\frac{e^{z_{ii}}}{\sum_j e^{z_{ij}}} + \log\frac{e^{z_{ii}}}{\sum_j e^{z_{ji}}}\Big) $$
+    $$ L_\text{SigLIP} = -\frac1B \sum_{ij} \log\sigma\big(s_{ij} (z_{ij} + b)\big),
+       \quad s_{ii} = 1,\ s_{i \ne j} = -1 $$
 
     The term to prefer when there are many pairs (arXiv 2602.23353: from 100k on, unpaired points added nothing).
     InfoNCE wants large batches; SigLIP bears small ones, and its value grows with B. Never minimal on collapsed

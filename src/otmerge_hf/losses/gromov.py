@@ -25,9 +25,9 @@ def gromov_loss(
 ) -> torch.Tensor:
     r"""Debiased entropic Gromov-Wasserstein discrepancy of two clouds.
 
-    .. math:: GW_\epsilon(x, y) = \min_{P \in U(a, b)} \sum_{ijkl} (C^x_{ik} - C^y_{jl})^2 P_{ij} P_{kl}
-              + \epsilon \operatorname{KL}(P \mid a b^\top), \quad C^x_{ik} = \tfrac12 \lVert x_i - x_k \rVert^2
-    .. math:: L = GW_\epsilon(x, y) - \tfrac12 GW_\epsilon(x, x) - \tfrac12 GW_\epsilon(y, y)
+    $$ GW_\epsilon(x, y) = \min_{P \in U(a, b)} \sum_{ijkl} (C^x_{ik} - C^y_{jl})^2 P_{ij} P_{kl}
+       + \epsilon \operatorname{KL}(P \mid a b^\top), \quad C^x_{ik} = \tfrac12 \lVert x_i - x_k \rVert^2 $$
+    $$ L = GW_\epsilon(x, y) - \tfrac12 GW_\epsilon(x, x) - \tfrac12 GW_\epsilon(y, y) $$
 
     Zero for clouds that differ by a rotation, a reflection or an order of points: it gives both clouds one inner
     shape and leaves their place open. Prefer it where the two sides have no common frame yet and pairs are few; a

@@ -22,8 +22,8 @@ def klot_loss(
 ) -> torch.Tensor:
     r"""Divergence of the batch's entropic plan from a teacher's.
 
-    .. math:: P = \arg\max_{P \in U(a, b)} \langle P, K \rangle - \epsilon \operatorname{KL}(P \mid a b^\top), \quad
-              L = \operatorname{KL}(P^* \mid P), \quad \nabla_K L = \frac{P - P^*}{\epsilon}
+    $$ P = \arg\max_{P \in U(a, b)} \langle P, K \rangle - \epsilon \operatorname{KL}(P \mid a b^\top), \quad
+       L = \operatorname{KL}(P^* \mid P), \quad \nabla_K L = \frac{P - P^*}{\epsilon} $$
 
     P* solves the same problem for the teacher's similarities K* and epsilon*; weights a, b are uniform. The
     gradient's denominator is the student's epsilon: equation 13 of the paper prints epsilon*, its code and finite

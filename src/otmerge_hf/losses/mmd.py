@@ -23,8 +23,8 @@ def mmd_loss(
 ) -> torch.Tensor:
     r"""Squared maximum mean discrepancy under a mean of Gaussian kernels.
 
-    .. math:: k(x, y) = \frac1H \sum_h \exp\Big(-\frac{\lVert x - y \rVert^2}{h\, s}\Big), \quad
-              L = \overline{k(x, x')} + \overline{k(y, y')} - 2\, \overline{k(x, y)}
+    $$ k(x, y) = \frac1H \sum_h \exp\Big(-\frac{\lVert x - y \rVert^2}{h\, s}\Big), \quad
+       L = \overline{k(x, x')} + \overline{k(y, y')} - 2\, \overline{k(x, y)} $$
 
     Matches distributions as `sinkhorn` does, for one matrix of kernels and no iteration; its gradient fades once the
     clouds are further apart than the widest kernel. Zero for constant maps: use it with a term that spreads.

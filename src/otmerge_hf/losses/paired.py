@@ -13,7 +13,7 @@ from .term import LossTerm
 def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> torch.Tensor:
     r"""Mean squared distance of paired embeddings.
 
-    .. math:: L = \frac1B \sum_i \lVert x_i - y_i \rVert^2
+    $$ L = \frac1B \sum_i \lVert x_i - y_i \rVert^2 $$
 
     An upper bound on W2 squared of the two clouds (the pairing is one admissible plan). It is zero for constant maps:
     use it with a variance, contrastive or reconstruction term.

@@ -21,9 +21,9 @@ _FIRST_ROUNDS = 10
 def prototype_loss(context_moments: torch.Tensor, query_moments: torch.Tensor, epsilon: float = 0.05) -> torch.Tensor:
     r"""Debiased entropic transport between two mixtures of diagonal Gaussians with equal weights.
 
-    .. math:: L = S_\epsilon\Big(\frac1K \sum_k \delta_{(\mu^x_k, \sigma^x_k)},
-              \frac1K \sum_l \delta_{(\mu^y_l, \sigma^y_l)}\Big), \quad
-              c_{kl} = \tfrac12 \lVert \mu^x_k - \mu^y_l \rVert^2 + \tfrac12 \lVert \sigma^x_k - \sigma^y_l \rVert^2
+    $$ L = S_\epsilon\Big(\frac1K \sum_k \delta_{(\mu^x_k, \sigma^x_k)},
+       \frac1K \sum_l \delta_{(\mu^y_l, \sigma^y_l)}\Big), \quad
+       c_{kl} = \tfrac12 \lVert \mu^x_k - \mu^y_l \rVert^2 + \tfrac12 \lVert \sigma^x_k - \sigma^y_l \rVert^2 $$
 
     c is half the squared 2-Wasserstein (Bures) distance of two diagonal Gaussians. Labels of prototypes mean
     nothing across sides: the plan finds which belongs to which.
@@ -101,8 +101,8 @@ def first_moments(points: torch.Tensor, count: int, epsilon: float = 0.05) -> to
 class PrototypeTerm(LossTerm):
     r"""[`prototype_loss`] between exponential moving averages of each side's prototypes.
 
-    .. math:: m \leftarrow \beta\, m + (1 - \beta)\, m_\text{batch}, \quad
-              \nabla_\theta L = \frac{\partial L}{\partial m} \frac{\partial m_\text{batch}}{\partial \theta}
+    $$ m \leftarrow \beta\, m + (1 - \beta)\, m_\text{batch}, \quad
+       \nabla_\theta L = \frac{\partial L}{\partial m} \frac{\partial m_\text{batch}}{\partial \theta} $$
 
     The value belongs to the averages, the gradient flows through the batch's share as if it were all of them
     (compositional gradient descent, Wang, Fang and Liu 2017): small batches then teach what the whole cloud would.

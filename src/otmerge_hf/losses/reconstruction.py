@@ -15,7 +15,7 @@ def reconstruction_loss(
 ) -> torch.Tensor:
     r"""Mean squared error per feature of the real tokens, each row of the batch weighing the same.
 
-    .. math:: L = \frac1B \sum_i \frac1{S_i D} \sum_{s \le S_i} \lVert g(f(x_{is})) - x_{is} \rVert^2
+    $$ L = \frac1B \sum_i \frac1{S_i D} \sum_{s \le S_i} \lVert g(f(x_{is})) - x_{is} \rVert^2 $$
 
     Shapes: B rows, S tokens, D encoder width.
 

@@ -24,8 +24,8 @@ def sinkhorn_loss(
 ) -> torch.Tensor:
     r"""Debiased Sinkhorn divergence of two clouds, whichever point belongs to whichever.
 
-    .. math:: S_\epsilon = OT_\epsilon(x, y) - \tfrac12 OT_\epsilon(x, x) - \tfrac12 OT_\epsilon(y, y),
-              \quad c(x, y) = \tfrac12 \lVert x - y \rVert^2
+    $$ S_\epsilon = OT_\epsilon(x, y) - \tfrac12 OT_\epsilon(x, x) - \tfrac12 OT_\epsilon(y, y),
+       \quad c(x, y) = \tfrac12 \lVert x - y \rVert^2 $$
 
     Zero exactly when the clouds hold the same points: it matches distributions, not pairs. Add a paired or contrastive
     term to say which point belongs to which. Its gradient holds epsilon still.

@@ -16,10 +16,10 @@ def structure_loss(
 ) -> torch.Tensor:
     r"""Divergence between the neighbourhoods of one side before and after its adapter.
 
-    .. math:: P(z) = \operatorname{softmax}\big(\bar z \bar z^\top / \tau\big), \quad
-              \bar z_i = \frac{z_i}{\lVert z_i \rVert} - \operatorname{mean}_j \frac{z_j}{\lVert z_j \rVert}
-    .. math:: L = \frac1L \sum_{l=1}^{L} \frac1l \cdot
-              \frac1B \sum_i \operatorname{JS}\big(P(x)^l_i, P(f(x))^l_i\big)
+    $$ P(z) = \operatorname{softmax}\big(\bar z \bar z^\top / \tau\big), \quad
+       \bar z_i = \frac{z_i}{\lVert z_i \rVert} - \operatorname{mean}_j \frac{z_j}{\lVert z_j \rVert} $$
+    $$ L = \frac1L \sum_{l=1}^{L} \frac1l \cdot
+       \frac1B \sum_i \operatorname{JS}\big(P(x)^l_i, P(f(x))^l_i\big) $$
 
     Row i of P is the chance of walking from point i to each point; its powers look further than direct neighbours.
     A regulariser that needs no pairs and says nothing about the other side: use it with few pairs, beside a term that

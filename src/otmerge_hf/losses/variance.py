@@ -13,7 +13,7 @@ from .term import LossTerm
 def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
     r"""How far the standard deviations of the dimensions fall short of a floor.
 
-    .. math:: L = \frac1D \sum_j \max(0, \gamma - \sqrt{\operatorname{Var}_j + 10^{-4}})
+    $$ L = \frac1D \sum_j \max(0, \gamma - \sqrt{\operatorname{Var}_j + 10^{-4}}) $$
 
     Shapes: B rows, D shared width.
 

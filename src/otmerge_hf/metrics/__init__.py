@@ -3,14 +3,7 @@
 from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
 from .modules import GeometryMetric, RetrievalMetric
 from .neighbours import nearest_neighbours
-from .retrieval import (
-    Ranking,
-    foscttm,
-    pairs_from_groups,
-    rank_matches,
-    recall_at_k,
-    retrieval,
-)
+from .retrieval import Ranking, foscttm, pairs_from_groups, rank_matches, recall_at_k, retrieval
 from .similarity import linear_cka, mutual_knn, procrustes_error
 
 

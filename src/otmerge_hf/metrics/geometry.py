@@ -1,4 +1,8 @@
-"""How two clouds lie in the shared space: embeddings of both sides in, distances out."""
+"""How two clouds lie in the shared space: embeddings of both sides in, distances out.
+
+Every function takes `context` (N, D) and `query` (M, D), which need no pairs, and raises ValueError if they are
+malformed or of different widths.
+"""
 
 from torch import Tensor
 
@@ -9,17 +13,10 @@ from .neighbours import check_vectors, normalise
 def modality_gap(context: Tensor, query: Tensor) -> float:
     r"""Distance between the two sides' centres on the unit sphere.
 
-    .. math:: \Big\| \tfrac1N \sum_i \tfrac{x_i}{|x_i|} - \tfrac1M \sum_j \tfrac{y_j}{|y_j|} \Big\|
-
-    Args:
-        context: Shared embeddings, (N, D).
-        query: Shared embeddings, (M, D); no pairs are needed.
+    $$ \Big\| \tfrac1N \sum_i \tfrac{x_i}{|x_i|} - \tfrac1M \sum_j \tfrac{y_j}{|y_j|} \Big\| $$
 
     Returns:
         Gap in [0, 2]. A small gap does not mean good retrieval: two clouds may overlap and be shuffled.
-
-    Raises:
-        ValueError: If the embeddings are malformed or of different widths.
 
     Example:
         >>> import torch
@@ -36,17 +33,12 @@ def modality_gap(context: Tensor, query: Tensor) -> float:
 def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
     r"""Exact squared 2-Wasserstein distance between two clouds of equal weights.
 
-    .. math:: W_2^2 = \min_P \sum_{ij} P_{ij} |x_i - y_j|^2, \quad P 1 = 1/N,\; P^\top 1 = 1/M
-
-    Args:
-        context: Shared embeddings, (N, D).
-        query: Shared embeddings, (M, D).
+    $$ W_2^2 = \min_P \sum_{ij} P_{ij} |x_i - y_j|^2, \quad P 1 = 1/N,\; P^\top 1 = 1/M $$
 
     Returns:
         Squared distance, in squared feature units. Time grows about cubically: a few thousand rows at most.
 
     Raises:
-        ValueError: If the embeddings are malformed or of different widths.
         ImportError: If POT is not installed.
 
     Example:
@@ -54,7 +46,7 @@ def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
         >>> squared_wasserstein2(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [2.0]]))
         1.0
 
-    Source: Peyré & Cuturi 2019, section 2.2; solved by ``otmerge_hf.transport.wasserstein2``.
+    Source: Peyré & Cuturi 2019, section 2.2; solved by [`wasserstein2`].
     """
     context = check_vectors("context", context).double()
     query = check_vectors("query", query, dim=context.shape[1]).double()
@@ -62,22 +54,16 @@ def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
 
 
 def debiased_sinkhorn(context: Tensor, query: Tensor, *, epsilon: float = 0.05) -> float:
-    r"""Sinkhorn divergence between two clouds of equal weights, in float64.
-
-    .. math:: OT_\varepsilon(x, y) - \tfrac12 OT_\varepsilon(x, x) - \tfrac12 OT_\varepsilon(y, y), \quad
-              C_{ij} = \tfrac12 |x_i - y_j|^2
+    """Sinkhorn divergence between two clouds of equal weights, in float64, as [`sinkhorn_divergence`] defines it.
 
     Args:
         context: Shared embeddings, (N, D).
         query: Shared embeddings, (M, D).
-        epsilon: Entropic regularisation, relative to the mean cost between the sides.
+        epsilon: Entropic regularisation, > 0, relative to the mean cost between the sides.
 
     Returns:
         Divergence, in units of the cost (half of squared feature units): about half of
-        :func:`squared_wasserstein2` for a small epsilon.
-
-    Raises:
-        ValueError: If the embeddings are malformed or of different widths, or epsilon is not above 0.
+        [`squared_wasserstein2`] for a small epsilon.
 
     Example:
         >>> import torch
@@ -85,7 +71,7 @@ def debiased_sinkhorn(context: Tensor, query: Tensor, *, epsilon: float = 0.05) 
         >>> round(debiased_sinkhorn(x, x + 2), 3)
         6.0
 
-    Source: Feydy et al. 2019, eq. 3; solved by ``otmerge_hf.transport.sinkhorn_divergence``.
+    Source: Feydy et al. 2019, eq. 3.
     """
     context = check_vectors("context", context).double()
     query = check_vectors("query", query, dim=context.shape[1]).double()

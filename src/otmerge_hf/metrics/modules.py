@@ -1,4 +1,4 @@
-"""The pure functions as ``evaluate.Metric`` classes: batches of embeddings in, a dictionary out."""
+"""The pure functions as `evaluate.Metric` classes: batches of embeddings in, a dictionary out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,21 +26,16 @@ def _info(description: str, inputs: str, grouped: bool = False) -> evaluate.Metr
     if grouped:
         columns["groups"] = datasets.Value("int64")
     return evaluate.MetricInfo(
-        description=description,
-        citation="",
-        inputs_description=inputs,
-        features=datasets.Features(columns),
+        description=description, citation="", inputs_description=inputs, features=datasets.Features(columns)
     )
 
 
 class RetrievalMetric(evaluate.Metric):
     """Recall@k, mAP, median rank in both directions, and FOSCTTM, over embeddings added in batches.
 
-    ``RetrievalMetric()`` pairs row i with row i. ``RetrievalMetric("grouped")`` takes a third column
-    ``groups``: rows of one group are captions of one item, whose context embedding is then counted once (its
-    first row).
-
-    ``compute`` takes ``ks`` (depths of recall) and ``similarity`` (``"cosine"`` or ``"euclidean"``).
+    `RetrievalMetric()` pairs row i with row i. `RetrievalMetric("grouped")` takes a third column `groups`: rows of one
+    group are captions of one item, whose context embedding (its first row) is counted once. `compute` takes `ks`
+    (depths of recall) and `similarity` (`"cosine"` or `"euclidean"`).
 
     Example:
         >>> metric = RetrievalMetric(keep_in_memory=True)
@@ -79,7 +74,7 @@ class RetrievalMetric(evaluate.Metric):
 class GeometryMetric(evaluate.Metric):
     """Modality gap, CKA, mutual k-NN, Procrustes error, Sinkhorn divergence, exact W2 squared, over paired rows.
 
-    ``compute`` takes ``k`` (neighbours, default 10, lowered to rows - 1) and ``wasserstein`` (default True;
+    `compute` takes `k` (neighbours, default 10, lowered to rows - 1) and `wasserstein` (default True;
     exact transport grows about cubically with the rows, so switch it off above a few thousand).
 
     Example:

@@ -13,23 +13,10 @@ BLOCK_ROWS = 1024
 
 
 def check_vectors(name: str, value: Tensor, dim: int | None = None) -> Tensor:
-    """Return ``value`` as a finite float tensor (N, D); half precision is raised to float32.
-
-    Args:
-        name: Name of the argument, for the message.
-        value: Anything ``torch.as_tensor`` takes, (N, D).
-        dim: Expected D, or None for any.
-
-    Returns:
-        The tensor, (N, D), float32 or float64, without a copy where none is needed.
+    """Return `value`, anything `torch.as_tensor` takes, as a finite tensor (N, D), float32 or float64; `dim` is D.
 
     Raises:
-        ValueError: If the value is not two-dimensional, is empty, is not floating, has NaN or infinity, or
-            has another width than ``dim``.
-
-    Example:
-        >>> check_vectors("x", [[1.0, 2.0]]).shape
-        torch.Size([1, 2])
+        ValueError: If it is not two-dimensional, is empty, is not floating, has NaN or infinity, or another width.
     """
     tensor = torch.as_tensor(value).detach()
     if tensor.ndim != 2:
@@ -50,35 +37,14 @@ def check_vectors(name: str, value: Tensor, dim: int | None = None) -> Tensor:
 
 
 def normalise(x: Tensor) -> Tensor:
-    """Scale rows to unit length; rows of zeros stay zeros.
-
-    Args:
-        x: Vectors, (..., D).
-
-    Returns:
-        Vectors of the same shape with length one or zero.
-
-    Example:
-        >>> normalise(torch.tensor([[3.0, 4.0]]))
-        tensor([[0.6000, 0.8000]])
-    """
+    """Scale rows (..., D) to unit length; rows of zeros stay zeros."""
     return x / x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def block_scores(queries: Tensor, candidates: Tensor, similarity: Similarity) -> Tensor:
-    """Score every query row against every candidate; larger is closer.
+    """Scores (B, M) of queries (B, D) against candidates (M, D); larger is closer.
 
-    Args:
-        queries: Vectors, (B, D); already of unit length for cosine.
-        candidates: Vectors, (M, D); already of unit length for cosine.
-        similarity: ``"cosine"`` (dot product) or ``"euclidean"`` (minus the squared distance).
-
-    Returns:
-        Scores, (B, M).
-
-    Example:
-        >>> block_scores(torch.tensor([[0.0]]), torch.tensor([[2.0]]), "euclidean")
-        tensor([[-4.]])
+    For cosine both are of unit length already; euclidean is minus the squared distance.
     """
     dots = queries @ candidates.T
     if similarity == "cosine":
@@ -87,14 +53,7 @@ def block_scores(queries: Tensor, candidates: Tensor, similarity: Similarity) ->
 
 
 def check_similarity(similarity: str) -> None:
-    """Refuse a similarity that is not known.
-
-    Raises:
-        ValueError: If ``similarity`` is neither ``"cosine"`` nor ``"euclidean"``.
-
-    Example:
-        >>> check_similarity("cosine")
-    """
+    """Raise ValueError for a similarity that is not known."""
     if similarity not in ("cosine", "euclidean"):
         raise ValueError(f"similarity must be 'cosine' or 'euclidean', got {similarity!r}")
 
@@ -109,29 +68,25 @@ def nearest_neighbours(
 ) -> tuple[Tensor, Tensor]:
     """Find the k nearest candidates of every query, exactly.
 
-    FAISS's flat index is used when ``faiss`` is installed (extra ``faiss``) and the vectors are float32 on the CPU;
-    else blocks of rows go through one matrix product each. Both are exact; they may order tied candidates
-    differently.
+    FAISS's flat index is used when `faiss` is installed (extra `faiss`) and the vectors are float32 on the CPU;
+    else blocks of rows go through one matrix product each. The two may order tied candidates differently.
 
     Args:
         queries: Vectors, (N, D).
         candidates: Vectors, (M, D).
         k: Neighbours per query, 1 to M.
-        similarity: ``"cosine"`` or ``"euclidean"``.
-        backend: ``"auto"``, ``"faiss"`` or ``"torch"``.
+        similarity: `"cosine"` or `"euclidean"`.
+        backend: `"auto"`, `"faiss"` or `"torch"`.
 
     Returns:
-        Scores (N, k), best first (cosine in [-1, 1], or minus the squared distance), and indices (N, k),
-        long.
+        Scores (N, k), best first (cosine, or minus the squared distance), and indices (N, k), long.
 
     Raises:
-        ValueError: If the inputs are not matching finite matrices, k is out of range, or FAISS is asked for
-            and missing.
+        ValueError: If the inputs are not matching finite matrices, k is out of range, or FAISS is missing.
 
     Example:
-        >>> nearest_neighbours(torch.eye(2), torch.eye(2), k=1)[1]
-        tensor([[0],
-                [1]])
+        >>> nearest_neighbours(torch.eye(2), torch.eye(2), k=1)[1].tolist()
+        [[0], [1]]
     """
     check_similarity(similarity)
     queries = check_vectors("queries", queries)

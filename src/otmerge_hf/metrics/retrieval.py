@@ -1,4 +1,7 @@
-"""Retrieval quality: context and query embeddings and who belongs to whom in, numbers out."""
+"""Retrieval quality: context and query embeddings and who belongs to whom in, numbers out.
+
+Every function raises ValueError if the embeddings or pairs are malformed.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,14 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .neighbours import (
-    BLOCK_ROWS,
-    Similarity,
-    block_scores,
-    check_similarity,
-    check_vectors,
-    normalise,
-)
+from .neighbours import BLOCK_ROWS, Similarity, block_scores, check_similarity, check_vectors, normalise
 
 
 class Ranking(NamedTuple):
@@ -34,23 +30,11 @@ class Ranking(NamedTuple):
 
 
 def check_pairs(pairs: object, n_context: int, n_query: int) -> Tensor:
-    """Return ``pairs`` as long indices (P, 2); None pairs row i with row i.
-
-    Args:
-        pairs: Anything ``torch.as_tensor`` takes, (P, 2): context row, query row. Or None.
-        n_context: Number of context rows.
-        n_query: Number of query rows.
-
-    Returns:
-        Pairs, (P, 2), long, without repetitions, sorted.
+    """Return `pairs` of (context row, query row) as (P, 2) long, sorted, each once; None pairs row i with row i.
 
     Raises:
-        ValueError: If the shape or type is wrong, there is no pair, an index is out of range, or ``pairs`` is
+        ValueError: If the shape or type is wrong, there is no pair, an index is out of range, or `pairs` is
             None and the row counts differ.
-
-    Example:
-        >>> check_pairs([(1, 0), (0, 1)], 2, 2).tolist()
-        [[0, 1], [1, 0]]
     """
     if pairs is None:
         if n_context != n_query:
@@ -113,26 +97,23 @@ def rank_matches(
 ) -> Ranking:
     r"""Rank every row's matches among all candidates, exactly, in blocks of rows.
 
-    .. math:: AP_i = \frac{1}{|M_i|} \sum_{j \in M_i}
-              \frac{|\{m \in M_i: s_{im} \ge s_{ij}\}|}{|\{c: s_{ic} \ge s_{ij}\}|}
+    $$ AP_i = \frac{1}{|M_i|} \sum_{j \in M_i}
+       \frac{|\{m \in M_i: s_{im} \ge s_{ij}\}|}{|\{c: s_{ic} \ge s_{ij}\}|} $$
 
     Args:
         searching: Vectors, (N, D).
         candidates: Vectors, (M, D). Rows without a pair stay in as distractors.
         pairs: Matches, (P, 2): searching row, candidate row.
-        similarity: ``"cosine"`` or ``"euclidean"``.
+        similarity: `"cosine"` or `"euclidean"`.
 
     Returns:
-        A :class:`Ranking` over the searching rows that have a match.
-
-    Raises:
-        ValueError: If the vectors or pairs are malformed.
+        A [`Ranking`] over the searching rows that have a match.
 
     Example:
         >>> rank_matches(torch.eye(2), torch.eye(2), torch.tensor([[0, 0], [1, 0]])).rank
         tensor([1, 2])
 
-    Source: average precision as in scikit-learn's ``average_precision_score``, and checked against it.
+    Source: average precision as in scikit-learn's `average_precision_score`, and checked against it.
     """
     check_similarity(similarity)
     searching = check_vectors("searching", searching)
@@ -185,14 +166,7 @@ def _rank_block(scores: Tensor, pairs: Tensor, offset: int) -> Ranking:
 
 
 def recall_at_k(ranking: Ranking, k: int) -> float:
-    """Share of searching rows whose best match is among the first k.
-
-    Args:
-        ranking: From :func:`rank_matches`.
-        k: Depth, at least 1.
-
-    Returns:
-        Recall in [0, 1].
+    """Share of searching rows, in [0, 1], whose best match is among the first k.
 
     Raises:
         ValueError: If k is below 1.
@@ -219,18 +193,13 @@ def retrieval(
     Args:
         context: Shared embeddings, (N, D).
         query: Shared embeddings, (M, D).
-        pairs: Matches, (P, 2): context row, query row; None pairs row i with row i. :func:`pairs_from_groups`
-            makes them from group ids (several captions per image).
+        pairs: Matches, (P, 2): context row, query row ([`pairs_from_groups`] makes them); None pairs row i with row i.
         ks: Depths of recall.
-        similarity: ``"cosine"`` or ``"euclidean"``.
+        similarity: `"cosine"` or `"euclidean"`.
 
     Returns:
-        ``context_to_query_recall@k``, ``..._map``, ``..._median_rank``, the same for ``query_to_context``,
-        and ``mean_recall@1`` over the two directions. Recalls and mAP in [0, 1]; ranks from 1. Ties count
-        against, so that a collapsed space scores 0.
-
-    Raises:
-        ValueError: If the embeddings or pairs are malformed.
+        `context_to_query_recall@k`, `..._map`, `..._median_rank`, the same for `query_to_context`, and the mean
+        `mean_recall@1`. Recalls and mAP in [0, 1]; ranks from 1. Ties count against, so a collapsed space scores 0.
 
     Example:
         >>> retrieval(torch.eye(3), torch.eye(3))["mean_recall@1"]
@@ -256,20 +225,13 @@ def retrieval(
 def foscttm(context: Tensor, query: Tensor, pairs: object = None, *, similarity: Similarity = "euclidean") -> float:
     r"""Fraction of samples closer than the true match, over both directions; 0 is perfect, 0.5 is chance.
 
-    .. math:: \tfrac12 \Big(\operatorname{mean}_i \tfrac{|\{j: d(x_i, y_j) < d(x_i, y_{m(i)})\}|}{M - 1}
-              + \operatorname{mean}_j \tfrac{|\{i: d(x_i, y_j) < d(x_{m(j)}, y_j)\}|}{N - 1}\Big)
+    $$ \tfrac12 \Big(\operatorname{mean}_i \tfrac{|\{j: d(x_i, y_j) < d(x_i, y_{m(i)})\}|}{M - 1}
+       + \operatorname{mean}_j \tfrac{|\{i: d(x_i, y_j) < d(x_{m(j)}, y_j)\}|}{N - 1}\Big) $$
 
-    Args:
-        context: Shared embeddings, (N, D).
-        query: Shared embeddings, (M, D).
-        pairs: Matches, (P, 2), or None for row i with row i.
-        similarity: ``"euclidean"`` or ``"cosine"``.
+    The arguments are those of [`retrieval`].
 
     Returns:
         A number in [0, 1]. Ties count one half, so that a collapsed space scores 0.5.
-
-    Raises:
-        ValueError: If the embeddings or pairs are malformed.
 
     Example:
         >>> foscttm(torch.eye(3), torch.eye(3))

@@ -1,4 +1,8 @@
-"""How alike two representations of the same items are: paired features of any widths in, one number out."""
+"""How alike two representations of the same items are: paired features (N, Dx), (N, Dy) in, one number out.
+
+Every public function raises ValueError if the rows do not match, are too few, or (but for neighbours) one side is
+constant.
+"""
 
 import torch
 from torch import Tensor
@@ -18,20 +22,16 @@ def _paired(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
 def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     r"""Linear centred kernel alignment of two representations of the same items.
 
-    .. math:: \frac{\|X_c^\top Y_c\|_F^2}{\|X_c^\top X_c\|_F \, \|Y_c^\top Y_c\|_F}
+    $$ \frac{\|X_c^\top Y_c\|_F^2}{\|X_c^\top X_c\|_F \, \|Y_c^\top Y_c\|_F} $$
 
     Args:
         x: Features, (N, Dx).
         y: Features of the same items, (N, Dy).
-        debiased: Use the unbiased estimate of HSIC. The plain value tends to 1 when N is below the widths,
-            whatever the features; the debiased one is centred on 0 for unrelated features (and can be below
-            0).
+        debiased: Use the unbiased estimate of HSIC. The plain value tends to 1 when N is below the widths, whatever
+            the features; the debiased one is centred on 0 for unrelated features (and can be below 0).
 
     Returns:
         CKA, in [0, 1]; at most 1 when debiased.
-
-    Raises:
-        ValueError: If the rows do not match, there are too few, or one side is constant.
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 3.0]])
@@ -56,22 +56,11 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
 
 
 def hsic(k: Tensor, m: Tensor) -> float:
-    r"""Unbiased estimate of the Hilbert-Schmidt independence criterion from two kernel matrices.
+    r"""Unbiased Hilbert-Schmidt independence criterion of two kernel matrices (N, N), N >= 4; may be negative.
 
-    .. math:: \frac{1}{n(n-3)} \Big( \operatorname{tr}(\tilde K \tilde M)
-              + \frac{1^\top \tilde K 1 \, 1^\top \tilde M 1}{(n-1)(n-2)}
-              - \frac{2}{n-2} 1^\top \tilde K \tilde M 1 \Big), \quad \tilde K \text{ without its diagonal}
-
-    Args:
-        k: Kernel matrix, (N, N), N at least 4.
-        m: Kernel matrix of the same items, (N, N).
-
-    Returns:
-        A number around 0 for unrelated items; it can be negative.
-
-    Example:
-        >>> hsic(torch.ones(4, 4), torch.ones(4, 4))
-        0.0
+    $$ \frac{1}{n(n-3)} \Big( \operatorname{tr}(\tilde K \tilde M)
+       + \frac{1^\top \tilde K 1 \, 1^\top \tilde M 1}{(n-1)(n-2)}
+       - \frac{2}{n-2} 1^\top \tilde K \tilde M 1 \Big), \quad \tilde K \text{ without its diagonal} $$
 
     Source: Song et al. 2012, eq. 5.
     """
@@ -84,22 +73,10 @@ def hsic(k: Tensor, m: Tensor) -> float:
 
 
 def neighbour_sets(x: Tensor, k: int, similarity: Similarity = "cosine") -> Tensor:
-    """The k nearest other rows of every row.
-
-    Args:
-        x: Features, (N, D).
-        k: Neighbours, 1 to N - 1.
-        similarity: ``"cosine"`` or ``"euclidean"``.
-
-    Returns:
-        Indices, (N, k), long.
+    """Indices (N, k), long, of the k nearest other rows of every row of `x` (N, D).
 
     Raises:
-        ValueError: If k is out of range.
-
-    Example:
-        >>> neighbour_sets(torch.tensor([[0.0], [1.0], [5.0]]), 1, "euclidean").tolist()
-        [[1], [0], [1]]
+        ValueError: If k is not in 1 to N - 1.
     """
     if not 1 <= k <= len(x) - 1:
         raise ValueError(f"k must be between 1 and rows - 1 = {len(x) - 1}, got {k}")
@@ -111,19 +88,7 @@ def neighbour_sets(x: Tensor, k: int, similarity: Similarity = "cosine") -> Tens
 
 
 def neighbour_overlap(first: Tensor, second: Tensor) -> float:
-    """Mean share of common members of two lists of neighbours.
-
-    Args:
-        first: Indices, (N, k), without repetitions in a row.
-        second: Indices, (N, k).
-
-    Returns:
-        Overlap in [0, 1].
-
-    Example:
-        >>> neighbour_overlap(torch.tensor([[1, 2]]), torch.tensor([[2, 3]]))
-        0.5
-    """
+    """Mean share, in [0, 1], of common members of two lists of neighbours (N, k) without repetitions in a row."""
     shared = sum((first[:, i, None] == second).any(dim=1).double() for i in range(first.shape[1]))
     return float(torch.as_tensor(shared).mean() / first.shape[1])
 
@@ -131,19 +96,16 @@ def neighbour_overlap(first: Tensor, second: Tensor) -> float:
 def mutual_knn(x: Tensor, y: Tensor, k: int = 10, *, similarity: Similarity = "cosine") -> float:
     r"""Mean overlap of the k nearest neighbours in two representations of the same items.
 
-    .. math:: \operatorname{mean}_i |N_k^x(i) \cap N_k^y(i)| / k
+    $$ \operatorname{mean}_i |N_k^x(i) \cap N_k^y(i)| / k $$
 
     Args:
         x: Features, (N, Dx).
         y: Features of the same items, (N, Dy).
         k: Neighbours, 1 to N - 1.
-        similarity: ``"cosine"`` or ``"euclidean"``, in each space by itself.
+        similarity: `"cosine"` or `"euclidean"`, in each space by itself.
 
     Returns:
         Overlap in [0, 1]; unrelated features give about k / (N - 1).
-
-    Raises:
-        ValueError: If the rows do not match or k is out of range.
 
     Example:
         >>> x = torch.arange(6.0)[:, None]
@@ -158,19 +120,12 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10, *, similarity: Similarity = "c
 
 
 def procrustes_error(x: Tensor, y: Tensor) -> float:
-    r"""Share of variance that no shift, scale and rotation of ``x`` can bring onto ``y``.
+    r"""Share of variance that no shift, scale and rotation of `x` can bring onto `y`.
 
-    .. math:: 1 - \Big(\sum_i \sigma_i(X^\top Y)\Big)^2, \quad X, Y \text{ centred, unit Frobenius norm}
-
-    Args:
-        x: Features, (N, Dx).
-        y: Features of the same items, (N, Dy); the narrower side counts as padded with zeros.
+    $$ 1 - \Big(\sum_i \sigma_i(X^\top Y)\Big)^2, \quad X, Y \text{ centred, unit Frobenius norm} $$
 
     Returns:
-        Error in [0, 1]; 0 when the clouds are the same shape.
-
-    Raises:
-        ValueError: If the rows do not match or one side is constant.
+        Error in [0, 1]; 0 when the clouds are the same shape. The narrower side counts as padded with zeros.
 
     Example:
         >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])

@@ -1,4 +1,4 @@
-"""Optimal transport on tensors: no models, torch only. See docs/transport.md for which door to take."""
+"""Optimal transport on tensors: no models, torch only. `docs/transport.md` says which function to take."""
 
 from .batch import BatchTransportResult as BatchTransportResult
 from .batch import sinkhorn_batch as sinkhorn_batch

@@ -1,7 +1,6 @@
 """What comes in: any tensors. What goes out: detached tensors the solver can trust, or a ValueError.
 
-Every public door of the transport package passes through here, so that a bad mini-batch is named at the door
-and never becomes a NaN loss three layers later.
+Every public function of the package checks its inputs here, before any work is done.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _WEIGHT_SUM_TOLERANCE = 1e-3
 
 
 def upcast(tensor: Tensor, name: str) -> Tensor:
-    """Return ``tensor`` in float32 (half types) or as it is (float32, float64), and refuse other types."""
+    """Return `tensor` in float32 (half types) or as it is (float32, float64), and refuse other types."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
     if tensor.dtype in _HALF:
@@ -49,7 +48,7 @@ def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_number(value: float, name: str) -> float:
-    """Return ``value`` as a float and refuse anything but a finite number above zero."""
+    """Return `value` as a float and refuse anything but a finite number above zero."""
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -69,7 +68,7 @@ def name_bad_tensor(**tensors: Tensor | None) -> None:
 
 @dataclass
 class Marginal:
-    """Weights of one cloud: ``weights`` (..., N) sum to 1; ``padding`` marks weight zero, None when there is none."""
+    """Weights of one cloud: `weights` (..., N) sum to 1; `padding` marks weight zero, None when there is none."""
 
     weights: Tensor
     padding: Tensor | None
@@ -79,7 +78,7 @@ class Marginal:
 def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names: tuple[str, str]) -> Marginal:
     """Turn optional weights and an optional mask (true = real point) into one checked marginal.
 
-    ``points`` (..., N, any) gives shape, dtype and device; ``names`` are the argument names for messages.
+    `points` (..., N, any) gives shape, dtype and device; `names` are the argument names for messages.
     """
     shape = points.shape[:-1]
     if weights is None and mask is None:
@@ -106,6 +105,18 @@ def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names:
         raise ValueError(f"{names[0]} must sum to 1 over the kept points, got {totals.flatten()[:4].tolist()}")
     padding = values == 0
     return Marginal(values, padding if bool(padding.any()) else None, uniform=False)
+
+
+def marginals(
+    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, x_mask: Tensor | None, y_mask: Tensor | None
+) -> tuple[Marginal, Marginal]:
+    """Check the weights and masks of source (..., N, any) and target (..., M, any)."""
+    return marginal(a, x_mask, x, ("a", "x_mask")), marginal(b, y_mask, y, ("b", "y_mask"))
+
+
+def hide(points: Tensor, marginal: Marginal) -> Tensor:
+    """Replace padded rows by zeros: whatever they hold, NaN included, must not reach a sum."""
+    return points if marginal.padding is None else points.masked_fill(marginal.padding.unsqueeze(-1), 0.0)
 
 
 def _expand(tensor: Tensor, shape: torch.Size, name: str) -> Tensor:

@@ -1,7 +1,7 @@
 """What comes in: a geometry. What goes out: its solution, value and closed-form gradients, in full precision.
 
 By the envelope theorem the gradient of the optimal value holds the potentials fixed, so no iteration is ever
-differentiated: with the plan P, row marginal a and barycentres Py, it is ``a * x - P y`` (Feydy et al. 2019, eq. 13).
+differentiated: with the plan P, row marginal a and barycentres Py, it is `a * x - P y` (Feydy et al. 2019, eq. 13).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def solve_geometry(
 ) -> Solution:
     """Solve in memory when the matrix fits the budget, in blocks of rows otherwise.
 
-    The caller's ``potentials`` start the solve, else the psi in ``start``, else nothing.
+    The caller's `potentials` start the solve, else the psi in `start`, else nothing.
     """
     psi = start if potentials is None else _warm_start(geometry, potentials)
     if psi is not None and geometry.b.padding is not None:
@@ -95,17 +95,17 @@ def integrate(marginal: Marginal, values: Tensor) -> Tensor:
 
 
 def per_problem(values: list[float], like: Tensor) -> float | Tensor:
-    """One number per problem, to combine with (...): a float without batch (``like`` is (N,)), else (B,)."""
+    """One number per problem, to combine with (...): a float without batch (`like` is (N,)), else (B,)."""
     return values[0] if like.dim() == 1 else like.new_tensor(values)
 
 
 def gradients(
     geometry: PointGeometry, solution: Solution, want_x: bool, want_y: bool, debiased: bool = False
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of the value in the source (..., N, D) and target points (..., M, D): ``a * x - P y`` and mirrored.
+    """Gradients of the value in the source (..., N, D) and target points (..., M, D): `a * x - P y` and mirrored.
 
     That in y is taken with the columns of the plan fitted by one more half-step, which costs next to nothing here.
-    ``debiased`` leaves out ``a * x`` of the centred points, which the self term of a divergence takes away again.
+    `debiased` leaves out `a * x` of the centred points, which the self term of a divergence takes away again.
     """
     grad_x = grad_y = None
     products = solution.products
@@ -120,7 +120,7 @@ def gradients(
 
 
 def _weigh(marginal: Marginal, points: Tensor, shift: Tensor, only_shift: bool) -> Tensor:
-    """Return ``weights * (points + shift)``, or ``weights * shift`` for every point, (..., N, D)."""
+    """Return `weights * (points + shift)`, or `weights * shift` for every point, (..., N, D)."""
     if only_shift:
         return shift * marginal.weights.unsqueeze(-1)
     if marginal.uniform:
@@ -130,7 +130,7 @@ def _weigh(marginal: Marginal, points: Tensor, shift: Tensor, only_shift: bool) 
 
 
 def warn_unconverged(error: Tensor, tol: float, iterations: int) -> None:
-    """Say once per process that a solve stopped early; the result's ``converged`` says it every time."""
+    """Say once per process that a solve stopped early; the result's `converged` says it every time."""
     global _warned
     if not _warned:
         _warned = True
@@ -148,26 +148,17 @@ class _KnownGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *inputs: Tensor) -> Tensor:
-        """``gradients`` are those of ``value`` in ``inputs``."""
         ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale each gradient by that of the value, item by item of a batch."""
         refuse_second_derivative("a transport cost")
         return (None, None, *(_scaled(known, grad) for known in ctx.gradients))
 
 
 def refuse_second_derivative(what: str) -> None:
-    """Raise in a backward pass that is recorded: a known gradient is a constant there, and a penalty on it vanishes.
-
-    Args:
-        what: Name of the step for the message.
-
-    Raises:
-        RuntimeError: If the pass was started with ``create_graph=True``.
-    """
+    """Raise RuntimeError in a backward pass with `create_graph=True`: a penalty on a known gradient would vanish."""
     if torch.is_grad_enabled():
         raise RuntimeError(f"{what} has no second derivative: expected a backward pass without create_graph=True.")
 
@@ -177,7 +168,7 @@ def _scaled(known: Tensor, grad: Tensor) -> Tensor:
 
 
 def attach(value: Tensor, *pairs: tuple[Tensor | None, Tensor | None]) -> Tensor:
-    """Give ``value`` known gradients: pairs of an input and its gradient, made where `wants_gradient` said so."""
+    """Give `value` known gradients: pairs of an input and its gradient, made where `wants_gradient` said so."""
     inputs = [tensor for tensor, known in pairs if known is not None]
     if not inputs:
         return value
@@ -185,7 +176,7 @@ def attach(value: Tensor, *pairs: tuple[Tensor | None, Tensor | None]) -> Tensor
 
 
 def wants_gradient(tensor: Tensor | None) -> bool:
-    """Whether a gradient in ``tensor`` is being recorded."""
+    """Whether a gradient in `tensor` is being recorded."""
     return tensor is not None and tensor.requires_grad and torch.is_grad_enabled()
 
 

@@ -24,7 +24,7 @@ _RIDGE = 16.0
 class SolvedBatch:
     """What the backward passes need: clouds (B, N, D), (B, M, D), the plan (B, N, M), epsilon (B, 1, 1), tau.
 
-    ``x`` and ``y`` are relative to the mean of ``y``; ``fit`` (B, M) would fit the plan's columns once more.
+    `x` and `y` are relative to the mean of `y`; `fit` (B, M) would fit the plan's columns once more.
     """
 
     x: Tensor
@@ -35,9 +35,9 @@ class SolvedBatch:
     tau: float
 
     def pull(self, by_x: Tensor, by_y: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients in the points of a scalar whose gradient in the cost is ``by_x``, (B, N, M).
+        """Gradients in the points of a scalar whose gradient in the cost is `by_x`, (B, N, M).
 
-        ``by_y`` is the same where the gradient in y is concerned. With W for it, x receives ``(W 1) x - W y``.
+        `by_y` is the same where the gradient in y is concerned. With W for it, x receives `(W 1) x - W y`.
         """
         grad_x = grad_y = None
         if wanted[0]:
@@ -47,11 +47,11 @@ class SolvedBatch:
         return grad_x, grad_y
 
     def plan_to_cost(self, grad: Tensor) -> Tensor:
-        r"""Gradient in the cost of a scalar whose gradient in the plan is ``grad``, (B, N, M).
+        r"""Gradient in the cost of a scalar whose gradient in the plan is `grad`, (B, N, M).
 
-        With G for ``grad``, r and c for the marginals of P, it is
-        :math:`P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon` where
-        :math:`r\lambda/\tau + P\mu = (P \circ G)1` and :math:`P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1`.
+        With G for `grad`, r and c for the marginals of P, it is
+        $P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon$ where
+        $r\lambda/\tau + P\mu = (P \circ G)1$ and $P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1$.
         """
         plan = self.plan
         if plan.shape[-2] > plan.shape[-1]:
@@ -87,13 +87,11 @@ class BatchValue(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        """Pass ``value`` on."""
         ctx.solved = solved
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull the plan, times the gradient of each value, back to the points."""
         refuse_second_derivative("a transport cost")
         solved, wanted = ctx.solved, ctx.needs_input_grad[2:]
         with full_precision(grad.device):
@@ -113,7 +111,6 @@ class BatchPlan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull the gradient of the plan back to the cost and from there to the points."""
         refuse_second_derivative("a transport plan")
         with full_precision(grad.device):
             by_cost = ctx.solved.plan_to_cost(grad)

@@ -1,11 +1,9 @@
 r"""What comes in: the errors of a solve, as they are met. What goes out: how far the next step should go.
 
-Near the solution plain alternating steps shrink the error by a factor that tends to :math:`\lambda`, the squared
-second singular value of the scaled plan; at small epsilon it is close to 1. The slow mode that is left after two
-plain steps is removed by one step that goes :math:`\omega = 1/(1 - \lambda)` times as far, with the rate just met for
-:math:`\lambda`: Aitken's extrapolation, or over-relaxation with omega measured instead of guessed. A step that
-made the error grow halves the largest omega allowed; a plain step always shrinks it, so plain is what is left at
-worst.
+Near the solution plain steps shrink the error by a factor that tends to $\lambda$, the squared second singular value
+of the scaled plan. After two plain steps one step goes $\omega = 1/(1 - \lambda)$ times as far, with the rate just
+met for $\lambda$ (Aitken's extrapolation). A step that made the error grow halves the largest omega allowed; plain
+steps always shrink it.
 """
 
 from __future__ import annotations

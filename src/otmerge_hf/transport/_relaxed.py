@@ -1,11 +1,9 @@
 r"""What comes in: a batch of problems whose marginals may be missed at a price. What goes out: the same scalings.
 
-With marginals relaxed by :math:`\rho\,\mathrm{KL}(P1 | a) + \rho\,\mathrm{KL}(P^\top 1 | b)` a half-step goes only
-:math:`\tau = \rho / (\rho + \varepsilon)` of the way (Chizat et al. 2018, table 1). The logits of `geometry` leave
-out what belongs to one cloud alone; an exact marginal absorbs that, a relaxed one does not. So it comes back here,
-as one factor per point. Where :math:`\rho` is large the half-steps hardly move the constant that could pass from
-one potential to the other; its best value is known in closed form and is taken with every step
-(Séjourné et al. 2022, section 3).
+With marginals relaxed by $\rho\,\mathrm{KL}(P1 | a) + \rho\,\mathrm{KL}(P^\top 1 | b)$ a half-step goes only
+$\tau = \rho / (\rho + \varepsilon)$ of the way (Chizat et al. 2018, table 1). An exact marginal absorbs the part of
+the cost that belongs to one cloud alone; a relaxed one does not, so it comes back here as one factor per point. The
+best constant between the potentials has a closed form and is taken with every step (Séjourné et al. 2022, section 3).
 """
 
 from __future__ import annotations
@@ -39,13 +37,11 @@ class RelaxedScaler(Scaler):
         super().__init__(geometry, None)
 
     def restart(self, psi: Tensor | None) -> None:
-        """Build K around ``psi``."""
         super().restart(psi)
         self.log_alpha = self._log_factor(self.log_a, self.own[0], self.shift)
         self.log_beta = self._log_factor(self.log_b, self.own[1], psi)
 
     def absorb(self) -> Tensor:
-        """Move the scaling of the columns into psi, those that receive next to nothing as the smallest number."""
         self.v.clamp_(min=self.tiny)
         return super().absorb()
 
@@ -60,7 +56,6 @@ class RelaxedScaler(Scaler):
         return total_size(self.gap)
 
     def step(self, omega: Number | None) -> None:
-        """Fit the columns, or go ``omega``, a float or (...), times as far; after :meth:`measure`."""
         # Wanted over present mass of all columns, to the power rho / 2 epsilon: the constant's best value.
         constant = (1.0 - self.gap.sum(-1, keepdim=True)).clamp_(min=self.tiny).log_()
         constant.mul_(0.5 * self.tau / (1.0 - self.tau)).clamp_(-_LARGEST_CONSTANT, _LARGEST_CONSTANT).exp_()
@@ -70,11 +65,11 @@ class RelaxedScaler(Scaler):
             self.v.mul_(stretched(self.fit().mul_(constant), omega))
 
     def fit(self) -> Tensor:
-        """Wanted over present mass of the columns, (..., M), 0 where there is none; after :meth:`measure`."""
+        """Wanted over present mass of the columns, (..., M), 0 where there is none; after [`measure`]."""
         return (self.fitted / self.v).masked_fill_(self.v == 0, 0.0)
 
     def solution(self, iterations: int, converged: bool) -> Solution:
-        """Pack what the last :meth:`measure` left; scalings below the smallest number count as that number."""
+        """Pack what the last [`measure`] left; scalings below the smallest number count as that number."""
         self.u.clamp_(min=self.tiny)
         self.v.clamp_(min=self.tiny)
         return super().solution(iterations, converged)

@@ -1,10 +1,8 @@
 r"""What comes in: a geometry that fits in memory. What goes out: its solution by matrix scaling.
 
-One matrix :math:`K = \exp(S + \varphi + \psi)` is built in place of the logits and then only read: an iteration is
-two matrix-vector products and a few vector operations (Sinkhorn 1967), over-relaxed (Thibault et al. 2021). When
-the scalings u, v leave the range where float32 is safe they are absorbed into :math:`\psi` and K is built again
-(Schmitzer 2019, algorithm 2), so the kernel form keeps the robustness of the logarithmic one at a fraction of its
-cost: no exponential is taken inside the loop.
+One matrix $K = \exp(S + \varphi + \psi)$ is built in place of the logits. An iteration is then two matrix-vector
+products (Sinkhorn 1967), over-relaxed (Thibault et al. 2021), with no exponential inside the loop. When the scalings
+u, v leave the range where float32 is safe, $\psi$ absorbs them and K is built again (Schmitzer 2019, algorithm 2).
 """
 
 from __future__ import annotations
@@ -50,19 +48,17 @@ class PlanProducts(Protocol):
     """Products with a plan that is not formed; what makes them may overwrite its matrix, so pull before you push."""
 
     def pull(self, out: Tensor, features: Tensor) -> None:
-        """Subtract plan times target features (..., M, E) from ``out`` (..., N, E)."""
-        ...
+        """Subtract plan times target features (..., M, E) from `out` (..., N, E)."""
 
     def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract from ``out`` (..., M, E) the transposed plan, its columns fitted, times features (..., N, E)."""
-        ...
+        """Subtract from `out` (..., M, E) the transposed plan, its columns fitted, times features (..., N, E)."""
 
 
 @dataclass
 class Solution:
-    """A plan in factored form: ``P_ij = a_i b_j exp(S_ij + phi_i + psi_j)``. Shapes (..., N), (..., M), (...).
+    """A plan in factored form: `P_ij = a_i b_j exp(S_ij + phi_i + psi_j)`. Shapes (..., N), (..., M), (...).
 
-    The rows of the plan fit ``a`` exactly (the last half-step saw to it); ``marginal_error`` is what the columns miss.
+    The rows of the plan fit `a` exactly (the last half-step saw to it); `marginal_error` is what the columns miss.
     """
 
     phi: Tensor
@@ -78,7 +74,7 @@ class Solution:
 
 
 def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int) -> Solution:
-    """Scale until the L1 error of the column marginal is at most ``tol`` in every item, the rows being exact."""
+    """Scale until the L1 error of the column marginal is at most `tol` in every item, the rows being exact."""
     scaler = Scaler(geometry, psi)
     done, worst = run(scaler, tol, max_iterations)
     return scaler.solution(done, worst <= tol)
@@ -129,7 +125,7 @@ class Scaler:
         self.restart(psi)
 
     def restart(self, psi: Tensor | None) -> None:
-        """Build K around ``psi``."""
+        """Build K around `psi`."""
         # The old matrix goes before the new one is made, so that there is one N x M matrix at a time.
         if self.matrix:
             self.matrix.clear()
@@ -158,18 +154,18 @@ class Scaler:
         return total_size(torch.addcmul(self.negative_b, self.v, self.columns, out=self.gap))
 
     def step(self, omega: Number | None) -> None:
-        """Fit the columns, or go ``omega``, a float or (...), times as far; after :meth:`measure`."""
+        """Fit the columns, or go `omega`, a float or (...), times as far; after [`measure`]."""
         if omega is None:
             torch.div(self.b.weights, self.columns, out=self.v)
         else:
             self.v.mul_(stretched(self.fit(), omega))
 
     def fit(self) -> Tensor:
-        """Wanted over present mass of the columns, (..., M), 0 on padding; after :meth:`measure`."""
+        """Wanted over present mass of the columns, (..., M), 0 on padding; after [`measure`]."""
         return ratio(self.b, self.v * self.columns)
 
     def solution(self, iterations: int, converged: bool) -> Solution:
-        """Pack what the last :meth:`measure` left, K included."""
+        """Pack what the last [`measure`] left, K included."""
         return Solution(
             phi=log_ratio(self.u, self.a, self.shift, 0.0),
             psi=log_ratio(self.v, self.b, self.psi, 0.0),
@@ -181,7 +177,7 @@ class Scaler:
 
 
 def stretched(factor: Tensor, omega: Number) -> Tensor:
-    """Overwrite a factor (..., M) by its power ``omega``, a float or (...), within the largest step allowed."""
+    """Overwrite a factor (..., M) by its power `omega`, a float or (...), within the largest step allowed."""
     if isinstance(omega, float):
         factor.pow_(omega)
     else:  # on CPU a power with a tensor of exponents takes twice as long
@@ -190,21 +186,19 @@ def stretched(factor: Tensor, omega: Number) -> Tensor:
 
 
 class _DenseProducts:
-    """Products with ``diag(u) K diag(v)``, whose columns ``fit()`` would fit; takes the cheaper side to scale."""
+    """Products with `diag(u) K diag(v)`, whose columns `fit()` would fit; takes the cheaper side to scale."""
 
     def __init__(self, kernel: Tensor, u: Tensor, v: Tensor, fit: Callable[[], Tensor]) -> None:
         self.kernel, self.u, self.v, self.fit = kernel, u.unsqueeze(-1), v.unsqueeze(-1), fit
         self.scaled = False
 
     def pull(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the plan times ``features``."""
         if self._scale(features):
             _subtract_product(out, self.kernel, features)
         else:
             out.addcmul_(self.kernel @ (self.v * features), self.u, value=-1.0)
 
     def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the transposed plan, its columns fitted, times ``features``."""
         fit = self.fit().unsqueeze(-1)
         if self._scale(features):
             _subtract_product(out, self.kernel.mul_(fit.mT).mT, features)
@@ -229,19 +223,19 @@ def _subtract_product(out: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False) -> Product:
-    """Return a function that puts ``matrix @ vector`` into ``out``: (..., N, M) and (..., M) give (..., N).
+    """Return a function that puts `matrix @ vector` into `out`: (..., N, M) and (..., M) give (..., N).
 
     The three are bound once, for each call of a small solve takes as long to prepare as to run.
     """
     if transposed:
-        matrix = matrix.transpose(-2, -1)
+        matrix = matrix.mT
     if matrix.dim() == 2:
         return partial(torch.mv, matrix, vector, out=out)
     if matrix.is_cuda:
         return partial(torch.bmm, matrix, vector.unsqueeze(-1), out=out.unsqueeze(-1))
     if matrix[0].numel() < _SMALL_ITEM:
         # as rows, for which the batched product on CPU is some five times as fast as for columns
-        return partial(torch.bmm, vector.unsqueeze(-2), matrix.transpose(-2, -1), out=out.unsqueeze(-2))
+        return partial(torch.bmm, vector.unsqueeze(-2), matrix.mT, out=out.unsqueeze(-2))
     # A batched product misses the fast matrix-vector kernel; a loop over items hits it.
     items = [
         partial(torch.mv, item, v, out=o)
@@ -258,7 +252,7 @@ def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False
 def build_kernel(geometry: Geometry, psi: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return K, (..., N, M), and the row shift phi, (..., N), that makes the largest entry of every row 1.
 
-    With ``psi`` None and logits of small spread no shift is needed, and phi is None (zero).
+    With `psi` None and logits of small spread no shift is needed, and phi is None (zero).
     """
     kernel = geometry.logits(psi)
     if psi is None and _spread(geometry, kernel) <= SAFE_SPREAD:
@@ -295,7 +289,7 @@ def ratio(target: Marginal, mass: Tensor) -> Tensor:
 
 
 def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float) -> Tensor:
-    """Return log(scaling / weights) + base, and ``padded`` where the weight is zero."""
+    """Return log(scaling / weights) + base, and `padded` where the weight is zero."""
     logs = (scaling / marginal.weights).log_()
     if base is not None:
         logs.add_(base)

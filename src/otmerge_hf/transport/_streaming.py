@@ -32,7 +32,7 @@ class _Stream:
         self.log_b = geometry.b.weights.log()  # -inf on padding: such a column receives and gives nothing
 
     def fit_rows(self, psi: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the phi that fits every row to ``a``, and the column marginal of the plan that results."""
+        """Return the phi that fits every row to `a`, and the column marginal of the plan that results."""
         phi, columns = torch.empty_like(self.geometry.a.weights), torch.zeros_like(psi)
         for rows in self.blocks:
             plan, phi[..., rows] = self.fitted(psi, rows)
@@ -49,20 +49,18 @@ class _Stream:
 
 
 class _StreamProducts:
-    """Products with the plan that ``psi`` gives, a block of rows at a time."""
+    """Products with the plan that `psi` gives, a block of rows at a time."""
 
     def __init__(self, stream: _Stream, psi: Tensor, columns: Tensor) -> None:
         self.stream, self.psi, self.columns = stream, psi, columns
 
     def pull(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the plan times ``features``."""
         weights = self.stream.geometry.a.weights.unsqueeze(-1)
         for rows in self.stream.blocks:
             plan, _ = self.stream.fitted(self.psi, rows)
             out[..., rows, :].addcmul_(plan @ features, weights[..., rows, :], value=-1.0)
 
     def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract the transposed plan, its columns fitted, times ``features``."""
         geometry = self.stream.geometry
         features = features * geometry.a.weights.unsqueeze(-1)
         received = torch.zeros_like(out)
@@ -74,7 +72,7 @@ class _StreamProducts:
 
 
 def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int, block: int) -> Solution:
-    """Fit rows and columns in turn, ``block`` rows at a time, until the column error is below ``tol``."""
+    """Fit rows and columns in turn, `block` rows at a time, until the column error is below `tol`."""
     stream, b = _Stream(geometry, block), geometry.b
     psi = torch.zeros_like(b.weights) if psi is None else psi
     done, relaxation = 0, Relaxation()
@@ -101,5 +99,5 @@ def solve_in_blocks(geometry: Geometry, psi: Tensor | None, tol: float, max_iter
 
 
 def _without_padding(values: Tensor, marginal: Marginal) -> Tensor:
-    """Return ``values`` with zeros on padding."""
+    """Return `values` with zeros on padding."""
     return values if marginal.padding is None else values.masked_fill(marginal.padding, 0.0)

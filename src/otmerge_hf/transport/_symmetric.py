@@ -1,9 +1,7 @@
 r"""What comes in: one centred cloud. What goes out: its transport to itself, the self term of a divergence.
 
-Both potentials are the same, so one vector is iterated, and the averaged update
-:math:`\varphi \leftarrow \tfrac12(\varphi + T\varphi)` at least halves the error each time: the kernel is positive
-semi-definite (Feydy et al. 2019, section 3.2). About ten products with K at most, where the alternating update may
-need thousands.
+Both potentials are the same. So one vector is iterated by $\varphi \leftarrow \tfrac12(\varphi + T\varphi)$, which at
+least halves the error each time, as the kernel is positive semi-definite (Feydy et al. 2019, section 3.2).
 """
 
 from __future__ import annotations
@@ -28,8 +26,8 @@ _LOOK_EVERY_ON_GPU = 4
 class SelfTerm:
     """A solved self term. Shapes: phi, potential (..., N), the rest (...).
 
-    ``dual`` is the value less the mean cost; ``potential`` is f in units of the cost; ``pulled``,
-    (..., N, D), when a gradient asked for it, times ``pulled_by``, (..., N), is the plan, its rows fitted, times the
+    `dual` is the value less the mean cost; `potential` is f in units of the cost; `pulled`,
+    (..., N, D), when a gradient asked for it, times `pulled_by`, (..., N), is the plan, its rows fitted, times the
     centred points.
     """
 
@@ -56,7 +54,7 @@ class SelfProblem:
     spread: float
 
     def solve(self, options: Options, pull: bool) -> SelfTerm:
-        """Iterate until the L1 error of the marginal is at most the tolerance; ``pull`` asks for ``pulled``."""
+        """Iterate until the L1 error of the marginal is at most the tolerance; `pull` asks for `pulled`."""
         row_bytes = self.squares.numel() * self.squares.element_size()
         if self.squares.shape[-1] * row_bytes <= options.memory_budget:
             return self._solve_dense(options, pull)

@@ -1,7 +1,7 @@
-"""What comes in: each process's cloud. What goes out: the union of all of them, on every process, with gradient.
+"""What comes in: each process's cloud. What goes out: all clouds, concatenated on every process, with gradient.
 
-A transport loss is not a mean over examples: the loss of the union is not the mean of the losses of the shards. So
-every process gathers all clouds, solves the same global problem, and keeps the gradient of its own shard.
+The transport loss of the global batch is not the mean of the losses of its shards. So every process gathers all
+clouds, solves the same global problem, and keeps the gradient of its own shard.
 """
 
 from __future__ import annotations
@@ -17,29 +17,24 @@ from ._core import refuse_second_derivative
 
 
 def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Concatenate the clouds of all processes along the points, in order of rank.
+    """Concatenate the clouds of all processes along the points, in order of rank (an all-gather with gradient).
 
-    The gradient is that of the concatenation: each process receives, for its own points, the *sum* of the gradients
-    of all processes' losses. When every process computes the same global loss that is ``world_size`` times the
-    gradient of that loss, which the averaging of ``DistributedDataParallel`` turns back into exactly the
-    single-process gradient. So do not multiply the loss by the number of processes as well. Without an initialised
-    process group, or with one process, the inputs come back as they are.
-
-    Shapes: N points of this process (may differ between processes), D features, W processes.
+    Each process receives, for its own points, the *sum* of the gradients of all processes' losses. When every process
+    computes the same global loss, that is `world_size` times its gradient, and the averaging of
+    `DistributedDataParallel` makes it the single-process gradient. So do not multiply the loss by the number of
+    processes. Without a process group, or with one process, the inputs come back as they are.
 
     Args:
-        cloud: Points of this process, (N, D), floating point.
+        cloud: Points of this process, (N, D), floating point; N may differ between processes.
         mask: True where a point is real, (N,), boolean or 0/1; all processes give one or none does.
 
     Returns:
         All points, (sum N, D), and all masks, (sum N,), or None.
 
     Raises:
-        ValueError: If ``cloud`` is not (N, D) or ``mask`` not (N,), or if the processes disagree on D or the mask.
+        ValueError: If `cloud` is not (N, D) or `mask` not (N,), or if the processes disagree on D or the mask.
 
     Example:
-        >>> import torch
-        >>> from otmerge_hf.transport import gather_clouds
         >>> gather_clouds(torch.zeros(3, 2))[0].shape
         torch.Size([3, 2])
 

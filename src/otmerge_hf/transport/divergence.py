@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ._checks import check_number, check_pair, marginal
+from ._checks import check_number, check_pair, marginals
 from ._core import (
     attach,
     dual_of,
@@ -21,9 +20,10 @@ from ._core import (
     wants_gradient,
     warn_unconverged,
 )
-from ._scaling import SAFE_SPREAD, Solution
+from ._scaling import SAFE_SPREAD
 from ._symmetric import SelfProblem, SelfTerm
 from .geometry import PointGeometry
+from .result import Solved
 from .sinkhorn import (
     DEFAULT_MAX_ITERATIONS,
     DEFAULT_MEMORY_BUDGET,
@@ -37,52 +37,22 @@ from .sinkhorn import (
 
 
 @dataclass(frozen=True)
-class DivergenceResult:
-    """A Sinkhorn divergence and its certificates. Shapes: B batch (optional), N source, M target points.
+class DivergenceResult(Solved):
+    """A Sinkhorn divergence and its certificates. `value` is not negative, up to the tolerance.
 
-    Attributes:
-        value: The divergence, () or (B,), in units of the cost; differentiable. Not negative, up to the tolerance.
-        potentials: Potentials f (..., N), g (..., M) of the transport between the clouds, for a warm start.
-        epsilon: Entropic regularisation that was used by all three terms, () or (B,), in units of the cost.
-        marginal_error: Largest L1 marginal error of the three terms, () or (B,).
-        converged: True where all three terms are within tolerance, () or (B,), boolean.
-        iterations: Iterations of the transport between the clouds.
-        y_self: The self term of ``y``, to hand to the next call when ``y`` and epsilon stay the same.
+    `potentials` and `iterations` belong to the transport between the clouds; `marginal_error` (the largest one) and
+    `converged` to all three terms. `y_self` is the self term of `y`, for the next call when `y` and epsilon stay the
+    same.
     """
 
-    value: Tensor
     _x_self: SelfTerm = field(repr=False)
     y_self: SelfTerm = field(repr=False)
-    _geometry: PointGeometry = field(repr=False)
-    _between: Solution = field(repr=False)
-    _tol: float = field(repr=False)
-
-    @cached_property
-    def potentials(self) -> tuple[Tensor, Tensor]:
-        """Dual potentials of the transport between the clouds, in units of the cost."""
-        with torch.no_grad():
-            return self._geometry.to_potentials(self._between.phi, self._between.psi)
-
-    @cached_property
-    def epsilon(self) -> Tensor:
-        """Epsilon in units of the cost."""
-        return self.value.detach().new_tensor(self._geometry.epsilons).reshape(self.value.shape)
-
-    @cached_property
-    def marginal_error(self) -> Tensor:
-        """Largest L1 marginal error of the three terms."""
-        terms = (self._between, self._x_self, self.y_self)
-        return torch.stack([term.marginal_error for term in terms]).amax(0)
-
-    @cached_property
-    def converged(self) -> Tensor:
-        """Whether all three terms are within tolerance."""
-        return self.marginal_error <= self._tol
 
     @property
-    def iterations(self) -> int:
-        """Iterations of the transport between the clouds."""
-        return self._between.iterations
+    def marginal_error(self) -> Tensor:
+        """Largest L1 marginal error of the three terms, () or (B,)."""
+        terms = (self._solution, self._x_self, self.y_self)
+        return torch.stack([term.marginal_error for term in terms]).amax(0)
 
 
 def sinkhorn_divergence(
@@ -105,52 +75,37 @@ def sinkhorn_divergence(
 ) -> DivergenceResult:
     r"""Compare two clouds by debiased entropic transport.
 
-    .. math:: D(x, y) = OT_\varepsilon(x, y) - \tfrac12 OT_\varepsilon(x, x) - \tfrac12 OT_\varepsilon(y, y)
+    $$ D(x, y) = OT_\varepsilon(x, y) - \tfrac12 OT_\varepsilon(x, x) - \tfrac12 OT_\varepsilon(y, y) $$
 
-    One epsilon serves all three terms; relative epsilons are taken from the mean cost between x and y. The self
-    terms use symmetric updates. Shapes as in :func:`sinkhorn`, whose arguments mean the same here.
+    One epsilon serves all three terms; a relative epsilon is taken from the mean cost between x and y. The arguments
+    not listed are those of [`sinkhorn`]; `tol`, `max_iterations`, `memory_budget` hold for each of the three solves.
 
     Args:
         x: Source points, (N, D) or (B, N, D).
         y: Target points, (M, D) or (B, M, D).
-        epsilon: Entropic regularisation, relative or absolute.
-        epsilon_scale: ``"mean"`` or ``"absolute"``.
-        a: Source weights.
-        b: Target weights.
-        x_mask: True where a source point is real.
-        y_mask: True where a target point is real.
-        cost: ``"sqeuclidean"`` or ``"cosine"``.
-        tol: L1 marginal error at which each of the three solves stops.
-        max_iterations: Limit of each of the three solves.
-        potentials: (f, g) of an earlier call over the same points, for a warm start.
-        memory_budget: Bytes that one N x M matrix may take; at most one is held per term.
-        y_constant: True skips every gradient of ``y``; left out, ``y`` is constant when it asks for no gradient.
-        y_self: ``result.y_self`` of an earlier call with the same ``y`` and ``b``. Used as it is when its epsilon is
+        y_constant: True skips every gradient of `y`; left out, `y` is constant when it asks for no gradient.
+        y_self: `result.y_self` of an earlier call with the same `y` and `b`. Used as it is when its epsilon is
             this call's (to 1e-6, so give an absolute epsilon); solved again otherwise.
 
     Returns:
-        The value, differentiable in ``x``, ``y``, ``a`` and ``b``, with its certificates.
+        The value, differentiable in `x`, `y`, `a` and `b`, with its certificates.
 
     Raises:
-        ValueError: As :func:`sinkhorn`; and if ``y_self`` is given while ``y`` or ``b`` wants a gradient.
+        ValueError: As [`sinkhorn`]; and if `y_self` is given while `y` or `b` wants a gradient.
 
     Example:
-        >>> import torch
-        >>> from otmerge_hf.transport import sinkhorn_divergence
-        >>> x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-        >>> shifted = sinkhorn_divergence(x, x + torch.tensor([0.0, 3.0, 0.0]))
-        >>> round(shifted.value.item(), 2)
+        >>> x = torch.eye(3)
+        >>> round(sinkhorn_divergence(x, x + torch.tensor([0.0, 3.0, 0.0])).value.item(), 2)
         4.5
 
-    Source: Feydy et al. 2019, eq. 3; Genevay et al. 2018; checked against geomloss's ``SamplesLoss(debias=True)``.
+    Source: Feydy et al. 2019, eq. 3; Genevay et al. 2018; checked against geomloss's `SamplesLoss(debias=True)`.
     """
     x, y = check_pair(x, y)
     if y_constant:
         y, b = y.detach(), None if b is None else b.detach()
     options = check_options(epsilon_scale, tol, max_iterations, memory_budget)
     epsilon = check_number(epsilon, "epsilon")
-    mu = marginal(a, x_mask, x, ("a", "x_mask"))
-    nu = marginal(b, y_mask, y, ("b", "y_mask"))
+    mu, nu = marginals(x, y, a, b, x_mask, y_mask)
     if y_self is not None and (wants_gradient(y) or wants_gradient(b)):
         raise ValueError("y_self must be left out when y or b requires a gradient, got one; or set y_constant=True")
     x, y = to_cost(x, y, mu, nu, cost)
@@ -183,11 +138,11 @@ def sinkhorn_divergence(
     y_self = replace(y_self, pulled=None)
     result = DivergenceResult(
         attach(value, (x, grad_x), (y, grad_y), (a, grad_a), (b, grad_b)),
-        x_self,
-        y_self,
         geometry,
         between,
         options.tol,
+        x_self,
+        y_self,
     )
     if not (between.converged and x_self.converged and y_self.converged):
         iterations = max(between.iterations, x_self.iterations, y_self.iterations)

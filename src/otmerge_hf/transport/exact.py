@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import check_pair, marginal, name_bad_tensor
+from ._checks import check_pair, marginals, name_bad_tensor
 
 
 _MAX_PIVOTS = 10_000_000
@@ -24,21 +24,13 @@ def wasserstein2(
 ) -> Tensor:
     r"""Measure the exact 2-Wasserstein distance by a network simplex. For evaluation: no gradient, runs on the CPU.
 
-    .. math:: W_2(x, y) = \Big(\min_{P1 = a,\; P^\top 1 = b} \sum_{ij} P_{ij} |x_i - y_j|^2\Big)^{1/2}
+    $$ W_2(x, y) = \Big(\min_{P1 = a,\; P^\top 1 = b} \sum_{ij} P_{ij} |x_i - y_j|^2\Big)^{1/2} $$
 
-    Shapes: B batch (optional), N source points, M target points, D features. Time grows like N^3.
-
-    Args:
-        x: Source points, (N, D) or (B, N, D).
-        y: Target points, (M, D) or (B, M, D).
-        a: Source weights, (N,) or (B, N), non-negative, sum 1.
-        b: Target weights, (M,) or (B, M).
-        x_mask: True where a source point is real, (N,) or (B, N).
-        y_mask: True where a target point is real, (M,) or (B, M).
+    Points, weights and masks have the shapes of [`sinkhorn`]. Time grows like N^3.
 
     Returns:
         The distance, () or (B,), in feature units, detached, float32 (float64 for float64 clouds). Half its square
-        is in the units of :func:`sinkhorn`.
+        is in the units of [`sinkhorn`].
 
     Raises:
         ValueError: If an input is not finite, is empty, or does not fit the others.
@@ -46,19 +38,18 @@ def wasserstein2(
         RuntimeError: If the simplex does not finish.
 
     Example:
-        >>> import torch
-        >>> from otmerge_hf.transport import wasserstein2
         >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
         >>> wasserstein2(x, x + torch.tensor([3.0, 4.0]))
         tensor(5.)
 
-    Source: Bonneel et al. 2011; computed by POT's ``ot.emd2``, checked against
-    ``scipy.optimize.linear_sum_assignment``.
+    Source: Bonneel et al. 2011; computed by POT's `ot.emd2`, checked against `scipy.optimize.linear_sum_assignment`.
     """
-    ot = _pot()
+    try:
+        import ot
+    except ImportError as error:
+        raise ImportError("wasserstein2 needs POT: pip install 'otmerge-hf[exact]'") from error
     x, y = check_pair(x, y)
-    mu = marginal(a, x_mask, x, ("a", "x_mask"))
-    nu = marginal(b, y_mask, y, ("b", "y_mask"))
+    mu, nu = marginals(x, y, a, b, x_mask, y_mask)
     clouds = x.detach().reshape(-1, *x.shape[-2:]), y.detach().reshape(-1, *y.shape[-2:])
     weights = mu.weights.reshape(-1, x.shape[-2]), nu.weights.reshape(-1, y.shape[-2])
     squares = [_squared(ot, *item) for item in zip(*clouds, *weights, strict=True)]
@@ -79,11 +70,3 @@ def _squared(ot: Any, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> float:
     if log["warning"] is not None:
         raise RuntimeError(f"the exact solver did not finish: {log['warning']}")
     return max(float(value), 0.0) + float((mean_x - mean_y).square().sum())
-
-
-def _pot() -> Any:
-    try:
-        import ot
-    except ImportError as error:
-        raise ImportError("wasserstein2 needs POT: pip install 'otmerge-hf[exact]'") from error
-    return ot

@@ -1,8 +1,7 @@
 r"""What comes in: two clouds, or a cost matrix. What goes out: logits for the solver, and the way back to cost units.
 
-The solvers never see a cost. They work on dimensionless *logits* :math:`S_{ij}` and *log-scalings*
-:math:`\varphi, \psi` with the plan :math:`P_{ij} = a_i b_j \exp(S_{ij} + \varphi_i + \psi_j)`; a geometry knows how
-S comes from its inputs (whole, or a block of rows) and what :math:`\varphi, \psi` mean in units of the cost.
+Solvers work on dimensionless *logits* $S_{ij}$ and *log-scalings* $\varphi, \psi$ with the plan
+$P_{ij} = a_i b_j \exp(S_{ij} + \varphi_i + \psi_j)$.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, name_bad_tensor
+from ._checks import Marginal, hide, name_bad_tensor
 
 
 #: A number per problem: a float for one problem, a tensor (B, 1, 1) for a batch. Multiplies anything of its shape.
@@ -35,31 +34,27 @@ class Geometry(Protocol):
     @property
     def spread(self) -> float:
         """Bound on the size of the logits."""
-        ...
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
-        """Return fresh ``S[rows] + psi`` that the caller may overwrite, (..., n, M)."""
-        ...
+        """Return fresh `S[rows] + psi` that the caller may overwrite, (..., n, M)."""
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
         """Turn log-scalings into dual potentials f, g in units of the cost."""
-        ...
 
     def to_psi(self, g: Tensor) -> Tensor:
         """Turn a potential g in units of the cost into the log-scaling psi."""
-        ...
 
 
 class PointGeometry:
-    r"""Clouds under :math:`\tfrac12|x-y|^2`, each centred on its own mean.
+    r"""Clouds under $\tfrac12|x-y|^2$, each centred on its own mean.
 
-    With :math:`x = \tilde x + m_x`, :math:`y = \tilde y + m_y` and :math:`\delta = m_x - m_y` the cost splits as
+    With $x = \tilde x + m_x$, $y = \tilde y + m_y$ and $\delta = m_x - m_y$ the cost splits as
 
-    .. math:: \tfrac12|x-y|^2 = \tfrac12|\delta|^2 + \langle\tilde x - \tilde y, \delta\rangle
-              + \tfrac12|\tilde x|^2 + \tfrac12|\tilde y|^2 - \langle\tilde x, \tilde y\rangle,
+    $$ \tfrac12|x-y|^2 = \tfrac12|\delta|^2 + \langle\tilde x - \tilde y, \delta\rangle
+       + \tfrac12|\tilde x|^2 + \tfrac12|\tilde y|^2 - \langle\tilde x, \tilde y\rangle, $$
 
     and everything but the last term is a function of x plus a function of y, which the potentials absorb. So the
-    logits are :math:`\langle\tilde x, \tilde y\rangle/\varepsilon`: small numbers however far apart the clouds are.
+    logits are $\langle\tilde x, \tilde y\rangle/\varepsilon$: small numbers however far apart the clouds are.
     """
 
     def __init__(self, x: Tensor, y: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
@@ -74,7 +69,7 @@ class PointGeometry:
         self.mean_costs = [0.5 * (p + q) + d for p, q, d in zip(spread_x, spread_y, self.distances, strict=True)]
         largest = torch.finfo(x.dtype).max
         if not all(cost <= largest for cost in self.mean_costs):  # false for NaN, which max() may skip
-            name_bad_tensor(x=_hide(x, a), y=_hide(y, b))
+            name_bad_tensor(x=hide(x, a), y=hide(y, b))
             raise ValueError(f"x and y must have a finite cost in {x.dtype}, got a mean cost of {self.mean_costs}")
         self.epsilons = absolute(epsilon, relative, self.mean_costs, x.dtype)
         self.epsilon = scale(self.epsilons, x)
@@ -107,7 +102,6 @@ class PointGeometry:
         return _reach(peaks_x, peaks_x, self.epsilons), _reach(peaks_y, peaks_y, self.epsilons)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
-        """Return fresh ``S[rows] + psi``, (..., n, M)."""
         x = self.x if rows == slice(None) else self.x[..., rows, :]
         return inner_products(x, self.y, self.inverse, psi)
 
@@ -118,17 +112,16 @@ class PointGeometry:
         return f, g
 
     def to_psi(self, g: Tensor) -> Tensor:
-        """Invert :meth:`to_potentials` for g."""
         return ((g - self._apart(self.y, self.squares_y, -1.0)).unsqueeze(-1) * self.inverse).squeeze(-1)
 
     def _apart(self, points: Tensor, squares: Tensor, sign: float) -> Tensor:
         """The part of the cost that depends on one cloud only, (..., N); half of |shift|^2 / 2 to either side."""
-        along = (points @ self.shift.transpose(-2, -1)).squeeze(-1)
+        along = (points @ self.shift.mT).squeeze(-1)
         return 0.5 * squares + sign * along + 0.25 * self.shift.square().sum(dim=-1)
 
 
 class CostGeometry:
-    """A cost matrix given by the caller, (..., N, M), in any unit; ``epsilon`` comes out in the same unit."""
+    """A cost matrix given by the caller, (..., N, M), in any unit; `epsilon` comes out in the same unit."""
 
     def __init__(self, cost: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
         self.a, self.b, self.cost = a, b, cost
@@ -149,24 +142,21 @@ class CostGeometry:
         self.epsilon, self.centre = scale(self.epsilons, cost), scale(self.mean_costs, cost)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
-        """Return fresh ``S[rows] + psi``, (..., n, M)."""
         scores = (self.centre - self.cost[..., rows, :]).div_(self.epsilon)
         return scores if psi is None else scores.add_(psi.unsqueeze(-2))
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f, g in units of the cost."""
         f = phi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
         g = psi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
         return f.squeeze(-1), g.squeeze(-1)
 
     def to_psi(self, g: Tensor) -> Tensor:
-        """Invert :meth:`to_potentials` for g."""
         return ((g.unsqueeze(-1) - 0.5 * self.centre) / self.epsilon).squeeze(-1)
 
 
 def inner_products(x: Tensor, y: Tensor, factor: Scale, offset: Tensor | None) -> Tensor:
-    """Return ``factor * x y^T + offset``, (..., N, M), for clouds (..., N, D), (..., M, D) and offset (..., M)."""
-    y = y.transpose(-2, -1)
+    """Return `factor * x y^T + offset`, (..., N, M), for clouds (..., N, D), (..., M, D) and offset (..., M)."""
+    y = y.mT
     if isinstance(factor, float):
         if offset is None:  # beta=0: the first argument is only a shape
             return torch.addmm(x.new_empty(1), x, y, beta=0, alpha=factor)
@@ -198,7 +188,7 @@ def _reach(peaks_x: list[float], peaks_y: list[float], epsilons: list[float]) ->
 
 def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor]:
     """Return centred points (padding at the centre) and their mean (..., 1, D)."""
-    points = _hide(points, marginal)
+    points = hide(points, marginal)
     mean = marginal.weights.unsqueeze(-2) @ points
     centred = points - mean
     if marginal.padding is not None:
@@ -221,8 +211,3 @@ def _to_host(*facts: Tensor) -> list[list[float]]:
     if facts[0].dim() == 0 and not facts[0].is_cuda:
         return [[fact.item()] for fact in facts]
     return torch.stack(facts).reshape(len(facts), -1).tolist()
-
-
-def _hide(points: Tensor, marginal: Marginal) -> Tensor:
-    """Replace padded rows by zeros: whatever they hold, NaN included, must not reach a sum."""
-    return points if marginal.padding is None else points.masked_fill(marginal.padding.unsqueeze(-1), 0.0)

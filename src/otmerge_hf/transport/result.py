@@ -18,30 +18,8 @@ _BLOCK_ENTRIES = 2**23
 
 
 @dataclass(frozen=True)
-class TransportResult:
-    r"""An entropic transport plan and its certificates.
-
-    The plan is :math:`P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij})/\varepsilon)`. Only ``value`` carries gradients;
-    everything else is detached. Shapes: N source points, M target points, a leading batch B when the clouds had one.
-
-    Attributes:
-        value: Optimal value, () or (B,), in units of the cost; differentiable in the inputs of the solve.
-        potentials: Dual potentials f (N,), g (M,), or (B, N), (B, M), in units of the cost. Pass them to the next
-            solve as ``potentials`` for a warm start.
-        epsilon: Entropic regularisation that was used, () or (B,), in units of the cost.
-        marginal_error: L1 distance of the plan's column marginal from ``b``, () or (B,), between 0 and 2; the row
-            marginal is exact.
-        converged: True where ``marginal_error`` is within the tolerance of the solve, () or (B,), boolean.
-        iterations: Iterations of the solve (of the slowest item of a batch).
-
-    Example:
-        >>> import torch
-        >>> from otmerge_hf.transport import sinkhorn
-        >>> x, y = torch.eye(3), torch.eye(3) + 1.0
-        >>> result = sinkhorn(x, y)
-        >>> bool(result.converged), result.plan().shape
-        (True, torch.Size([3, 3]))
-    """
+class Solved:
+    """A value, () or (B,), in units of the cost and differentiable in the inputs, with what certifies it, detached."""
 
     value: Tensor
     _geometry: Geometry = field(repr=False)
@@ -50,62 +28,71 @@ class TransportResult:
 
     @cached_property
     def potentials(self) -> tuple[Tensor, Tensor]:
-        """Dual potentials in units of the cost."""
+        """Dual potentials f (..., N), g (..., M), in units of the cost; pass them to the next solve to start warm."""
         with torch.no_grad():
             return self._geometry.to_potentials(self._solution.phi, self._solution.psi)
 
     @cached_property
     def epsilon(self) -> Tensor:
-        """Epsilon in units of the cost."""
-        epsilons = self._solution.phi.new_tensor(self._geometry.epsilons)
-        return epsilons.reshape(self._solution.phi.shape[:-1])
+        """Entropic regularisation that was used, () or (B,), in units of the cost."""
+        return self.value.detach().new_tensor(self._geometry.epsilons).reshape(self.value.shape)
 
     @property
     def marginal_error(self) -> Tensor:
-        """L1 error of the column marginal."""
+        """L1 distance of the plan's column marginal from `b`, () or (B,), in [0, 2]; the row marginal is exact."""
         return self._solution.marginal_error
 
-    @cached_property
+    @property
     def converged(self) -> Tensor:
-        """Whether the marginal error is within tolerance."""
-        return self._solution.marginal_error <= self._tol
+        """True where `marginal_error` is within the tolerance of the solve, () or (B,), boolean."""
+        return self.marginal_error <= self._tol
 
     @property
     def iterations(self) -> int:
-        """Iterations of the slowest item."""
+        """Iterations of the solve, those of the slowest item of a batch."""
         return self._solution.iterations
 
-    def plan(self) -> Tensor:
-        """Return the plan, (N, M) or (B, N, M), total mass 1; rows and columns of padding are zero.
 
-        Built anew at every call: N * M floats.
-        """
+@dataclass(frozen=True)
+class TransportResult(Solved):
+    r"""An entropic transport plan and its certificates.
+
+    The plan is $P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij})/\varepsilon)$. Only `value` carries gradients. Shapes: N
+    source points, M target points, a leading batch B when the clouds had one.
+
+    Example:
+        >>> from otmerge_hf.transport import sinkhorn
+        >>> result = sinkhorn(torch.eye(3), torch.eye(3) + 1.0)
+        >>> bool(result.converged), result.plan().shape
+        (True, torch.Size([3, 3]))
+    """
+
+    def plan(self) -> Tensor:
+        """Return the plan, (N, M) or (B, N, M), total mass 1, zero on padding; built anew at every call."""
         return plan_of(self._geometry, self._solution.phi, self._solution.psi)
 
     def barycentric_projection(self, y: Tensor) -> Tensor:
         r"""Send each source point to the plan-weighted mean of target features.
 
-        .. math:: T(x_i) = \sum_j P_{ij} y_j \Big/ \sum_j P_{ij}
+        $$ T(x_i) = \sum_j P_{ij} y_j \Big/ \sum_j P_{ij} $$
 
         Args:
-            y: Features of the target points, (M, E) or (B, M, E), in any unit: the target cloud itself, or
-                anything that belongs to its points. Gradients flow to ``y``, not to the plan.
+            y: Features of the target points, (M, E) or (B, M, E), in any unit. Gradients flow to `y`, not to the plan.
 
         Returns:
             Projected features, (N, E) or (B, N, E), float32 (float64 when the solve was); zeros on padded rows.
 
         Raises:
-            ValueError: If ``y`` does not hold one row per target point.
+            ValueError: If `y` does not hold one row per target point.
 
         Example:
-            >>> import torch
             >>> from otmerge_hf.transport import sinkhorn
             >>> x = torch.tensor([[0.0], [1.0]])
             >>> sinkhorn(x, x + 5, epsilon=0.001).barycentric_projection(x + 5)
             tensor([[5.],
                     [6.]])
 
-        Source: Ferradans et al. 2014; checked against POT's ``ot.da.SinkhornTransport.transform``.
+        Source: Ferradans et al. 2014; checked against POT's `ot.da.SinkhornTransport.transform`.
         """
         f, g = self._solution.phi, self._solution.psi
         features = upcast(y, "y")
@@ -118,7 +105,7 @@ class TransportResult:
         block = max(1, _BLOCK_ENTRIES // g.numel())
         parts = []
         for start in range(0, f.shape[-1], block):
-            rows = plan_of(self._geometry, self._solution.phi, self._solution.psi, slice(start, start + block))
+            rows = plan_of(self._geometry, f, g, slice(start, start + block))
             parts.append(rows @ features / rows.sum(-1, keepdim=True).clamp_min(torch.finfo(f.dtype).tiny))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
 

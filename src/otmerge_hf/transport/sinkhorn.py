@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, check_number, check_pair, marginal, upcast
+from ._checks import Marginal, check_number, check_pair, marginals, upcast
 from ._core import (
     Options,
     attach,
@@ -54,8 +54,8 @@ def sinkhorn(
 ) -> TransportResult:
     r"""Solve entropic optimal transport between two clouds.
 
-    .. math:: \min_{P \ge 0,\; P1 = a,\; P^\top 1 = b} \langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \,|\, ab^\top),
-              \qquad C_{ij} = \tfrac12|x_i - y_j|^2
+    $$ \min_{P \ge 0,\; P1 = a,\; P^\top 1 = b} \langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \,|\, ab^\top),
+       \qquad C_{ij} = \tfrac12|x_i - y_j|^2 $$
 
     Shapes: B batch (optional), N source points, M target points, D features. Works in float32 (float64 for float64
     input) whatever the surrounding autocast says; bfloat16 and float16 clouds are upcast.
@@ -63,45 +63,40 @@ def sinkhorn(
     Args:
         x: Source points, (N, D) or (B, N, D).
         y: Target points, (M, D) or (B, M, D).
-        epsilon: Entropic regularisation, > 0: a fraction of the mean cost, or with ``epsilon_scale="absolute"`` in
+        epsilon: Entropic regularisation, > 0: a fraction of the mean cost, or with `epsilon_scale="absolute"` in
             units of the cost. The scale is held constant in the gradient.
-        epsilon_scale: ``"mean"`` (of the cost under ``a`` and ``b``, per batch item) or ``"absolute"``.
+        epsilon_scale: `"mean"` (of the cost under `a` and `b`, per batch item) or `"absolute"`.
         a: Source weights, (N,) or (B, N), non-negative, sum 1; zero is padding. Uniform when left out.
         b: Target weights, (M,) or (B, M).
         x_mask: True where a source point is real, (N,) or (B, N), boolean or 0/1. What padding holds is ignored.
         y_mask: The same for the target.
-        cost: ``"sqeuclidean"``, half the squared distance, or ``"cosine"``, one minus the cosine.
+        cost: `"sqeuclidean"`, half the squared distance, or `"cosine"`, one minus the cosine.
         tol: Stop when the L1 error of the marginals is at most this, in [0, 2].
-        max_iterations: Give up after this many; the result then has ``converged`` False, and a warning is raised
-            once per process.
+        max_iterations: Give up after this many; `converged` is then False, and a warning is raised once per process.
         potentials: (f, g) of an earlier solve over the same points, for a warm start.
         memory_budget: Bytes that the N x M matrix may take, 1 GiB when left out. A larger problem is solved a block
             of rows at a time: O(budget) memory, about D/2 times the work per iteration.
 
     Returns:
-        The value, differentiable in ``x``, ``y``, ``a`` and ``b``, with plan, potentials and certificates. Its
-        gradient in ``a`` is the potential f, which is defined up to a constant: use it along the simplex.
+        The value, differentiable in `x`, `y`, `a` and `b`, with plan, potentials and certificates. Its
+        gradient in `a` is the potential f, which is defined up to a constant: use it along the simplex.
 
     Raises:
-        ValueError: If an input is not finite, is empty, or does not fit the others; if ``epsilon`` is not > 0.
+        ValueError: If an input is not finite, is empty, or does not fit the others; if `epsilon` is not > 0.
 
     Example:
-        >>> import torch
-        >>> from otmerge_hf.transport import sinkhorn
         >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0]], requires_grad=True)
-        >>> result = sinkhorn(x, x.detach() + torch.tensor([0.0, 2.0]), epsilon=0.01)
-        >>> result.value.backward()
+        >>> sinkhorn(x, x.detach() + torch.tensor([0.0, 2.0]), epsilon=0.01).value.backward()
         >>> x.grad[:, 1]
         tensor([-1., -1.])
 
-    Source: Cuturi 2013; Feydy et al. 2019, eq. 13 for the gradient; checked against POT's ``ot.sinkhorn`` and
-    geomloss's ``SamplesLoss``.
+    Source: Cuturi 2013; Feydy et al. 2019, eq. 13 for the gradient; checked against POT's `ot.sinkhorn` and
+    geomloss's `SamplesLoss`.
     """
     x, y = check_pair(x, y)
     options = check_options(epsilon_scale, tol, max_iterations, memory_budget)
     epsilon = check_number(epsilon, "epsilon")
-    mu = marginal(a, x_mask, x, ("a", "x_mask"))
-    nu = marginal(b, y_mask, y, ("b", "y_mask"))
+    mu, nu = marginals(x, y, a, b, x_mask, y_mask)
     x, y = to_cost(x, y, mu, nu, cost)
     a, b = expand_weights(a, mu), expand_weights(b, nu)
     want_x, want_y = wants_gradient(x), wants_gradient(y)
@@ -126,46 +121,32 @@ def sinkhorn_from_cost(
     potentials: Sequence[Tensor] | None = None,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> TransportResult:
-    r"""Solve entropic optimal transport for a given cost matrix.
-
-    Shapes: B batch (optional), N sources, M targets.
+    """Solve entropic optimal transport for a given cost matrix.
 
     Args:
         cost: Cost of moving source i to target j, (N, M) or (B, N, M), finite, in any unit; of mixed sign only with
-            ``epsilon_scale="absolute"``.
-        epsilon: As in :func:`sinkhorn`, in units of ``cost`` or of its mean.
-        epsilon_scale: As in :func:`sinkhorn`.
-        a: Source weights, (N,) or (B, N).
-        b: Target weights, (M,) or (B, M).
-        x_mask: True where a row is real, (N,) or (B, N).
-        y_mask: True where a column is real, (M,) or (B, M).
-        tol: As in :func:`sinkhorn`.
-        max_iterations: As in :func:`sinkhorn`.
-        potentials: As in :func:`sinkhorn`.
-        memory_budget: As in :func:`sinkhorn`, for the matrix made beside ``cost``.
+            `epsilon_scale="absolute"`. The other arguments are those of [`sinkhorn`]; `epsilon` is in units of `cost`
+            or of its mean, and `memory_budget` is for the matrix made beside `cost`.
 
     Returns:
-        The value, differentiable in ``cost`` (its gradient is the plan), ``a`` and ``b``.
+        The value, differentiable in `cost` (its gradient is the plan), `a` and `b`.
 
     Raises:
-        ValueError: If an input is not finite, is empty, or does not fit the others; if ``epsilon`` is not > 0.
+        ValueError: As [`sinkhorn`].
 
     Example:
-        >>> import torch
-        >>> from otmerge_hf.transport import sinkhorn_from_cost
         >>> sinkhorn_from_cost(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), epsilon=0.01).plan()
         tensor([[0.5000, 0.0000],
                 [0.0000, 0.5000]])
 
-    Source: Cuturi 2013; checked against POT's ``ot.sinkhorn``.
+    Source: Cuturi 2013; checked against POT's `ot.sinkhorn`.
     """
     cost = upcast(cost, "cost")
     if cost.dim() not in (2, 3) or cost.numel() == 0:
         raise ValueError(f"cost must be (N, M) or (B, N, M) and not empty, got shape {tuple(cost.shape)}")
     options = check_options(epsilon_scale, tol, max_iterations, memory_budget)
     epsilon = check_number(epsilon, "epsilon")
-    mu = marginal(a, x_mask, cost, ("a", "x_mask"))
-    nu = marginal(b, y_mask, cost.transpose(-2, -1), ("b", "y_mask"))
+    mu, nu = marginals(cost, cost.mT, a, b, x_mask, y_mask)
     a, b = expand_weights(a, mu), expand_weights(b, nu)
     want = wants_gradient(cost)
     with full_precision(cost.device):
@@ -186,7 +167,7 @@ def check_options(epsilon_scale: str, tol: float, max_iterations: int, memory_bu
 
 
 def to_cost(x: Tensor, y: Tensor, a: Marginal, b: Marginal, cost: str) -> tuple[Tensor, Tensor]:
-    """Return clouds whose half squared distance is ``cost``."""
+    """Return clouds whose half squared distance is `cost`."""
     if cost == "sqeuclidean":
         return x, y
     if cost != "cosine":

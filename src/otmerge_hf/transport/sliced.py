@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, check_number, check_pair, marginal, name_bad_tensor
+from ._checks import Marginal, check_number, check_pair, hide, marginals, name_bad_tensor
 
 
 def sliced_wasserstein(
@@ -22,63 +22,48 @@ def sliced_wasserstein(
 ) -> Tensor:
     r"""Average the one-dimensional transport cost over random directions.
 
-    .. math:: SW_p^p(x, y) = \mathbb{E}_\theta\, W_p^p(\langle x, \theta\rangle, \langle y, \theta\rangle),
-              \qquad \theta \sim \mathrm{Uniform}(S^{D-1})
+    $$ SW_p^p(x, y) = \mathbb{E}_\theta\, W_p^p(\langle x, \theta\rangle, \langle y, \theta\rangle),
+       \qquad \theta \sim \mathrm{Uniform}(S^{D-1}) $$
 
-    A weaker comparison than :func:`sinkhorn_divergence` (in D dimensions, about D times smaller for the same shift),
-    for clouds beyond the reach of an N x M matrix: memory O((N + M) num_projections).
-
-    Shapes: B batch (optional), N source points, M target points, D features.
+    A weaker comparison than [`sinkhorn_divergence`] (in D dimensions, about D times smaller for the same shift),
+    for clouds beyond the reach of an N x M matrix: memory O((N + M) num_projections). Points, weights and masks have
+    the shapes of [`sinkhorn`].
 
     Args:
-        x: Source points, (N, D) or (B, N, D).
-        y: Target points, (M, D) or (B, M, D).
         num_projections: Directions drawn, shared by the batch; the standard error falls with its square root.
         p: Exponent, >= 1.
-        generator: Source of the directions, on the device of ``x``; torch's default generator when left out.
-        a: Source weights, (N,) or (B, N), non-negative, sum 1.
-        b: Target weights, (M,) or (B, M).
-        x_mask: True where a source point is real, (N,) or (B, N).
-        y_mask: True where a target point is real, (M,) or (B, M).
+        generator: Source of the directions, on the device of `x`; torch's default generator when left out.
 
     Returns:
-        The p-th power of the distance, () or (B,), in feature units to the power p, differentiable in ``x`` and
-        ``y``. The power is what a loss wants: the distance itself has no gradient at zero.
+        The p-th power of the distance, () or (B,), in feature units to the power p, differentiable in `x` and
+        `y`. The power is what a loss wants: the distance itself has no gradient at zero.
 
     Raises:
-        ValueError: If an input is not finite, is empty, or does not fit the others; if ``p`` < 1 or
-            ``num_projections`` < 1.
+        ValueError: If an input is not finite, is empty, or does not fit the others; if `p` or `num_projections` < 1.
 
     Example:
-        >>> import torch
-        >>> from otmerge_hf.transport import sliced_wasserstein
         >>> x = torch.tensor([[0.0], [1.0]])
         >>> sliced_wasserstein(x, x + 3.0)
         tensor(9.)
 
-    Source: Bonneel et al. 2015; checked against POT's ``ot.sliced_wasserstein_distance``.
+    Source: Bonneel et al. 2015; checked against POT's `ot.sliced_wasserstein_distance`.
     """
     x, y = check_pair(x, y)
     if check_number(p, "p") < 1:
         raise ValueError(f"p must be >= 1, got {p}")
     if int(num_projections) < 1:
         raise ValueError(f"num_projections must be >= 1, got {num_projections}")
-    mu = marginal(a, x_mask, x, ("a", "x_mask"))
-    nu = marginal(b, y_mask, y, ("b", "y_mask"))
-    x, y = _without_padding(x, mu), _without_padding(y, nu)
+    mu, nu = marginals(x, y, a, b, x_mask, y_mask)
+    x, y = hide(x, mu), hide(y, nu)
     name_bad_tensor(x=x, y=y)
     directions = torch.randn(x.shape[-1], int(num_projections), generator=generator, dtype=x.dtype, device=x.device)
     directions = directions / torch.linalg.vector_norm(directions, dim=0)
     with torch.autocast(x.device.type, enabled=False):
-        lines_x, lines_y = _lines(x, directions), _lines(y, directions)  # (..., P, N), (..., P, M)
+        lines_x, lines_y = (x @ directions).mT, (y @ directions).mT  # (..., P, N), (..., P, M)
         if mu.uniform and nu.uniform and x.shape[-2] == y.shape[-2]:
             gaps = lines_x.sort(dim=-1).values - lines_y.sort(dim=-1).values
             return gaps.abs().pow(p).mean(dim=(-2, -1))
         return _by_quantiles(lines_x, lines_y, mu, nu, p)
-
-
-def _lines(points: Tensor, directions: Tensor) -> Tensor:
-    return (points @ directions).transpose(-2, -1)
 
 
 def _by_quantiles(x: Tensor, y: Tensor, a: Marginal, b: Marginal, p: float) -> Tensor:
@@ -100,7 +85,3 @@ def _quantiles(values: Tensor, weights: Marginal) -> tuple[Tensor, Tensor]:
     values, order = values.sort(dim=-1)
     mass = weights.weights.unsqueeze(-2).expand_as(values).gather(-1, order)
     return values, mass.cumsum(dim=-1).contiguous()
-
-
-def _without_padding(points: Tensor, weights: Marginal) -> Tensor:
-    return points if weights.padding is None else points.masked_fill(weights.padding.unsqueeze(-1), 0.0)
