@@ -56,14 +56,7 @@ _MASS = _words(
     "baseball soccer football basketball frisbee wine beer coffee tea milk juice furniture luggage traffic hair "
     "clothing jewelry concrete brick dirt mud ice leather cotton nothing something everything"
 )
-_IRREGULAR = {
-    "people": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "feet": "foot",
-    "teeth": "tooth",
-}
+_IRREGULAR = dict(people="person", men="man", women="woman", children="child", feet="foot", teeth="tooth")
 _SINGULAR_IN_S = _words("bus gas lens tennis glass grass dress cactus canvas christmas news")
 
 

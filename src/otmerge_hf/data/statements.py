@@ -266,10 +266,6 @@ _FORMS: list[tuple[re.Pattern, str | Callable[[re.Match], str], Callable[[re.Mat
         (rf"who {_BE} (?P<x>.+)", "thing", _who),
         (rf"{_BE} there {_NOT}(?:(?P<article>an|a|any|no|some) )?(?P<x>.+)", "yes or no", _there),
         (rf"{_BE} {_NOT}(?P<x>.+ .+)", "yes or no", _is),
-        (
-            rf"(?P<aux>does|do|did|can|could|will|would|should|has|have|had) {_NOT}(?P<x>.+ .+)",
-            "yes or no",
-            _does,
-        ),
+        (rf"(?P<aux>do|does|did|can|could|will|would|should|has|have|had) {_NOT}(?P<x>.+ .+)", "yes or no", _does),
     )
 ]

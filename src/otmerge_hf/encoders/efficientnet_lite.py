@@ -13,11 +13,7 @@ from transformers import EfficientNetConfig, EfficientNetForImageClassification,
 
 # (width, depth) multipliers of the published models. Lite never scales the stem, the head, or the number of
 # blocks in the first and last stage; transformers' own coefficients scale all of them and cannot be used.
-COEFFICIENTS = {
-    "efficientnet-lite0": (1.0, 1.0),
-    "efficientnet-lite1": (1.0, 1.1),
-    "efficientnet-lite2": (1.1, 1.2),
-}
+COEFFICIENTS = {f"efficientnet-lite{i}": pair for i, pair in enumerate([(1.0, 1.0), (1.0, 1.1), (1.1, 1.2)])}
 _CHANNELS = (16, 24, 40, 80, 112, 192, 320)
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)
 # Only for sides that are a multiple of this does transformers pad stride-2 convolutions as the original does.
@@ -98,17 +94,7 @@ def _rename(key: str) -> str:
 def build_image_processor(image_size: int) -> EfficientNetImageProcessorPil:
     """Pixels to (x - 127) / 128, bicubic, no crop, as the weights were trained."""
     side = {"height": image_size, "width": image_size}
-    return EfficientNetImageProcessorPil(
-        do_resize=True,
-        size=side,
-        resample=3,
-        do_center_crop=False,
-        crop_size=side,
-        do_rescale=True,
-        rescale_factor=1 / 255,
-        rescale_offset=False,
-        do_normalize=True,
-        image_mean=[127 / 255] * 3,
-        image_std=[128 / 255] * 3,
-        include_top=False,
-    )
+    sizes = {"do_resize": True, "size": side, "resample": 3, "do_center_crop": False, "crop_size": side}
+    scale = {"do_rescale": True, "rescale_factor": 1 / 255, "rescale_offset": False, "do_normalize": True}
+    mean, std = [127 / 255] * 3, [128 / 255] * 3
+    return EfficientNetImageProcessorPil(**sizes, **scale, image_mean=mean, image_std=std, include_top=False)

@@ -38,7 +38,7 @@ def compute_features(
     *,
     cache_dir: str | os.PathLike,
     key: dict[str, Any],
-    batch_size: int,
+    batch_size: int = 64,
     shard_size: int = 512,
     dtype: torch.dtype = torch.float32,
     progress: bool = True,
@@ -74,19 +74,13 @@ def compute_features(
     Example:
         >>> import tempfile
         >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
-        >>> arguments = dict(cache_dir=tempfile.mkdtemp(), key={"encoder": "ones"}, batch_size=2, progress=False)
-        >>> compute_features(encode, ["a", "b", "c"], **arguments).reused
-        False
-        >>> compute_features(encode, ["a", "b", "c"], **arguments).reused
-        True
+        >>> arguments = dict(inputs=["a", "b"], cache_dir=tempfile.mkdtemp(), key={"encoder": "ones"})
+        >>> compute_features(encode, **arguments).reused, compute_features(encode, **arguments).reused
+        (False, True)
     """
     _check_arguments(inputs, batch_size, shard_size, dtype)
     check_verify(verify)
-    full_key = {
-        "encoder": key,
-        "inputs": inputs_key(inputs),
-        "stored_dtype": str(dtype).removeprefix("torch."),
-    }
+    full_key = {"encoder": key, "inputs": inputs_key(inputs), "stored_dtype": str(dtype).removeprefix("torch.")}
     name = digest(full_key)
     full_key = json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
     folder = Path(cache_dir) / name[:32]
@@ -113,8 +107,8 @@ def compute_features(
                     )
                 parts.append((tokens, lengths))
                 bar.update(stop - start)
-            all_tokens, all_lengths = (torch.cat(column) for column in zip(*parts, strict=True))
-            done[first, last] = write_shard(folder, first, all_tokens, all_lengths, name)
+            tokens, lengths = (torch.cat(column) for column in zip(*parts, strict=True))
+            done[first, last] = write_shard(folder, first, tokens, lengths, name)
     if missing or not (folder / INDEX).is_file():
         write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
 

@@ -74,8 +74,7 @@ def find_shards(folder: Path, key: str) -> tuple[list[Shard], dict[str, str]]:
     """Finished shards of an interrupted run, and the problems of those that cannot be used, by file name."""
     found, problems = [], {}
     for path in sorted(folder.glob("rows-*.safetensors")):
-        match = _NAME.fullmatch(path.name)
-        sha256 = _sha256(path)
+        match, sha256 = _NAME.fullmatch(path.name), _sha256(path)
         if match is None or not sha256.startswith(match[3]):
             problems[path.name] = "has another SHA-256 than its name says"
             continue

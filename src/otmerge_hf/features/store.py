@@ -15,7 +15,6 @@ from .shards import Shard, Verify, read_index, shard_problem
 from .statistics import feature_statistics
 
 
-_STATISTICS = "statistics.safetensors"
 # Read as integers, because NumPy knows no bfloat16; only copied, never computed with.
 _BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 _BLOCK = 2048  # tokens held in float64 at a time
@@ -32,7 +31,6 @@ class FeatureStore:
         verify: `full` compares every shard's SHA-256 with the index, `size` only its size.
 
     Attributes:
-        folder: Where the features lie.
         key: What they depend on, a dict.
         feature_dim: D.
         dtype: Type of the features.
@@ -88,9 +86,7 @@ class FeatureStore:
             >>> import tempfile
             >>> from otmerge_hf.features import compute_features
             >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
-            >>> store = compute_features(
-            ...     encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={}, batch_size=2, progress=False
-            ... )
+            >>> store = compute_features(encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={})
             >>> features, mask = store.batch([1, 0, 1])
             >>> features.shape, mask.shape
             (torch.Size([3, 3, 8]), torch.Size([3, 3]))
@@ -131,10 +127,9 @@ class FeatureStore:
             return feature_statistics(self._real_tokens(sorted(set(ids))))
 
         def compute() -> dict[str, torch.Tensor]:
-            mean, std = feature_statistics(self._real_tokens(range(len(self))))
-            return {"mean": mean, "std": std}
+            return dict(zip(("mean", "std"), feature_statistics(self._real_tokens(range(len(self)))), strict=True))
 
-        known = remember(self.folder / _STATISTICS, self.shards_digest, compute)
+        known = remember(self.folder / "statistics.safetensors", self.shards_digest, compute)
         return known["mean"], known["std"]
 
     def _real_tokens(self, ids: Sequence[int]) -> Iterator[torch.Tensor]:
