@@ -106,7 +106,7 @@ def _questions(split: str) -> tuple[list[str], list[str], list[int]]:
     return _get(split, "questions")
 
 
-def _dataset(split: str, image_ids: list[int], columns: dict[str, list]) -> Dataset:
+def _dataset(split: str, image_ids: list[int], columns: dict[str, Any]) -> Dataset:
     paths = image_paths(split)
     columns = {"image": [str(paths[image_id]) for image_id in image_ids], "image_id": image_ids, **columns}
     kinds: dict[str, Any] = {"image": Image(), "image_id": Value("int32"), "affirmative": Value("bool")}

@@ -94,7 +94,17 @@ def _rename(key: str) -> str:
 def build_image_processor(image_size: int) -> EfficientNetImageProcessorPil:
     """Pixels to (x - 127) / 128, bicubic, no crop, as the weights were trained."""
     side = {"height": image_size, "width": image_size}
-    sizes = {"do_resize": True, "size": side, "resample": 3, "do_center_crop": False, "crop_size": side}
-    scale = {"do_rescale": True, "rescale_factor": 1 / 255, "rescale_offset": False, "do_normalize": True}
-    mean, std = [127 / 255] * 3, [128 / 255] * 3
-    return EfficientNetImageProcessorPil(**sizes, **scale, image_mean=mean, image_std=std, include_top=False)
+    return EfficientNetImageProcessorPil(
+        do_resize=True,
+        size=side,
+        resample=3,
+        do_center_crop=False,
+        crop_size=side,
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        rescale_offset=False,
+        do_normalize=True,
+        image_mean=[127 / 255] * 3,
+        image_std=[128 / 255] * 3,
+        include_top=False,
+    )

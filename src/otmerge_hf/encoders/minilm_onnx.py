@@ -21,9 +21,6 @@ def build_minilm_l3(graph_file: Path) -> BertModel:
 
     Shapes: tokens (B, T) -> `last_hidden_state` (B, T, 384).
 
-    Args:
-        graph_file: The `.onnx` file.
-
     Raises:
         ImportError: If the package `onnx` is not installed.
         ValueError: If the graph's weights are not exactly those of the model.

@@ -48,7 +48,6 @@ def compute_features(
 
     The folder is named by a hash of `key`, the inputs' content and `dtype`. Finished shards of an interrupted
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
-    One log line says whether the features were reused or computed (also `store.reused`).
 
     Shapes: B inputs, S tokens, D features.
 
@@ -99,11 +98,12 @@ def compute_features(
             for start in range(first, last, batch_size):
                 stop = min(start + batch_size, last)
                 tokens, lengths = _encode(encode, inputs, start, stop, dtype)
-                feature_dim = feature_dim or tokens.shape[1]
-                if tokens.shape[1] != feature_dim:
+                found = tokens.shape[1]
+                feature_dim = feature_dim or found
+                if found != feature_dim:
+                    place = f"rows {start} to {stop - 1}"
                     raise ValueError(
-                        f"encode returned {tokens.shape[1]} features per token for rows {start} to {stop - 1}, "
-                        f"but {feature_dim} before"
+                        f"encode returned {found} features per token for {place}, but {feature_dim} before"
                     )
                 parts.append((tokens, lengths))
                 bar.update(stop - start)
@@ -159,9 +159,8 @@ def _name_stale_siblings(folder: Path, key: dict) -> None:
         if other.get("inputs") == key["inputs"] and other != key:
             ours, theirs = ({**k["encoder"], "stored_dtype": k["stored_dtype"]} for k in (key, other))
             changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-            logger.warning(
-                "%s has features of the same inputs with another %s; not used", path.parent, ", ".join(changed)
-            )
+            names = ", ".join(changed)
+            logger.warning("%s has features of the same inputs with another %s; not used", path.parent, names)
 
 
 def _encode(
@@ -172,10 +171,8 @@ def _encode(
     with torch.no_grad():
         tokens, mask = encode(batch)
     if tokens.ndim != 3 or len(tokens) != len(batch):
-        raise ValueError(
-            f"encode must return tokens of shape ({len(batch)}, S, D) for rows {start} to {stop - 1}; "
-            f"got {tuple(tokens.shape)}"
-        )
+        wanted = f"tokens of shape ({len(batch)}, S, D) for rows {start} to {stop - 1}"
+        raise ValueError(f"encode must return {wanted}; got {tuple(tokens.shape)}")
     tokens = tokens.detach().to("cpu", dtype)
     real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.detach().cpu().bool()
     if real.shape != tokens.shape[:2]:

@@ -27,15 +27,7 @@ _PARTS = ("image_processor", "feature_extractor", "video_processor", "tokenizer"
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON.
-
-    Raises:
-        ValueError: If the value is not JSON.
-
-    Example:
-        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-        True
-    """
+    """SHA-256 of a value's canonical JSON; a ValueError if the value is not JSON."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     except TypeError as error:

@@ -28,7 +28,7 @@ class FeatureStore:
 
     Args:
         folder: Folder that [`compute_features`] wrote.
-        verify: `full` compares every shard's SHA-256 with the index, `size` only its size.
+        verify: As for [`compute_features`].
 
     Attributes:
         key: What they depend on, a dict.
@@ -104,14 +104,12 @@ class FeatureStore:
         return torch.from_numpy(features).view(self.dtype), torch.from_numpy(mask.astype(np.int64))
 
     def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""Mean and standard deviation of every feature over all real tokens.
+        r"""Mean and standard deviation of every feature over all real tokens, by [`feature_statistics`].
 
         $$ \mu = \frac1T \sum_t x_t, \qquad \sigma^2 = \frac1T \sum_t (x_t - \mu)^2 $$
 
-        Accumulated in float64; the result for all rows is kept in the folder.
-
         Args:
-            ids: Rows to count, each once; all rows by default.
+            ids: Rows to count, each once; all by default, whose result is kept in the folder.
 
         Returns:
             Mean (D,) and standard deviation (D,), float32, in feature units. The deviation is zero where a
@@ -120,8 +118,6 @@ class FeatureStore:
         Raises:
             IndexError: If a row number is not in [0, N).
             ValueError: If `ids` is empty.
-
-        Source: [`feature_statistics`].
         """
         if ids is not None:
             return feature_statistics(self._real_tokens(sorted(set(ids))))
