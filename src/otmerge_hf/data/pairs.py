@@ -117,10 +117,6 @@ def find_text_column(dataset: Dataset, column: str | None = None) -> str:
 
     Raises:
         ValueError: If there is no such column; the message lists those there are.
-
-    Example:
-        >>> find_text_column(Dataset.from_dict({"id": [1], "caption": ["a dog"]}))
-        'caption'
     """
     if column is not None:
         check_column(dataset, "text_column", column)
@@ -140,10 +136,6 @@ def captions_of(value: Any, column: str) -> Iterator[str]:
 
     Raises:
         ValueError: If the value is of another kind; the message names the column.
-
-    Example:
-        >>> list(captions_of([{"raw": "a dog"}, {"raw": " "}], "captions"))
-        ['a dog']
     """
     if value is None:
         return
@@ -166,17 +158,15 @@ def captions_of(value: Any, column: str) -> Iterator[str]:
 def image_identities(dataset: Dataset, image: str, group_column: str | None = None) -> list[Any]:
     """What tells one image from another, row by row: the group column, or path or content; None without image."""
     raw = dataset.select_columns([image]).cast_column(image, Image(decode=False))
-    identities = [_identity(record) for batch in raw.iter(batch_size=64) for record in batch[image]]
+    identities = [
+        record and (record["path"] if record["bytes"] is None else hashlib.sha256(record["bytes"]).digest())
+        for batch in raw.iter(batch_size=64)
+        for record in batch[image]
+    ]
     if group_column is None:
         return identities
     values = dataset.select_columns([group_column])[:][group_column]
     return [None if image_id is None else str(value) for image_id, value in zip(identities, values, strict=True)]
-
-
-def _identity(record: dict[str, Any] | None) -> Any:
-    if record is None or record["bytes"] is None:
-        return None if record is None else record["path"]
-    return hashlib.sha256(record["bytes"]).digest()
 
 
 def _expand(images: Dataset, captions: list[list[str]], group_of: dict[int, int]) -> Dataset:

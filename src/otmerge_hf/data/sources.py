@@ -100,17 +100,11 @@ def check_column(dataset: Dataset, argument: str, column: str) -> None:
 
 
 def describe_columns(dataset: Dataset) -> str:
-    """Columns and their kinds in one line.
-
-    Example:
-        >>> describe_columns(Dataset.from_dict({"text": ["a"], "id": [1]}))
-        'text (string), id (int64)'
-    """
-    kinds = {
-        name: feature.dtype if isinstance(feature, Value) else type(feature).__name__
-        for name, feature in dataset.features.items()
-    }
-    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+    """Columns and their kinds in one line: "text (string), id (int64)"."""
+    columns = dataset.features.items()
+    return ", ".join(
+        f"{name} ({kind.dtype if isinstance(kind, Value) else type(kind).__name__})" for name, kind in columns
+    )
 
 
 _UNREADABLE = (OSError, RuntimeError, DatasetGenerationError, DatasetNotFoundError)

@@ -19,19 +19,17 @@ class FeatureCollator:
     A row has `context_features` and `query_features`, row numbers in the two stores, and `labels` if it has
     a label. The columns are named like `forward`'s arguments because the stock Trainer drops all others.
 
-    Shapes: B rows, S_c and S_q tokens, D_c and D_q features, C answers.
-
     Args:
         context_store: Features of the context side, or None if that side is not cached.
         query_store: Features of the query side, or None.
         rest: Collates what is left of the rows (the raw inputs of a side without a store, say); by default
-            transformers' `default_data_collator`, which stacks tensors and numbers and leaves text out.
+            transformers' `default_data_collator`.
         pooling: None gives every token. `"mean"` gives each row's mean token, (B, 1, D): faster, and exact for the
             losses on shared embeddings with affine adapters (`linear`, `orthogonal`, `monge`). A fuser and a
             reconstruction look at single tokens: for them leave it None.
 
     Returns:
-        (when called with a list of rows) a dict of `context_features` (B, S_c, D_c) and `query_features`
+        (when called with a list of B rows) a dict of `context_features` (B, S_c, D_c) and `query_features`
         (B, S_q, D_q) with their `..._mask` (B, S) int64, and `labels`: (B,) int64, or (B, C) float32 of scores.
 
     Raises:

@@ -49,8 +49,6 @@ def compute_features(
     The folder is named by a hash of `key`, the inputs' content and `dtype`. Finished shards of an interrupted
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
 
-    Shapes: B inputs, S tokens, D features.
-
     Args:
         encode: Turns a list of B inputs into tokens (B, S, D) and a mask (B, S), non-zero where a token is real
             (None: all are). Called without gradient; S may change from call to call, D may not.

@@ -36,10 +36,10 @@ def encode(
         processor: The merge's processor.
         side: `"context"` or `"query"`.
         inputs: Distinct images (PIL or paths), waveforms, or texts: what the side's encoder takes.
-        cache_dir: Folder that holds the stores of many keys.
+        cache_dir: As `batch_size` and `options` for [`compute_features`].
         batch_size: Inputs per forward of the encoder.
-        sampling_rate: Of waveforms, in Hz; needed for them, as the processor needs it.
-        **options: Further options of [`compute_features`].
+        sampling_rate: Of waveforms, in Hz; needed for them.
+        **options: `shard_size`, `dtype`, `progress`, `verify`.
 
     Raises:
         ValueError: If `side` is unknown, the encoder is not frozen, waveforms come without their sampling rate, or an

@@ -78,9 +78,6 @@ def inputs_key(inputs: Sequence[Any]) -> str:
     mode, size and pixels, an array by type, shape and bytes; lists and dicts by what they hold. An image that
     [`open_image`] does more to than `convert("RGB")` (turned by EXIF, transparent, of more than 8 bits) is marked.
 
-    Args:
-        inputs: Questions, paths, images or arrays.
-
     Raises:
         FileNotFoundError: If a `Path` does not exist; the message has the row.
         ValueError: If an input is of another kind.
