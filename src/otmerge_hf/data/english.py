@@ -56,24 +56,12 @@ _MASS = _words(
     "baseball soccer football basketball frisbee wine beer coffee tea milk juice furniture luggage traffic hair "
     "clothing jewelry concrete brick dirt mud ice leather cotton nothing something everything"
 )
-_IRREGULAR = {
-    "people": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "feet": "foot",
-    "teeth": "tooth",
-}
+_IRREGULAR = dict(people="person", men="man", women="woman", children="child", feet="foot", teeth="tooth")
 _SINGULAR_IN_S = _words("bus gas lens tennis glass grass dress cactus canvas christmas news")
 
 
 def kinds(answer: str) -> set[str]:
-    """Kinds of question that an answer may answer.
-
-    Example:
-        >>> sorted(kinds("orange")), kinds("3"), kinds("no"), kinds("cat")
-        (['color', 'thing'], {'number'}, {'yes or no'}, {'thing'})
-    """
+    """Kinds of question that an answer may answer: "orange" those for a color and for a thing."""
     words = set(answer.split())
     if answer in ("yes", "no"):
         return {"yes or no"}
@@ -109,12 +97,7 @@ def singular(phrase: str) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """`a` or `an` where a noun phrase wants one.
-
-    Example:
-        >>> [with_article(noun) for noun in ("owl", "red car", "books", "water", "the bed", "round")]
-        ['an owl', 'a red car', 'books', 'water', 'the bed', 'round']
-    """
+    """`a` or `an` where a noun phrase wants one: "an owl", "a red car", "water"."""
     first, noun = phrase.split()[0], head(phrase)
     gerund = noun.endswith("ing") and noun not in _NOUNS_IN_ING
     bare = first in DETERMINERS | _NUMBERS | PREPOSITIONS or first[0].isdigit() or noun in _MASS | COLORS | _ROUND
@@ -141,18 +124,13 @@ def is_state(word: str) -> bool:
 
 
 def subject_length(words: list[str], verb: bool = False) -> int:
-    """How many of the words are the subject; the rest is said of it. With `verb` the rest begins with a plain verb.
+    """How many of the words are the subject; the rest is said of it: 5 in "the man on the left wearing a hat".
 
-    Example:
-        >>> subject_length("the man on the left wearing a hat".split())
-        5
-        >>> subject_length("the image contain a circle".split(), verb=True)
-        2
+    With `verb` the rest begins with a plain verb: 2 in "the image contain a circle".
     """
     after = words[1] if len(words) > 1 else ""
     begins = after in DETERMINERS | PREPOSITIONS or is_state(after) or (verb and after in _VERBS)
-    alone = words[0] in _PRONOUNS and (words[0] not in DETERMINERS or len(words) < 3 or begins)
-    if alone:
+    if words[0] in _PRONOUNS and (words[0] not in DETERMINERS or len(words) < 3 or begins):
         return 1
     first = 2 if words[0] in DETERMINERS else 1
     places = [i for i in range(first, len(words)) if words[i - 1] not in DETERMINERS | COLORS]

@@ -1,8 +1,8 @@
 """A column of images -> a sequence for an encoder, opened one at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 from datasets import Dataset
 from datasets import Image as ImageFeature
@@ -42,21 +42,10 @@ class ImageInputs(Sequence[Path | Image]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, place: int) -> Path | Image: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Path | Image]: ...
-
-    def __getitem__(self, place: int | slice) -> Path | Image | list[Path | Image]:
+    def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
-            return [self._load(row) for row in self.rows[place]]
-        return self._load(self.rows[place])
-
-    def __iter__(self) -> Iterator[Path | Image]:
-        return (self._load(row) for row in self.rows)
-
-    def _load(self, row: int) -> Path | Image:
+            return [self[i] for i in range(len(self))[place]]
+        row = self.rows[place]
         record = self.records[row][self.column]
         if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():
             return Path(record["path"])

@@ -58,23 +58,23 @@ def load_pair_splits(
     seed: int = 0,
     **options: Any,
 ) -> dict[str, PairSplit]:
-    r"""Load the splits `train`, `validation` and `test` of a source of image-caption pairs.
+    """Load the splits `train`, `validation` and `test` of a source of image-caption pairs.
 
     A split that the source lacks is taken from the training images: a tenth of them, whole images with all their
     captions.
 
     Args:
-        source: Folder, files or a name on the Hub; see [`load_source`].
+        source: See [`load_pairs`], as for `image_column`, `text_column`, `group_column`, `filters` and `options`.
         train_split: A split, or a slice such as `"train[:100]"`, which counts the source's rows; None: `train`, else
             the source's first.
         validation_split: Likewise; None: the source's own, else images held out.
         test_split: Likewise.
-        image_column: Column of images; see [`load_pairs`].
+        image_column: Column of images.
         text_column: Column of captions.
         group_column: Column that is equal for captions of one image.
-        filters: `"column=value"` or `"column!=value"`.
+        filters: Conditions on the rows.
         seed: Of the images held out.
-        **options: For `datasets.load_dataset`: `name`, `revision`, `cache_dir`, ...
+        **options: For `datasets.load_dataset`.
 
     Returns:
         The three splits, by name.
@@ -84,22 +84,20 @@ def load_pair_splits(
 
     Example:
         >>> import tempfile
-        >>> from pathlib import Path
         >>> from PIL import Image as Picture
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> for grey in range(10):
-        ...     Picture.new("RGB", (8, 8), (grey, grey, grey)).save(folder / f"{grey}.png")
-        >>> lines = [f'{{"image": "{grey}.png", "text": "grey {grey}"}}' for grey in range(10)]
-        >>> _ = (folder / "pairs.jsonl").write_text("\n".join(lines))
-        >>> splits = load_pair_splits(folder / "pairs.jsonl")
+        >>> images = [Picture.new("RGB", (8, 8), (grey, grey, grey)) for grey in range(10)]
+        >>> file = f"{tempfile.mkdtemp()}/pairs.parquet"
+        >>> _ = Dataset.from_dict({"image": images, "text": list("abcdefghij")}).to_parquet(file)
+        >>> splits = load_pair_splits(file)
         >>> {name: len(split.images) for name, split in splits.items()}
         {'train': 8, 'validation': 1, 'test': 1}
     """
     names = split_names(source, **options)
     train = train_split or ("train" if "train" in names else names[0])
+    own = [name for name in (*VALIDATION_NAMES, "test") if name in names and name != train]
     asked = {
-        "validation": validation_split or _first(VALIDATION_NAMES, names, train),
-        "test": test_split or _first(("test",), names, train),
+        "validation": validation_split or next((name for name in own if name != "test"), None),
+        "test": test_split or ("test" if "test" in own else None),
     }
 
     def load(split: str) -> Dataset:
@@ -124,10 +122,6 @@ def load_pair_splits(
         )
     rest = "" if len(left) == total else f", the rest of its {total:,} images with {len(everything):,} captions"
     return {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
-
-
-def _first(wanted: Sequence[str], names: Sequence[str], train: str) -> str | None:
-    return next((name for name in wanted if name in names and name != train), None)
 
 
 def _select(rows: Dataset, groups: list[int], origin: str) -> PairSplit:

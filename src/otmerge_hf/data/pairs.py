@@ -14,18 +14,8 @@ from .sources import Source, check_column, describe_columns, load_source, matchi
 
 logger = logging.getLogger(__name__)
 
-TEXT_COLUMNS = (
-    "text",
-    "txt",
-    "caption",
-    "captions",
-    "sentence",
-    "sentences",
-    "description",
-    "descriptions",
-    "alt_text",
-    "statement",
-)
+_CAPTIONS = ("text", "txt", "caption", "captions", "sentence", "sentences")
+TEXT_COLUMNS = (*_CAPTIONS, "description", "descriptions", "alt_text", "statement")
 # Columns of text that may hold paths of image files.
 PATH_COLUMNS = ("image", "image_path", "file_name", "filename", "filepath", "path")
 # Where a caption stands inside a record, as in COCO's {"tokens", "raw", "imgid", "sentid"}.
@@ -41,21 +31,20 @@ def load_pairs(
     filters: Sequence[str] = (),
     **options: Any,
 ) -> Dataset:
-    r"""Load image-caption pairs, one row a caption; the captions of one image share a `group`.
+    """Load image-caption pairs, one row a caption; the captions of one image share a `group`.
 
     Rows without an image or without a caption are left out, and a warning counts them. Images are not copied,
     however many captions they have.
 
     Args:
-        source: A folder (images with `metadata.csv`, parquet, json), files, or a name on the Hub; see
-            [`load_source`].
-        split: A split, or a slice such as `"train[:100]"`.
+        source: See [`load_source`], as for `split` and `options`.
+        split: A split or a slice of one.
         image_column: Column of images, or of paths relative to the source; found by its type when None.
         text_column: Column of captions: text, a list of texts, or records with a field `raw` or `caption`;
             found by its name when None.
         group_column: Column that is equal for captions of one image; the images' content when None.
         filters: `"column=value"` or `"column!=value"`; rows must meet all of them.
-        **options: For `datasets.load_dataset`: `name`, `revision`, `cache_dir`, ...
+        **options: For `datasets.load_dataset`.
 
     Returns:
         Rows with `image`, `text` and `group` (from 0, in order of first appearance).
@@ -66,14 +55,10 @@ def load_pairs(
 
     Example:
         >>> import tempfile
-        >>> from pathlib import Path
         >>> from PIL import Image as Picture
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> for color in ("red", "blue"):
-        ...     Picture.new("RGB", (8, 8), color).save(folder / f"{color}.png")
-        >>> file = folder / "pairs.jsonl"
-        >>> _ = file.write_text('{"image": "red.png", "captions": ["red", "rot"]}\n'
-        ...                     '{"image": "blue.png", "captions": ["blue"]}')
+        >>> images = [Picture.new("RGB", (8, 8), color) for color in ("red", "blue")]
+        >>> file = f"{tempfile.mkdtemp()}/pairs.parquet"
+        >>> _ = Dataset.from_dict({"image": images, "captions": [["red", "rot"], ["blue"]]}).to_parquet(file)
         >>> pairs = load_pairs(file)
         >>> pairs["text"][:], pairs["group"][:]
         (['red', 'rot', 'blue'], [0, 0, 1])
@@ -98,15 +83,7 @@ def load_pairs(
 
 
 def open_images(dataset: Dataset, source: Source, column: str | None = None) -> tuple[Dataset, str]:
-    """Find the column of images, and turn paths into images.
-
-    Args:
-        dataset: Rows of `source`.
-        source: Where they come from; relative paths start there.
-        column: The column, or None to look for it.
-
-    Returns:
-        The rows and the name of their column of type `datasets.Image`.
+    """Rows whose paths of images, relative to `source`, are images; and their column of type `datasets.Image`.
 
     Raises:
         ValueError: If there is none, more than one, or the paths name no file.
@@ -140,10 +117,6 @@ def find_text_column(dataset: Dataset, column: str | None = None) -> str:
 
     Raises:
         ValueError: If there is no such column; the message lists those there are.
-
-    Example:
-        >>> find_text_column(Dataset.from_dict({"id": [1], "caption": ["a dog"]}))
-        'caption'
     """
     if column is not None:
         check_column(dataset, "text_column", column)
@@ -163,10 +136,6 @@ def captions_of(value: Any, column: str) -> Iterator[str]:
 
     Raises:
         ValueError: If the value is of another kind; the message names the column.
-
-    Example:
-        >>> list(captions_of([{"raw": "a dog"}, {"raw": " "}], "captions"))
-        ['a dog']
     """
     if value is None:
         return
@@ -189,17 +158,15 @@ def captions_of(value: Any, column: str) -> Iterator[str]:
 def image_identities(dataset: Dataset, image: str, group_column: str | None = None) -> list[Any]:
     """What tells one image from another, row by row: the group column, or path or content; None without image."""
     raw = dataset.select_columns([image]).cast_column(image, Image(decode=False))
-    identities = [_identity(record) for batch in raw.iter(batch_size=64) for record in batch[image]]
+    identities = [
+        record and (record["path"] if record["bytes"] is None else hashlib.sha256(record["bytes"]).digest())
+        for batch in raw.iter(batch_size=64)
+        for record in batch[image]
+    ]
     if group_column is None:
         return identities
     values = dataset.select_columns([group_column])[:][group_column]
     return [None if image_id is None else str(value) for image_id, value in zip(identities, values, strict=True)]
-
-
-def _identity(record: dict[str, Any] | None) -> Any:
-    if record is None or record["bytes"] is None:
-        return None if record is None else record["path"]
-    return hashlib.sha256(record["bytes"]).digest()
 
 
 def _expand(images: Dataset, captions: list[list[str]], group_of: dict[int, int]) -> Dataset:

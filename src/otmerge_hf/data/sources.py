@@ -38,15 +38,13 @@ def load_source(source: Source, split: str = "train", **options: Any) -> Dataset
     """
     path, files = _resolve(source)
     try:
-        loaded = load_dataset(path, split=split, **files, **options)
+        return load_dataset(path, split=split, **files, **options)
     except ValueError as error:
-        found = re.search(r"Unknown split .*?\. Should be one of (\[.*?\])", str(error))
-        if found:
+        if found := re.search(r"Unknown split .*?\. Should be one of (\[.*?\])", str(error)):
             raise ValueError(f"split {split!r} is not in {_shown(source)}; it has {found[1]}") from error
         raise ValueError(f"source {_shown(source)}: {_first_line(error)}") from error
     except _UNREADABLE as error:
         raise _unreadable(source, error) from error
-    return loaded
 
 
 def split_names(source: Source, **options: Any) -> list[str]:
@@ -70,11 +68,7 @@ def source_folder(source: Source) -> Path | None:
 
 
 def matching_rows(dataset: Dataset, conditions: Sequence[str]) -> list[int]:
-    """Row numbers where every condition holds; values are compared as text, class labels by their name.
-
-    Args:
-        dataset: Rows.
-        conditions: `"column=value"` or `"column!=value"`.
+    """Row numbers where every `"column=value"` or `"column!=value"` holds, as text; class labels by their name.
 
     Raises:
         ValueError: If a condition is of another form or its column does not exist.
@@ -106,17 +100,11 @@ def check_column(dataset: Dataset, argument: str, column: str) -> None:
 
 
 def describe_columns(dataset: Dataset) -> str:
-    """Columns and their kinds in one line.
-
-    Example:
-        >>> describe_columns(Dataset.from_dict({"text": ["a"], "id": [1]}))
-        'text (string), id (int64)'
-    """
-    kinds = {
-        name: feature.dtype if isinstance(feature, Value) else type(feature).__name__
-        for name, feature in dataset.features.items()
-    }
-    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+    """Columns and their kinds in one line: "text (string), id (int64)"."""
+    columns = dataset.features.items()
+    return ", ".join(
+        f"{name} ({kind.dtype if isinstance(kind, Value) else type(kind).__name__})" for name, kind in columns
+    )
 
 
 _UNREADABLE = (OSError, RuntimeError, DatasetGenerationError, DatasetNotFoundError)
@@ -132,9 +120,8 @@ def _resolve(source: Source) -> tuple[str, dict[str, Any]]:
         builders = {BUILDERS.get(path.suffix.lower()) for path in paths}
         builder = builders.pop()
         if builders or builder is None:
-            raise ValueError(
-                f"source {_shown(source)} must be files of one kind out of {', '.join(BUILDERS)}, or a folder"
-            )
+            known = ", ".join(BUILDERS)
+            raise ValueError(f"source {_shown(source)} must be files of one kind out of {known}, or a folder")
         return builder, {"data_files": {"train": [str(path) for path in paths]}}
     if several or not _HUB_NAME.fullmatch(str(source)):
         missing = next((path for path in paths if not path.exists()), paths[0] if paths else None)

@@ -44,27 +44,23 @@ def statement(question: str, answer: str) -> str:
     """Turn a question and its answer into the sentence that they assert together.
 
     Known are what/which (colour, shape, kind, thing), yes-or-no questions with `be`, `do`, `can`, `have` and with
-    negation, how many, where and who. An answer of the wrong kind makes no statement: "red" does not answer how many.
-    The sentence keeps the question's own words; it is meant for a text encoder, and a rare word order is not English.
+    negation, how many, where and who. The sentence keeps the question's own words; it is meant for a text encoder.
 
     Args:
         question: English, in one of these forms; a question mark and capitals do not matter.
-        answer: A word or a few.
+        answer: A word or a few, of the kind that the question asks for.
 
     Returns:
         A lower-case sentence without a full stop.
 
     Raises:
-        NoStatement: (a ValueError) If the form is not known, as that of an open question or another language is, or
-            if the answer does not answer the question.
+        NoStatement: (a ValueError) If the form is not known, or the answer does not answer the question.
 
     Example:
         >>> statement("What color is the shape?", "blue")
         'the shape is blue'
         >>> statement("is there not a red shape in the image?", "yes")
         'there is no red shape in the image'
-        >>> statement("how many dogs are on the couch?", "2")
-        'there are 2 dogs on the couch'
 
     Source: Song et al. 2022 ("CLIP Models are Few-shot Learners", ACL), who do this by templates from T5.
     """
@@ -109,10 +105,6 @@ def _color(match: re.Match, answer: str) -> str:
     return f"{match['x']} {match['be']} {answer}"
 
 
-def _color_of(match: re.Match, answer: str) -> str:
-    return f"{match['x']} {_be(match['x'], match['be'])} {answer}"
-
-
 def _colored_thing(match: re.Match, answer: str) -> str:
     subject, predicate = _cut(match["x"])
     verb, _, rest = predicate.partition(" ")
@@ -151,7 +143,7 @@ def _what_is(match: re.Match, answer: str) -> str:
     return f"{x} {be} {answer if bare else thing}"
 
 
-def _shape_of(match: re.Match, answer: str) -> str:
+def _value_of(match: re.Match, answer: str) -> str:
     return f"{match['x']} {_be(match['x'], match['be'])} {with_article(answer)}"
 
 
@@ -245,20 +237,20 @@ def _does(match: re.Match, answer: str) -> str:
 
 
 _NOT = r"(?P<negated>not )?"
+_SEEN = r"(?:(?:do|can) (?:you|we|i) see|can be (?:seen|found))"
 _SORT = r"(?:(?P<sort>kind|type|sort|style)s? of )?"
 _FORMS: list[tuple[re.Pattern, str | Callable[[re.Match], str], Callable[[re.Match, str], str]]] = [
     (re.compile(pattern), kind, form)
     for pattern, kind, form in (
         (rf"(?:what|which) colou?rs? {_BE} (?P<x>.+)", "color", _color),
-        (rf"what {_BE} the colou?rs? of (?P<x>.+)", "color", _color_of),
+        (rf"what {_BE} the colou?rs? of (?P<x>.+)", "color", _value_of),
         (rf"(?:what|which) colou?r (?P<noun>[\w ]+?) {_BE} (?P<x>.+)", "color", _colored_thing),
-        (rf"what {_BE} the shapes? of (?P<x>.+)", "shape", _shape_of),
+        (rf"what {_BE} the shapes? of (?P<x>.+)", "shape", _value_of),
         (r"(?:what|which)(?: \w+)? can (?:be|you) (?:seen|found|see|find)(?: (?P<x>.+))?", "thing", _seen),
         (rf"(?:what|which)(?: {_SORT}(?P<noun>[\w ]+?))? (?P<do>does|do|did) (?P<x>.+ .+)", _kind, _what_does),
         (rf"(?:what|which)(?: {_SORT}(?P<noun>[\w ]+?))? {_BE} (?P<x>.+)", _kind, _what_is),
         (rf"how many (?P<things>.+?) {_BE} there(?: (?P<x>.+))?", "number", _how_many),
-        (r"how many (?P<things>.+?) (?:do|can) (?:you|we|i) see(?: (?P<x>.+))?", "number", _how_many),
-        (r"how many (?P<things>.+?) can be (?:seen|found)(?: (?P<x>.+))?", "number", _how_many),
+        (rf"how many (?P<things>.+?) {_SEEN}(?: (?P<x>.+))?", "number", _how_many),
         (r"how many (?P<things>.+?) (?P<do>does|do) (?P<x>.+)", "number", _how_many),
         (r"how many (?P<things>.+?) (?P<be>is|are|was|were|have|has|can|will) (?P<x>.+)", "number", _how_many),
         (rf"how many (?P<things>.+?)(?: (?P<x>(?:{'|'.join(PREPOSITIONS)}) .+))?", "number", _how_many),
@@ -266,10 +258,6 @@ _FORMS: list[tuple[re.Pattern, str | Callable[[re.Match], str], Callable[[re.Mat
         (rf"who {_BE} (?P<x>.+)", "thing", _who),
         (rf"{_BE} there {_NOT}(?:(?P<article>an|a|any|no|some) )?(?P<x>.+)", "yes or no", _there),
         (rf"{_BE} {_NOT}(?P<x>.+ .+)", "yes or no", _is),
-        (
-            rf"(?P<aux>does|do|did|can|could|will|would|should|has|have|had) {_NOT}(?P<x>.+ .+)",
-            "yes or no",
-            _does,
-        ),
+        (rf"(?P<aux>do|does|did|can|could|will|would|should|has|have|had) {_NOT}(?P<x>.+ .+)", "yes or no", _does),
     )
 ]

@@ -16,7 +16,7 @@ def load_images(source: Source, split: str = "train", column: str | None = None)
 
     Args:
         source: A folder of pictures, or whatever [`load_source`] reads.
-        split: Split of the data set.
+        split: Split of a data set.
         column: Its column of images; found by its type when None.
 
     Returns:
@@ -47,9 +47,8 @@ def load_texts(source: Source, split: str = "train", column: str | None = None) 
     r"""Every line of a text file, or every caption of a data set, each once and without space around it.
 
     Args:
-        source: A file with one text a line (`.txt`, or any kind that holds no rows), or whatever [`load_source`]
-            reads.
-        split: Split of the data set.
+        source: A file with one text a line (`.txt`, or any kind that holds no rows), or as for [`load_source`].
+        split: Split of a data set.
         column: Its column of texts, lists of texts, or records; found by its name when None.
 
     Raises:
@@ -63,8 +62,10 @@ def load_texts(source: Source, split: str = "train", column: str | None = None) 
         >>> load_texts(file)
         ['a dog', 'a cat']
     """
-    if isinstance(source, str | Path) and _is_text_file(Path(source)):
-        lines: Sequence[str] = Path(source).read_text(encoding="utf-8").splitlines()
+    path = Path(source) if isinstance(source, str | Path) else None
+    kind = path.suffix.lower() if path else ""
+    if path and (kind == ".txt" or (path.is_file() and kind not in BUILDERS)):
+        lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()
     else:
         dataset = load_source(source, split)
         name = find_text_column(dataset, column)
@@ -74,7 +75,3 @@ def load_texts(source: Source, split: str = "train", column: str | None = None) 
     if not texts:
         raise ValueError(f"source {str(source)!r} has no text")
     return texts
-
-
-def _is_text_file(path: Path) -> bool:
-    return path.suffix.lower() == ".txt" or (path.is_file() and path.suffix.lower() not in BUILDERS)

@@ -13,11 +13,7 @@ from transformers import EfficientNetConfig, EfficientNetForImageClassification,
 
 # (width, depth) multipliers of the published models. Lite never scales the stem, the head, or the number of
 # blocks in the first and last stage; transformers' own coefficients scale all of them and cannot be used.
-COEFFICIENTS = {
-    "efficientnet-lite0": (1.0, 1.0),
-    "efficientnet-lite1": (1.0, 1.1),
-    "efficientnet-lite2": (1.1, 1.2),
-}
+COEFFICIENTS = {f"efficientnet-lite{i}": pair for i, pair in enumerate([(1.0, 1.0), (1.0, 1.1), (1.1, 1.2)])}
 _CHANNELS = (16, 24, 40, 80, 112, 192, 320)
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)
 # Only for sides that are a multiple of this does transformers pad stride-2 convolutions as the original does.

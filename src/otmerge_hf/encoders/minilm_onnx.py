@@ -21,9 +21,6 @@ def build_minilm_l3(graph_file: Path) -> BertModel:
 
     Shapes: tokens (B, T) -> `last_hidden_state` (B, T, 384).
 
-    Args:
-        graph_file: The `.onnx` file.
-
     Raises:
         ImportError: If the package `onnx` is not installed.
         ValueError: If the graph's weights are not exactly those of the model.
@@ -41,10 +38,7 @@ def build_minilm_l3(graph_file: Path) -> BertModel:
             layer = path[1].replace("/", ".")
             weights[f"{layer}.weight"] = stored[node.input[1]].T.contiguous()
     config = BertConfig(hidden_size=384, num_hidden_layers=3, num_attention_heads=12, intermediate_size=1536)
-    weights |= {
-        "pooler.dense.weight": torch.eye(config.hidden_size),
-        "pooler.dense.bias": torch.zeros(config.hidden_size),
-    }
+    weights |= {"pooler.dense.weight": torch.eye(384), "pooler.dense.bias": torch.zeros(384)}
     model = BertModel(config)
     try:
         model.load_state_dict(weights)

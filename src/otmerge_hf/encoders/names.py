@@ -18,8 +18,7 @@ def resolve_encoder(name: str, image_size: int | None = None) -> str:
 
     Args:
         name: One of `IMAGE_ENCODERS` or `TEXT_ENCODERS`, a folder, or a name on the Hub.
-        image_size: Side of the square that images are resized to, pixels, a multiple of 32; only for
-            `IMAGE_ENCODERS` (224 when None).
+        image_size: See [`convert_efficientnet_lite`]; only for `IMAGE_ENCODERS` (224 when None).
 
     Returns:
         What `AutoModel.from_pretrained` takes.

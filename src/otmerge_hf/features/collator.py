@@ -19,22 +19,18 @@ class FeatureCollator:
     A row has `context_features` and `query_features`, row numbers in the two stores, and `labels` if it has
     a label. The columns are named like `forward`'s arguments because the stock Trainer drops all others.
 
-    Shapes: B rows, S_c and S_q tokens, D_c and D_q features, C answers.
-
     Args:
         context_store: Features of the context side, or None if that side is not cached.
         query_store: Features of the query side, or None.
         rest: Collates what is left of the rows (the raw inputs of a side without a store, say); by default
-            transformers' `default_data_collator`, which stacks tensors and numbers and leaves text out.
-        pooling: None gives every token. `"mean"` gives the mean of each row's tokens as one token, (B, 1, D): with
-            affine adapters (`linear`, `orthogonal`, `monge`) the shared embeddings, and the gradients of all losses
-            on them, are those of the tokens, at a fraction of the time. A fuser and a reconstruction look at single
-            tokens: for them leave it None.
+            transformers' `default_data_collator`.
+        pooling: None gives every token. `"mean"` gives each row's mean token, (B, 1, D): faster, and exact for the
+            losses on shared embeddings with affine adapters (`linear`, `orthogonal`, `monge`). A fuser and a
+            reconstruction look at single tokens: for them leave it None.
 
     Returns:
-        (when called with a list of rows) a dict of `context_features` (B, S_c, D_c),
-        `context_features_mask` (B, S_c) int64, `query_features` (B, S_q, D_q), `query_features_mask`
-        (B, S_q), and `labels`: (B,) int64, or (B, C) float32 where rows have a list of C scores.
+        (when called with a list of B rows) a dict of `context_features` (B, S_c, D_c) and `query_features`
+        (B, S_q, D_q) with their `..._mask` (B, S) int64, and `labels`: (B,) int64, or (B, C) float32 of scores.
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.
@@ -44,9 +40,7 @@ class FeatureCollator:
         >>> import tempfile
         >>> from otmerge_hf.features import compute_features
         >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
-        >>> store = compute_features(
-        ...     encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={}, batch_size=2, progress=False
-        ... )
+        >>> store = compute_features(encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={})
         >>> batch = FeatureCollator(None, store)([{"query_features": 1, "labels": 4}])
         >>> {name: tuple(tensor.shape) for name, tensor in batch.items()}
         {'query_features': (1, 3, 8), 'query_features_mask': (1, 3), 'labels': (1,)}

@@ -38,7 +38,7 @@ def compute_features(
     *,
     cache_dir: str | os.PathLike,
     key: dict[str, Any],
-    batch_size: int,
+    batch_size: int = 64,
     shard_size: int = 512,
     dtype: torch.dtype = torch.float32,
     progress: bool = True,
@@ -48,9 +48,6 @@ def compute_features(
 
     The folder is named by a hash of `key`, the inputs' content and `dtype`. Finished shards of an interrupted
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
-    One log line says whether the features were reused or computed (also `store.reused`).
-
-    Shapes: B inputs, S tokens, D features.
 
     Args:
         encode: Turns a list of B inputs into tokens (B, S, D) and a mask (B, S), non-zero where a token is real
@@ -74,19 +71,13 @@ def compute_features(
     Example:
         >>> import tempfile
         >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
-        >>> arguments = dict(cache_dir=tempfile.mkdtemp(), key={"encoder": "ones"}, batch_size=2, progress=False)
-        >>> compute_features(encode, ["a", "b", "c"], **arguments).reused
-        False
-        >>> compute_features(encode, ["a", "b", "c"], **arguments).reused
-        True
+        >>> arguments = dict(inputs=["a", "b"], cache_dir=tempfile.mkdtemp(), key={"encoder": "ones"})
+        >>> compute_features(encode, **arguments).reused, compute_features(encode, **arguments).reused
+        (False, True)
     """
     _check_arguments(inputs, batch_size, shard_size, dtype)
     check_verify(verify)
-    full_key = {
-        "encoder": key,
-        "inputs": inputs_key(inputs),
-        "stored_dtype": str(dtype).removeprefix("torch."),
-    }
+    full_key = {"encoder": key, "inputs": inputs_key(inputs), "stored_dtype": str(dtype).removeprefix("torch.")}
     name = digest(full_key)
     full_key = json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
     folder = Path(cache_dir) / name[:32]
@@ -105,16 +96,17 @@ def compute_features(
             for start in range(first, last, batch_size):
                 stop = min(start + batch_size, last)
                 tokens, lengths = _encode(encode, inputs, start, stop, dtype)
-                feature_dim = feature_dim or tokens.shape[1]
-                if tokens.shape[1] != feature_dim:
+                found = tokens.shape[1]
+                feature_dim = feature_dim or found
+                if found != feature_dim:
+                    place = f"rows {start} to {stop - 1}"
                     raise ValueError(
-                        f"encode returned {tokens.shape[1]} features per token for rows {start} to {stop - 1}, "
-                        f"but {feature_dim} before"
+                        f"encode returned {found} features per token for {place}, but {feature_dim} before"
                     )
                 parts.append((tokens, lengths))
                 bar.update(stop - start)
-            all_tokens, all_lengths = (torch.cat(column) for column in zip(*parts, strict=True))
-            done[first, last] = write_shard(folder, first, all_tokens, all_lengths, name)
+            tokens, lengths = (torch.cat(column) for column in zip(*parts, strict=True))
+            done[first, last] = write_shard(folder, first, tokens, lengths, name)
     if missing or not (folder / INDEX).is_file():
         write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
 
@@ -165,9 +157,8 @@ def _name_stale_siblings(folder: Path, key: dict) -> None:
         if other.get("inputs") == key["inputs"] and other != key:
             ours, theirs = ({**k["encoder"], "stored_dtype": k["stored_dtype"]} for k in (key, other))
             changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-            logger.warning(
-                "%s has features of the same inputs with another %s; not used", path.parent, ", ".join(changed)
-            )
+            names = ", ".join(changed)
+            logger.warning("%s has features of the same inputs with another %s; not used", path.parent, names)
 
 
 def _encode(
@@ -178,10 +169,8 @@ def _encode(
     with torch.no_grad():
         tokens, mask = encode(batch)
     if tokens.ndim != 3 or len(tokens) != len(batch):
-        raise ValueError(
-            f"encode must return tokens of shape ({len(batch)}, S, D) for rows {start} to {stop - 1}; "
-            f"got {tuple(tokens.shape)}"
-        )
+        wanted = f"tokens of shape ({len(batch)}, S, D) for rows {start} to {stop - 1}"
+        raise ValueError(f"encode must return {wanted}; got {tuple(tokens.shape)}")
     tokens = tokens.detach().to("cpu", dtype)
     real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.detach().cpu().bool()
     if real.shape != tokens.shape[:2]:

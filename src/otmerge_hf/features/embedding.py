@@ -28,8 +28,7 @@ def embed(
     $$ z_i = \frac{1}{|S_i|} \sum_{t \in S_i} f(x_{it}), \quad
        \text{which is } f(\bar x_i) \text{ where the adapter } f \text{ is affine} $$
 
-    With an affine adapter (`linear`, `orthogonal`, `monge`) only the rows' mean features are mapped; they are kept
-    beside the store, so that a second call reads no tokens.
+    With an affine adapter (`linear`, `orthogonal`, `monge`) only the rows' means from [`mean_features`] are mapped.
 
     Shapes: N rows of the store, B rows asked for, D shared width.
 
@@ -37,11 +36,11 @@ def embed(
         model: The merge.
         store: Features of one side, from [`encode`].
         side: `"context"` or `"query"`: whose features they are.
-        rows: Row numbers, repeats allowed; all rows by default.
+        rows: B row numbers, repeats allowed; all N by default.
         batch_size: Rows mapped at a time.
 
     Returns:
-        (B, D), or (N, D), on the model's device, in its dtype, without gradient.
+        (B, D), on the model's device, in its dtype, without gradient.
 
     Raises:
         IndexError: If a row number is not in [0, N).
@@ -54,13 +53,9 @@ def embed(
         >>> from otmerge_hf import OTMergeConfig
         >>> from otmerge_hf.features import compute_features
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
-        ... )
+        >>> config = OTMergeConfig.from_encoder_configs(ViTConfig(**small), BertConfig(**small), shared_dim=8)
         >>> tokens = lambda texts: (torch.ones(len(texts), 3, 16), None)
-        >>> store = compute_features(
-        ...     tokens, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={}, batch_size=2, progress=False
-        ... )
+        >>> store = compute_features(tokens, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={})
         >>> embed(OTMergeModel(config), store, "query").shape
         torch.Size([2, 8])
     """

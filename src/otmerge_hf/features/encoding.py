@@ -36,10 +36,10 @@ def encode(
         processor: The merge's processor.
         side: `"context"` or `"query"`.
         inputs: Distinct images (PIL or paths), waveforms, or texts: what the side's encoder takes.
-        cache_dir: Folder that holds the stores of many keys.
+        cache_dir: As `batch_size` and `options` for [`compute_features`].
         batch_size: Inputs per forward of the encoder.
-        sampling_rate: Of waveforms, in Hz; needed for them, as the processor needs it.
-        **options: Further options of [`compute_features`].
+        sampling_rate: Of waveforms, in Hz; needed for them.
+        **options: `shard_size`, `dtype`, `progress`, `verify`.
 
     Raises:
         ValueError: If `side` is unknown, the encoder is not frozen, waveforms come without their sampling rate, or an
@@ -56,17 +56,17 @@ def encode(
     row = modality_of(side, encoder)
     options_of_call = {"sampling_rate": sampling_rate} if "sampling_rate" in row.call_options else {}
 
-    def encode(batch: list[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def tokens_of(batch: list[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
         items = [row.open_item(item) for item in batch]
         made = processor(**{row.call_argument: items}, **options_of_call, return_tensors="pt").to(encoder.device)
-        inputs = {name: made[name] for name in row.encoder_options if name in made}
+        more = {name: made[name] for name in row.encoder_options if name in made}
         value = made[row.argument]
         if value.dim() == 4 and encoder.device.type == "cpu":
             # convolutions on the CPU are about a quarter faster in this layout, with the same values
             value = value.to(memory_format=torch.channels_last)
         mask = None if row.mask_argument is None else made.get(row.mask_argument)
-        return run_encoder(encoder, {row.encoder_input: value, **inputs}, tokens, mask)
+        return run_encoder(encoder, {row.encoder_input: value, **more}, tokens, mask)
 
     # only what this side's inputs pass through: another tokenizer must not make images be encoded anew
     key = encoder_key(encoder, getattr(processor, row.processor_part), tokens=tokens, dtype=encoder.dtype)
-    return compute_features(encode, inputs, cache_dir=cache_dir, key=key, batch_size=batch_size, **options)
+    return compute_features(tokens_of, inputs, cache_dir=cache_dir, key=key, batch_size=batch_size, **options)

@@ -11,7 +11,6 @@ from .store import FeatureStore
 
 # Rows read at a time: 256 rows of 512 tokens and 1024 features are 512 MiB in float32.
 CHUNK_ROWS = 256
-_MEANS = "means.safetensors"
 
 
 def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None) -> Tensor:
@@ -24,10 +23,10 @@ def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None
 
     Args:
         store: Features of N inputs.
-        ids: B row numbers, repeats allowed; all rows by default.
+        ids: B row numbers, repeats allowed; all N by default.
 
     Returns:
-        (B, D), or (N, D), float32, in feature units.
+        (B, D), float32, in feature units.
 
     Raises:
         IndexError: If a row number is not in [0, N).
@@ -37,19 +36,15 @@ def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None
         >>> import tempfile
         >>> from otmerge_hf.features import compute_features
         >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
-        >>> store = compute_features(
-        ...     encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={}, batch_size=2, progress=False
-        ... )
+        >>> store = compute_features(encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={})
         >>> mean_features(store).shape
         torch.Size([2, 8])
     """
     if ids is not None:
         return _means(store, torch.as_tensor(ids).tolist())
-
-    def compute() -> dict[str, Tensor]:
-        return {"means": _means(store, list(range(len(store))))}
-
-    return remember(store.folder / _MEANS, store.shards_digest, compute)["means"]
+    everything = list(range(len(store)))
+    path = store.folder / "means.safetensors"
+    return remember(path, store.shards_digest, lambda: {"means": _means(store, everything)})["means"]
 
 
 def _means(store: FeatureStore, rows: list[int]) -> Tensor:

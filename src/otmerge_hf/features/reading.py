@@ -35,16 +35,7 @@ def open_files(limit: int = 64) -> Callable[[Path], OpenFile]:
 
 
 class ShardReader:
-    """Tokens of the rows of one safetensors file that `shards.write_shard` wrote.
-
-    Args:
-        path: The file.
-        opener: From [`open_files`].
-
-    Attributes:
-        feature_dim: D.
-        offsets: Where each row's tokens begin, with the end of the last row.
-    """
+    """Tokens (T, D) of one file of [`write_shard`], opened by [`open_files`]; row i's begin at `offsets[i]`."""
 
     def __init__(self, path: Path, opener: Callable[[Path], OpenFile]) -> None:
         self.path, self._open = path.absolute(), opener  # opened later, perhaps from another working directory

@@ -25,43 +25,23 @@ def remember(path: Path, shards: str, compute: Callable[[], dict[str, Tensor]]) 
         path: The file, `<name>.safetensors` in the folder of the store.
         shards: Digest of the shards.
         compute: Makes the tensors, by name.
-
-    Returns:
-        The tensors, by name.
-
-    Example:
-        >>> import tempfile, torch
-        >>> path = Path(tempfile.mkdtemp()) / "sum.safetensors"
-        >>> remember(path, "shards' digest", lambda: {"sum": torch.ones(1)})
-        {'sum': tensor([1.])}
-        >>> remember(path, "shards' digest", lambda: {"sum": torch.zeros(1)})  # read, not computed
-        {'sum': tensor([1.])}
     """
-    known = _read(path, shards)
-    if known is None:
-        known = compute()
-        write_atomically(path, save(known, metadata=_stamp(path, known, shards)))
+    if path.is_file():
+        try:
+            with safe_open(path, framework="pt") as file:
+                known = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+                if file.metadata() == _stamp(path, known, shards):
+                    return known
+        except SafetensorError as error:
+            logger.debug("%s: %s", path, error)
+        logger.warning("%s is damaged or belongs to other features; computed again", path)
+    known = compute()
+    write_atomically(path, save(known, metadata=_stamp(path, known, shards)))
     return known
 
 
-def _read(path: Path, shards: str) -> dict[str, Tensor] | None:
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            tensors = {name: file.get_tensor(name).clone() for name in names}
-            written = file.metadata()
-    except SafetensorError as error:
-        logger.warning("%s is damaged (%s); computed again", path, error)
-        return None
-    if written != _stamp(path, tensors, shards):
-        logger.warning("%s is damaged or belongs to other features; computed again", path)
-        return None
-    return tensors
-
-
 def _stamp(path: Path, tensors: dict[str, Tensor], shards: str) -> dict[str, str]:
+    # safetensors checks its header only: a changed byte of a value would go unnoticed
     values = hashlib.sha256()
     for name in sorted(tensors):
         values.update(tensor_bytes(tensors[name]))

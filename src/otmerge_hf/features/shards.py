@@ -41,15 +41,7 @@ class Shard:
 
 
 def write_shard(folder: Path, first: int, tokens: torch.Tensor, lengths: torch.Tensor, key: str) -> Shard:
-    """Write the tokens of rows [first, first + len(lengths)) atomically.
-
-    Args:
-        folder: Folder of the store.
-        first: Number of the first row.
-        tokens: Real tokens of all rows, (T, D).
-        lengths: Real tokens of each row, (rows,), summing to T.
-        key: Digest of what the features depend on.
-    """
+    """Write rows [first, first + R) atomically: their real tokens (T, D), how many each has (R,), the key's digest."""
     last = first + len(lengths)
     data = save({"tokens": tokens.contiguous(), "lengths": lengths.to(torch.int64)}, metadata=_stamp(key))
     sha256 = hashlib.sha256(data).hexdigest()
@@ -74,8 +66,7 @@ def find_shards(folder: Path, key: str) -> tuple[list[Shard], dict[str, str]]:
     """Finished shards of an interrupted run, and the problems of those that cannot be used, by file name."""
     found, problems = [], {}
     for path in sorted(folder.glob("rows-*.safetensors")):
-        match = _NAME.fullmatch(path.name)
-        sha256 = _sha256(path)
+        match, sha256 = _NAME.fullmatch(path.name), _sha256(path)
         if match is None or not sha256.startswith(match[3]):
             problems[path.name] = "has another SHA-256 than its name says"
             continue

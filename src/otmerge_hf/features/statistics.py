@@ -9,15 +9,9 @@ Statistics = tuple[torch.Tensor, torch.Tensor]
 
 
 def feature_statistics(blocks: Iterable[torch.Tensor]) -> Statistics:
-    """Mean and population deviation over the rows of all blocks, in one pass and float64.
+    """Mean (D,) and population deviation (D,), float32, over the rows of all blocks (T_k, D), in float64.
 
     Block means and squared deviations are merged pairwise, so nothing cancels when the mean is large.
-
-    Args:
-        blocks: Tensors (T_k, D).
-
-    Returns:
-        Mean (D,) and standard deviation (D,), float32.
 
     Example:
         >>> feature_statistics([torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0]])])

@@ -15,7 +15,6 @@ from .shards import Shard, Verify, read_index, shard_problem
 from .statistics import feature_statistics
 
 
-_STATISTICS = "statistics.safetensors"
 # Read as integers, because NumPy knows no bfloat16; only copied, never computed with.
 _BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 _BLOCK = 2048  # tokens held in float64 at a time
@@ -29,10 +28,9 @@ class FeatureStore:
 
     Args:
         folder: Folder that [`compute_features`] wrote.
-        verify: `full` compares every shard's SHA-256 with the index, `size` only its size.
+        verify: As for [`compute_features`].
 
     Attributes:
-        folder: Where the features lie.
         key: What they depend on, a dict.
         feature_dim: D.
         dtype: Type of the features.
@@ -88,9 +86,7 @@ class FeatureStore:
             >>> import tempfile
             >>> from otmerge_hf.features import compute_features
             >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
-            >>> store = compute_features(
-            ...     encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={}, batch_size=2, progress=False
-            ... )
+            >>> store = compute_features(encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={})
             >>> features, mask = store.batch([1, 0, 1])
             >>> features.shape, mask.shape
             (torch.Size([3, 3, 8]), torch.Size([3, 3]))
@@ -108,14 +104,12 @@ class FeatureStore:
         return torch.from_numpy(features).view(self.dtype), torch.from_numpy(mask.astype(np.int64))
 
     def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""Mean and standard deviation of every feature over all real tokens.
+        r"""Mean and standard deviation of every feature over all real tokens, by [`feature_statistics`].
 
         $$ \mu = \frac1T \sum_t x_t, \qquad \sigma^2 = \frac1T \sum_t (x_t - \mu)^2 $$
 
-        Accumulated in float64; the result for all rows is kept in the folder.
-
         Args:
-            ids: Rows to count, each once; all rows by default.
+            ids: Rows to count, each once; all by default, whose result is kept in the folder.
 
         Returns:
             Mean (D,) and standard deviation (D,), float32, in feature units. The deviation is zero where a
@@ -124,17 +118,14 @@ class FeatureStore:
         Raises:
             IndexError: If a row number is not in [0, N).
             ValueError: If `ids` is empty.
-
-        Source: [`feature_statistics`].
         """
         if ids is not None:
             return feature_statistics(self._real_tokens(sorted(set(ids))))
 
         def compute() -> dict[str, torch.Tensor]:
-            mean, std = feature_statistics(self._real_tokens(range(len(self))))
-            return {"mean": mean, "std": std}
+            return dict(zip(("mean", "std"), feature_statistics(self._real_tokens(range(len(self)))), strict=True))
 
-        known = remember(self.folder / _STATISTICS, self.shards_digest, compute)
+        known = remember(self.folder / "statistics.safetensors", self.shards_digest, compute)
         return known["mean"], known["std"]
 
     def _real_tokens(self, ids: Sequence[int]) -> Iterator[torch.Tensor]:
