@@ -1,5 +1,6 @@
 """`align_encoders` on tiny encoders: what the result says is what the merge does."""
 
+import inspect
 import json
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from PIL import Image as Picture
 from transformers import AutoModel, AutoProcessor, ViTImageProcessor, ViTModel
 
+import otmerge_hf.alignment
 from otmerge_hf.alignment import Procrustes, SinkhornProcrustes, align_encoders
+from otmerge_hf.alignment.encoder_pair import EncoderPair
 from otmerge_hf.data import PairSplit
 from otmerge_hf.features import embed, encode
 from otmerge_hf.metrics import retrieval
@@ -148,6 +151,30 @@ def test_every_input_is_encoded_once(run, splits, monkeypatch):
     run(fit="auto", batch_size=9)  # divides all splits
     probes = seen.count(1)  # one black image says how wide the tokens are
     assert sum(seen) - probes == sum(len(split_.images) for split_ in splits.values())
+
+
+def test_each_encoder_is_loaded_once_and_shared_by_all_choices_of_tokens(encoders, monkeypatch):
+    loaded = []
+    original = AutoModel.from_pretrained.__func__
+
+    def count(cls, source, **options):
+        loaded.append(source)
+        return original(cls, source, **options)
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", classmethod(count))
+    pair = EncoderPair(*encoders, {"context": ["last_hidden_state", "cls", 1], "query": ["last_hidden_state", 0]})
+    assert (pair.widths("context"), pair.widths("query")) == ([16, 16, 16], [16, 16])
+    tokens = {"context": "cls", "query": 0}
+    models = [pair.probe(tokens), pair.probe({}), pair.build(tokens, shared_dim=6)]
+    assert loaded == list(encoders)
+    for side in ("context", "query"):
+        assert len({id(getattr(model, f"{side}_encoder")) for model in models}) == 1
+    assert [model.config.context_tokens for model in models] == ["cls", "last_hidden_state", "cls"]
+
+
+def test_the_package_shows_the_function_and_the_module_has_another_name():
+    assert callable(otmerge_hf.alignment.align_encoders)
+    assert inspect.ismodule(otmerge_hf.alignment.align)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """One table says what to take: the report, the choice, the command and the page agree with it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from otmerge_hf.alignment.recommendations import LEAST_UNPAIRED, recommendations
 from otmerge_hf.losses import LossTerm
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "losses.md"
 
 
 def test_the_page_shows_the_table():
@@ -25,6 +27,13 @@ def test_recommends_what_exists(row):
     assert row.fit in FIT_NAMES
     assert set(row.loss) <= terms
     assert row.unpaired or row.fit not in NEED_UNPAIRED
+
+
+@pytest.mark.parametrize("row", RECOMMENDATIONS, ids=lambda row: f"{row.least_pairs}-{row.fit}")
+def test_evidence_that_names_a_file_names_one_that_exists(row):
+    files = re.findall(r"[\w./-]+/[\w./-]+\.\w+", row.evidence)
+    assert all((REPOSITORY / file).is_file() for file in files), row.evidence
+    assert files or "not measured here" in row.evidence
 
 
 def _is_term(value):

@@ -1,6 +1,6 @@
 """Alignment without gradient steps: two encoders and pairs in, two affine maps, or a whole merge, out."""
 
-from .align_encoders import align_encoders
+from .align import align_encoders
 from .base import AffineMap, Alignment
 from .cca import CCA
 from .choice import Candidate, Choice, choose_fit

@@ -27,7 +27,7 @@ CCA_REGULARIZATIONS = (0.03, 0.1, 0.3, 1.0, 3.0)
 RIDGE_ALPHAS = (0.1, 1.0, 10.0)
 SINKHORN_EPSILONS = (0.03, 0.1)
 SINKHORN_PAIR_WEIGHTS = (0.1, 0.3)
-# As benchmarks/results/alignment.md measured it: pairs give a start, so few clusterings do.
+# As benchmarks/results/alignment/table.md measured it: pairs give a start, so few clusterings do.
 WASSERSTEIN = {"restarts": 5, "iterations": 15, "batch_size": 600}
 MONGE_REGULARIZATIONS = (1e-6, 1e-2)
 WIDTHS = (64, 128, 256, 512)

@@ -9,16 +9,18 @@ import torch
 
 from ..encoders import resolve_encoder
 from ..features import FeatureStore, encode
+from ..model.configuration_otmerge import OTMergeConfig
+from ..model.encoders import load_encoders, probe_feature_dim
+from ..model.modality import IMAGE, SIDES, modality_of
 from ..model.modeling_otmerge import OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
 
 
-SIDES = ("context", "query")
 TokenChoice = str | int
 
 
 class EncoderPair:
-    """An image encoder and a text encoder, with the choices of tokens that are to be compared.
+    """An image encoder and a text encoder, loaded once, with the choices of tokens that are to be compared.
 
     Args:
         context: Image encoder: a name that [`resolve_encoder`] knows, a folder, or a name on the Hub.
@@ -39,19 +41,20 @@ class EncoderPair:
         self, context: str, query: str, tokens: Mapping[str, Sequence[TokenChoice]], image_size: int | None = None
     ) -> None:
         self.tokens = {side: list(dict.fromkeys(tokens[side])) for side in SIDES}
-        self._paths = resolve_encoder(context, image_size), resolve_encoder(query)
-        self._models: dict[tuple[TokenChoice, ...], OTMergeModel] = {}
-        for path, side in zip(self._paths, SIDES, strict=True):
+        paths = {"context": resolve_encoder(context, image_size), "query": resolve_encoder(query)}
+        for side, path in paths.items():
             if Path(path).exists() and not (Path(path) / "config.json").is_file():
                 raise ValueError(f"{side} {path!r} is no folder of a saved encoder: it has no config.json")
-        first = self.probe({})
-        if first.context_encoder.main_input_name != "pixel_values":
+        self._loaded = load_encoders({**paths}, dict.fromkeys(SIDES))
+        encoder = self._loaded["context"].encoder
+        if modality_of("context", encoder) is not IMAGE:
             raise ValueError(
-                f"context {context!r} is a {first.context_encoder.config.model_type} encoder; "
+                f"context {context!r} is a {encoder.config.model_type} encoder; "
                 "expected an image encoder (are context and query exchanged?)"
             )
-        self.processor = OTMergeProcessor.from_encoders_pretrained(*self._paths)
-        self.processor.check_model(first)
+        self._probes: dict[tuple[TokenChoice, ...], OTMergeModel] = {}
+        self.processor = OTMergeProcessor.from_encoders_pretrained(*paths.values())
+        self.processor.check_model(self.probe({}))
 
     def widths(self, side: str) -> list[int]:
         """Width of each choice of one side's tokens."""
@@ -64,19 +67,23 @@ class EncoderPair:
         """
         chosen = {side: tokens.get(side, self.tokens[side][0]) for side in SIDES}
         key = tuple(chosen.values())
-        if key not in self._models:
-            self._models[key] = self.build(chosen, shared_dim=4)
-        return self._models[key]
+        if key not in self._probes:
+            self._probes[key] = self.build(chosen, shared_dim=4)
+        return self._probes[key]
 
     def build(self, tokens: Mapping[str, TokenChoice], shared_dim: int) -> OTMergeModel:
-        """Make the merge of one choice of tokens, with linear adapters that are not fitted yet."""
+        """Make the merge of one choice of tokens, with linear adapters that are not fitted yet.
+
+        All merges hold the same two encoders: what moves those of one to a device moves those of all.
+        """
         # Whoever puts a fuser on top later chooses its heads; here they only must divide the width.
         choices: dict[str, Any] = {} if shared_dim % 4 == 0 else {"fuser_num_heads": 1, "context_positions": "none"}
-        choices |= {f"{side}_tokens": tokens[side] for side in SIDES}
-        model = OTMergeModel.from_encoders_pretrained(
-            *self._paths, adapter_type="linear", shared_dim=shared_dim, **choices
-        )
-        return model.eval()
+        for side, part in self._loaded.items():
+            choices[f"{side}_tokens"] = tokens[side]
+            choices[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens[side])
+        configs = (self._loaded[side].config for side in SIDES)
+        config = OTMergeConfig.from_encoder_configs(*configs, adapter_type="linear", shared_dim=shared_dim, **choices)
+        return OTMergeModel(config, *(self._loaded[side].encoder for side in SIDES)).eval()
 
     def encode(
         self,

@@ -40,7 +40,7 @@ class Recommendation:
         return f"Fit: {self.fit}. Loss terms after it: {loss}. {self.because} ({self.evidence})"
 
 
-_RESULTS = "benchmarks/results/alignment.md"
+_RESULTS = "benchmarks/results/alignment/table.md"
 _MANY = f"measured: 1,192 emoji, {_RESULTS}"
 _FEW = f"measured: 50 to 200 pairs of emoji, {_RESULTS}"
 _UNPAIRED = (

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ..features import FeatureStore, embed, mean_features
 from ..metrics.retrieval import retrieval
+from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
 from .base import Alignment
 from .choice import FIT_NAMES, NEED_UNPAIRED, UNPAIRED_FITS, check_choice, choose_fit
-from .encoder_pair import SIDES, EncoderPair, TokenChoice
+from .encoder_pair import EncoderPair, TokenChoice
 from .preflight import PreflightReport, preflight
 from .recommendations import FitName
 from .result import AlignmentResult
