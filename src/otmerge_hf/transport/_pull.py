@@ -7,7 +7,7 @@ system of the smaller of N and M unknowns per problem is all there is to solve (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,39 +24,53 @@ _RIDGE = 16.0
 class SolvedBatch:
     """What the backward passes need: clouds (B, N, D), (B, M, D), the plan (B, N, M), epsilon (B, 1, 1), tau.
 
-    `x` and `y` are relative to the mean of `y`; `fit` (B, M) would fit the plan's columns once more.
+    `x` and `y` are relative to the mean of `y`; `fit` (B, M) would fit the plan's columns once more, and
+    `rows` (B, N), `columns` (B, M) are the marginals of the plan and of the plan so fitted.
     """
 
     x: Tensor
     y: Tensor
     plan: Tensor
     fit: Tensor
+    rows: Tensor
+    columns: Tensor
     epsilon: Tensor
     tau: float
 
-    def pull(self, by_x: Tensor, by_y: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients in the points of a scalar whose gradient in the cost is `by_x`, (B, N, M).
+    def pull_value(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients in the points of values whose own gradient is `grad`, (B,)."""
+        # That in y is taken with the columns fitted by one more half-step, as in `_core.gradients`.
+        by_x = by_y = self.plan * grad[:, None, None]
+        if wanted[1]:
+            by_y = by_x * self.fit.unsqueeze(-2)
+        return self._pull(by_x, by_y, (self.rows * grad[:, None], self.columns * grad[:, None]), wanted)
 
-        `by_y` is the same where the gradient in y is concerned. With W for it, x receives `(W 1) x - W y`.
-        """
+    def pull_plan(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients in the points of a scalar whose gradient in the plan is `grad`, (B, N, M)."""
+        by_cost = self.plan_to_cost(grad)
+        return self._pull(by_cost, by_cost, (by_cost.sum(-1), by_cost.sum(-2)), wanted)
+
+    def _pull(
+        self, by_x: Tensor, by_y: Tensor, sums: tuple[Tensor, Tensor], wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """From a gradient W in the cost, whose row and column sums are known: x receives `(W 1) x - W y`."""
         grad_x = grad_y = None
         if wanted[0]:
-            grad_x = (self.x * by_x.sum(-1, keepdim=True)).baddbmm_(by_x, self.y, alpha=-1.0)
+            grad_x = (self.x * sums[0].unsqueeze(-1)).baddbmm_(by_x, self.y, alpha=-1.0)
         if wanted[1]:
-            grad_y = (self.y * by_y.sum(-2).unsqueeze(-1)).baddbmm_(by_y.mT, self.x, alpha=-1.0)
+            grad_y = (self.y * sums[1].unsqueeze(-1)).baddbmm_(by_y.mT, self.x, alpha=-1.0)
         return grad_x, grad_y
 
     def plan_to_cost(self, grad: Tensor) -> Tensor:
         r"""Gradient in the cost of a scalar whose gradient in the plan is `grad`, (B, N, M).
 
         With G for `grad`, r and c for the marginals of P, it is
-        $P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon$ where
-        $r\lambda/\tau + P\mu = (P \circ G)1$ and $P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1$.
+        :math:`P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon` where
+        :math:`r\lambda/\tau + P\mu = (P \circ G)1` and :math:`P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1`.
         """
         plan = self.plan
         if plan.shape[-2] > plan.shape[-1]:
-            flipped = SolvedBatch(self.y, self.x, plan.mT, self.fit, self.epsilon, self.tau)
-            return flipped.plan_to_cost(grad.mT).mT
+            return replace(self, plan=plan.mT).plan_to_cost(grad.mT).mT
         weighted = plan * grad
         # In units of sqrt(r), sqrt(c) the plan has singular values of at most 1. Padding has neither mass nor part.
         root_r, root_c = plan.sum(-1).sqrt_(), plan.sum(-2).sqrt_()
@@ -87,17 +101,16 @@ class BatchValue(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
+        """Pass `value` on."""
         ctx.solved = solved
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Pull the plan, times the gradient of each value, back to the points."""
         refuse_second_derivative("a transport cost")
-        solved, wanted = ctx.solved, ctx.needs_input_grad[2:]
         with full_precision(grad.device):
-            by_x = solved.plan * grad[:, None, None]
-            by_y = by_x * solved.fit.unsqueeze(-2) if wanted[1] else by_x
-            return (None, None, *solved.pull(by_x, by_y, wanted))
+            return (None, None, *ctx.solved.pull_value(grad, ctx.needs_input_grad[2:]))
 
 
 class BatchPlan(torch.autograd.Function):
@@ -111,7 +124,7 @@ class BatchPlan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Pull the gradient of the plan back to the cost and from there to the points."""
         refuse_second_derivative("a transport plan")
         with full_precision(grad.device):
-            by_cost = ctx.solved.plan_to_cost(grad)
-            return (None, *ctx.solved.pull(by_cost, by_cost, ctx.needs_input_grad[1:]))
+            return (None, *ctx.solved.pull_plan(grad, ctx.needs_input_grad[1:]))

@@ -128,7 +128,9 @@ def sinkhorn_batch(
         value = _value(geometry, solution, plan, None if slack is None else slack / epsilon)
         moved = geometry.x + geometry.shift if recorded else geometry.x
         assert isinstance(geometry.epsilon, Tensor)
-        solved = SolvedBatch(moved, geometry.y, plan, scaler.fit(), geometry.epsilon, tau)
+        fit = scaler.fit()
+        rows, columns = scaler.u * scaler.rows, scaler.v * scaler.columns * fit
+        solved = SolvedBatch(moved, geometry.y, plan, fit, rows, columns, geometry.epsilon, tau)
     if tol is not None and not solution.converged:
         warn_unconverged(solution.marginal_error, stop.tol, done)
     return BatchTransportResult(BatchValue.apply(value, solved, x, y), geometry, solution, stop.tol, solved, (x, y))
