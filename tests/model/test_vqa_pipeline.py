@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from otmerge_hf import OTMergeModel, OTMergeVQAPipeline
+from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel, OTMergeVQAPipeline
 
 
 QUESTION = "what color is the shape ?"
@@ -210,3 +210,15 @@ def test_pipeline_saves_a_folder_that_answers(pipe, images, expected, tmp_path):
     assert_same(pipeline("otmerge-vqa", model=Path(tmp_path))(images[0], QUESTION), expected[0])
     model = type(pipe.model).from_pretrained(tmp_path)
     assert_same(OTMergeVQAPipeline(model=model)(images[0], QUESTION), expected[0])  # finds its processor
+
+
+def test_a_merge_without_an_answer_head_is_refused(merge, processor, tmp_path, images):
+    """Loaded for answering it would get a random head, and say so only in a log that is often off."""
+    aligned = merge().otmerge
+    aligned.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no answer head, and answers would be random"):
+        pipeline("otmerge-vqa", model=str(tmp_path))
+    trained = OTMergeForQuestionAnswering.from_pretrained(tmp_path)
+    trained.train()
+    assert len(pipeline("otmerge-vqa", model=trained.eval(), processor=processor)(images[0], QUESTION)) > 1

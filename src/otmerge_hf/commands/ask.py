@@ -1,6 +1,7 @@
 """`otmerge ask`: a saved merge, an image and a question in, answers with scores out."""
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from pathlib import Path
 
 from transformers import pipeline
 from transformers.utils import logging as transformers_logging
@@ -24,6 +25,8 @@ def run(arguments: Namespace) -> int:
         OSError: If the model is not found.
     """
     transformers_logging.set_verbosity_error()
+    if not Path(arguments.model).exists() and arguments.model.count("/") > 1:
+        raise ValueError(f"--model {arguments.model!r} is no folder here, and no name on the Hub (owner/name)")
     # The task's name is ours: transformers' overloads do not list it.
     pipe = pipeline("otmerge-vqa", model=arguments.model, device="cpu")  # type: ignore[call-overload]
     for answer in pipe(image=arguments.image, question=arguments.question, top_k=arguments.top_k):

@@ -42,6 +42,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
         # transformers would read "...ForQuestionAnswering" as extractive answering, with start and end positions
         self.loss_type = None
         self.loss_terms: dict[str, Callable[[OTMergeOutput], torch.Tensor]] = {}
+        self.head_is_untrained = False  # True where an aligned merge was loaded without one: the pipeline refuses
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -66,6 +67,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
     def train(self, mode: bool = True):
         """Set training mode, but keep frozen encoders in `eval()`: BatchNorm statistics and dropout stay still."""
         super().train(mode)
+        self.head_is_untrained &= not mode
         if self.config.freeze_encoders:
             for encoder in self._encoders():
                 encoder.eval()
@@ -130,8 +132,9 @@ class OTMergePreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, *args, **kwargs):
         """Load a saved merge; see [`PreTrainedModel.from_pretrained`]."""
         loaded = super().from_pretrained(*args, **kwargs)
-        # loading replaces every parameter by one that wants a gradient
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_encoders()
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.freeze_encoders()  # loading replaces every parameter by one that wants a gradient
+        model.head_is_untrained = hasattr(model, "classifier") and model.config.architectures == ["OTMergeModel"]
         return loaded
 
     def save_pretrained(self, save_directory, *args, save_original_format: bool = False, **kwargs):

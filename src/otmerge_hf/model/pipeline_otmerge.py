@@ -46,6 +46,11 @@ class OTMergeVQAPipeline(Pipeline):
         if getattr(self.processor, "context_part", None) != IMAGE.processor_part:
             raise ValueError(f"`processor` is a {type(self.processor).__name__}; expected an OTMergeProcessor.")
         self.processor.check_model(self.model)
+        if getattr(self.model, "head_is_untrained", False):
+            raise ValueError(
+                f"`model` {self.model.name_or_path!r} was saved as an OTMergeModel, which retrieves: it has no answer "
+                "head, and answers would be random. Train one first (`training.train_answers`)."
+            )
 
     def __call__(self, image=None, question: str | list[str] | None = None, **kwargs):
         """Answer questions about images.
