@@ -162,7 +162,9 @@ def _closed_forms(kind: FitName, context_dim: int, query_dim: int, shared_dim: i
                 yield from (Ridge(alpha=value, target=side) for value in RIDGE_ALPHAS)
 
 
-def _others(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None, unpaired: bool) -> Iterator[Alignment]:
+def _others(
+    kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None, unpaired: bool
+) -> Iterator[Alignment]:
     narrow = min(context_dim, query_dim)
     width = shared_dim or narrow // 4 * 4 or narrow
     helps = kind == "auto" and unpaired and width <= narrow

@@ -68,9 +68,7 @@ RECOMMENDATIONS = (
         "Enough pairs to whiten; only a training can use the unpaired rows.",
         _PAPER,
     ),
-    Recommendation(
-        300, False, "cca", ("contrastive",), "Enough pairs to whiten; a training adds a little.", _MANY
-    ),
+    Recommendation(300, False, "cca", ("contrastive",), "Enough pairs to whiten; a training adds a little.", _MANY),
     Recommendation(
         20, True, "sinkhorn_procrustes", (), "The pairs hold the frame, and the unpaired rows refine it.", _UNPAIRED
     ),

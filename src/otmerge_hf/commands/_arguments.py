@@ -1,12 +1,10 @@
 """Arguments that several commands state alike: the two encoders, and a source of image-caption pairs."""
 
-import logging
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 
@@ -52,12 +50,3 @@ def pair_options(arguments: Namespace) -> dict[str, Any]:
 def parse_tokens(value: str) -> str | int:
     """A hidden layer's index, or the name of a token selection, as the configuration takes it."""
     return int(value) if value.removeprefix("-").isdecimal() else value
-
-
-def show_features_only() -> None:
-    """Log warnings, and of what goes well only where features come from."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("otmerge_hf.features").setLevel(logging.INFO)
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a README need not be a dataset card
