@@ -178,8 +178,8 @@ def _unused_rows(candidates: list[Candidate], train: "PairSplit", images: int, t
     free = unpaired_rows(train.pairs, len(train.images) + images, len(train.texts) + texts)
     pairs, least = len(train.pairs.unique(dim=0)), min(len(rows) for rows in free)
     return [
-        f"The unpaired rows ({images:,} images, {texts:,} texts) were encoded and no fit used them: for {pairs:,} pairs "
-        f"and at least {least:,} unpaired rows a side the recommended fit is {recommend(pairs, least).fit}. "
+        f"The unpaired rows ({images:,} images, {texts:,} texts) were encoded and no fit used them: for "
+        f"{pairs:,} pairs and at least {least:,} unpaired rows a side the recommended fit is {recommend(pairs, least).fit}. "
         f"A fit that uses them can be asked for: {', '.join(UNPAIRED_FITS)}."
     ]
 
