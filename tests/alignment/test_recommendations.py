@@ -50,7 +50,7 @@ def test_auto_tries_what_is_recommended(row):
     generator = torch.Generator().manual_seed(0)
     pairs = max(
         min(row.least_pairs, 60), 10
-    )  # a row of the table for more pairs names a closed form, which is always tried
+    )  # rows for more pairs name closed forms, always tried
     rows = pairs + (LEAST_UNPAIRED if row.unpaired else 0)
     x = torch.randn(rows, 6, generator=generator)
     index = torch.arange(pairs)[:, None].expand(-1, 2)
