@@ -48,9 +48,7 @@ def test_every_row_is_the_answer_to_its_own_question(row):
 @pytest.mark.parametrize("row", RECOMMENDATIONS, ids=lambda row: f"{row.least_pairs}-{row.fit}")
 def test_auto_tries_what_is_recommended(row):
     generator = torch.Generator().manual_seed(0)
-    pairs = max(
-        min(row.least_pairs, 60), 10
-    )  # rows for more pairs name closed forms, always tried
+    pairs = max(min(row.least_pairs, 60), 10)  # rows for more pairs name closed forms, always tried
     rows = pairs + (LEAST_UNPAIRED if row.unpaired else 0)
     x = torch.randn(rows, 6, generator=generator)
     index = torch.arange(pairs)[:, None].expand(-1, 2)
