@@ -126,6 +126,18 @@ def test_unpaired_rows_come_behind_the_pairs(run, splits, tmp_path):
     torch.testing.assert_close(*products, atol=1e-3, rtol=1e-2)
 
 
+@pytest.mark.parametrize(("texts", "noted"), [(0, True), (40, False)])
+def test_unpaired_rows_that_no_fit_used_are_noted(run, splits, texts, noted):
+    images = [image for image in split(range(50, 54)).images][:35]
+    result = run(unpaired_images=images, unpaired_texts=[f"a {'red ' * n}" for n in range(texts)])
+    notes = [note for note in result.notes if "no fit used them" in note]
+    assert len(notes) == noted
+    if noted:
+        assert "35 images, 0 texts" in notes[0]
+        assert "36 pairs and at least 0 unpaired rows a side the recommended fit is auto" in notes[0]
+        assert notes[0] in str(result)
+
+
 def test_saved_and_loaded_it_embeds_alike(run, splits, tmp_path):
     result = run(fit="cca")
     result.save(tmp_path / "merge")

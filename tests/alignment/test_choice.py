@@ -95,15 +95,17 @@ def with_unpaired(paired, unpaired):
 
 
 @pytest.mark.parametrize(
-    ("unpaired", "expected"),
+    ("paired", "unpaired", "expected"),
     [
-        (0, {"Procrustes", "CCA", "Ridge"}),
-        (10, {"Procrustes", "CCA", "Ridge", "SinkhornProcrustes"}),
-        (60, {"Procrustes", "CCA", "Ridge", "SinkhornProcrustes", "WassersteinProcrustes"}),
+        (40, 0, {"Procrustes", "CCA", "Ridge"}),
+        (40, 10, {"Procrustes", "CCA", "Ridge"}),
+        (40, 60, {"Procrustes", "CCA", "Ridge", "SinkhornProcrustes", "WassersteinProcrustes"}),
+        (300, 60, {"Procrustes", "CCA", "Ridge"}),  # so many pairs need no other rows, says the table
+        (1000, 60, {"Procrustes", "CCA", "Ridge"}),
     ],
 )
-def test_auto_tries_what_suits_the_rows(unpaired, expected):
-    choice = choose_fit(with_unpaired(40, unpaired), sides(40, seed=1))
+def test_auto_tries_what_the_table_says(paired, unpaired, expected):
+    choice = choose_fit(with_unpaired(paired, unpaired), sides(40, seed=1))
     assert {candidate.fit.split("(")[0] for candidate in choice.candidates} == expected
 
 

@@ -48,7 +48,7 @@ def test_every_row_is_the_answer_to_its_own_question(row):
 @pytest.mark.parametrize("row", RECOMMENDATIONS, ids=lambda row: f"{row.least_pairs}-{row.fit}")
 def test_auto_tries_what_is_recommended(row):
     generator = torch.Generator().manual_seed(0)
-    pairs = max(min(row.least_pairs, 60), 10)  # the kinds that are tried do not depend on the number
+    pairs = max(min(row.least_pairs, 60), 10)  # rows for more pairs name closed forms, always tried
     rows = pairs + (LEAST_UNPAIRED if row.unpaired else 0)
     x = torch.randn(rows, 6, generator=generator)
     index = torch.arange(pairs)[:, None].expand(-1, 2)
@@ -75,6 +75,13 @@ def test_auto_tries_what_is_recommended(row):
 )
 def test_fit_by_what_is_at_hand(pairs, unpaired, fit):
     assert recommend(pairs, unpaired).fit == fit
+
+
+def test_the_report_speaks_of_fits_alone():
+    for row in RECOMMENDATIONS:
+        assert str(row).startswith(f"Recommended fit: {row.fit}.")
+        assert "loss" not in str(row).lower()
+        assert not any(name in str(row) for name in row.loss), "otmerge align trains nothing"
 
 
 def test_what_brought_nothing_is_not_recommended():

@@ -13,18 +13,21 @@ from ..metrics.retrieval import retrieval
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
 from .base import Alignment
-from .choice import FIT_NAMES, NEED_UNPAIRED, UNPAIRED_FITS, check_choice, choose_fit
+from .choice import FIT_NAMES, NEED_UNPAIRED, UNPAIRED_FITS, Candidate, check_choice, choose_fit
 from .encoder_pair import EncoderPair, TokenChoice
+from .gaussian_monge import GaussianMonge
 from .preflight import PreflightReport, preflight
-from .recommendations import FitName
+from .recommendations import FitName, recommend
 from .result import AlignmentResult
-from .sinkhorn_procrustes import unpaired_rows
+from .sinkhorn_procrustes import SinkhornProcrustes, unpaired_rows
+from .wasserstein_procrustes import WassersteinProcrustes
 
 
 if TYPE_CHECKING:  # its module imports `datasets`, which reading the rows needs and aligning does not
     from ..data.pair_splits import PairSplit
 
 SPLITS = ("train", "validation", "test")
+READ_UNPAIRED = (SinkhornProcrustes.__name__, WassersteinProcrustes.__name__, GaussianMonge.__name__)
 Stores = dict[str, dict[TokenChoice, dict[str, FeatureStore]]]
 
 
@@ -127,6 +130,7 @@ def align_encoders(
     if refit:
         best = type(best)(**best.get_params()).fit(*_rows(means, splits, ["train", "validation"]))
     seconds["fit"] = time.perf_counter() - started
+    notes += _unused_rows(choice.candidates, splits["train"], len(unpaired_images), len(unpaired_texts))
 
     model = encoders.build(tokens, best.shared_dim_)
     model.fit_standardization(**statistics)
@@ -165,6 +169,19 @@ def _check_rows(splits: "Mapping[str, PairSplit]", fit: str, images: int, texts:
     for name, rows, count in zip(("unpaired_images", "unpaired_texts"), free, (images, texts), strict=True):
         if fit in NEED_UNPAIRED and len(rows) + count == 0:
             raise ValueError(f"fit {fit!r} needs unpaired rows on both sides; {name} is empty")
+
+
+def _unused_rows(candidates: list[Candidate], train: "PairSplit", images: int, texts: int) -> list[str]:
+    """What to know where unpaired rows were given and no fit that was tried looks at them."""
+    if not (images or texts) or any(candidate.fit.startswith(READ_UNPAIRED) for candidate in candidates):
+        return []
+    free = unpaired_rows(train.pairs, len(train.images) + images, len(train.texts) + texts)
+    pairs, least = len(train.pairs.unique(dim=0)), min(len(rows) for rows in free)
+    return [
+        f"The unpaired rows ({images:,} images, {texts:,} texts) were encoded and no fit used them: for "
+        f"{pairs:,} pairs and at least {least:,} unpaired rows a side the recommended fit is {recommend(pairs, least).fit}. "
+        f"A fit that uses them can be asked for: {', '.join(UNPAIRED_FITS)}."
+    ]
 
 
 def _choose_tokens(

@@ -13,7 +13,7 @@ from .gaussian_monge import GaussianMonge
 from .moment_fit import MomentFit, check_shared_dim
 from .moments import paired_moments
 from .procrustes import Procrustes
-from .recommendations import LEAST_UNPAIRED, FitName
+from .recommendations import FitName, recommend
 from .ridge import Ridge
 from .sinkhorn_procrustes import SinkhornProcrustes, unpaired_rows
 from .wasserstein_procrustes import WassersteinProcrustes
@@ -72,9 +72,9 @@ def choose_fit(
         train: Context features (N, Dc), query features (M, Dq), pairs (P, 2) or None for row i with row i. Rows that
             no pair names are unpaired: fits that can use them do.
         validation: The same of other pairs; every row is a candidate.
-        kind: One fit, or `auto`: the closed forms `procrustes`, `cca` and `ridge`; with unpaired rows on both sides
-            `sinkhorn_procrustes` too, and with at least 30 a side `wasserstein_procrustes`. `gaussian_monge` is for
-            two sides in one frame, and only tried when asked for.
+        kind: One fit, or `auto`: the closed forms `procrustes`, `cca` and `ridge`; where [`recommend`] names a fit
+            of unpaired rows, `sinkhorn_procrustes` and `wasserstein_procrustes` too. `gaussian_monge` is for two
+            sides in one frame, and only tried when asked for.
         shared_dim: Width of the shared space; None tries several up to the narrower side's.
 
     Returns:
@@ -106,7 +106,7 @@ def choose_fit(
             narrowed = type(fit)(**arguments | ({"shared_dim": width} if "shared_dim" in arguments else {}))
             tried.append((_candidate(narrowed, maps, sides, matches), narrowed))
     free = min(len(rows) for rows in unpaired_rows(pairs, len(context), len(query)))
-    for other in _others(kind, *dims, shared_dim, free):
+    for other in _others(kind, *dims, shared_dim, recommend(len(pairs), free).fit in NEED_UNPAIRED):
         other.fit(context, query, pairs)
         tried.append((_candidate(other, [other.context_map_, other.query_map_], sides, matches), other))
     # Of equally good ones the narrowest: less to store and to search.
@@ -162,15 +162,17 @@ def _closed_forms(kind: FitName, context_dim: int, query_dim: int, shared_dim: i
                 yield from (Ridge(alpha=value, target=side) for value in RIDGE_ALPHAS)
 
 
-def _others(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None, free: int) -> Iterator[Alignment]:
+def _others(
+    kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None, unpaired: bool
+) -> Iterator[Alignment]:
     narrow = min(context_dim, query_dim)
     width = shared_dim or narrow // 4 * 4 or narrow
-    reaches = width <= narrow
-    if kind == "sinkhorn_procrustes" or (kind == "auto" and reaches and free):
+    helps = kind == "auto" and unpaired and width <= narrow
+    if kind == "sinkhorn_procrustes" or helps:
         for epsilon in SINKHORN_EPSILONS:
             for weight in SINKHORN_PAIR_WEIGHTS:
                 yield SinkhornProcrustes(Procrustes(shared_dim=width), epsilon=epsilon, pair_weight=weight)
-    if kind == "wasserstein_procrustes" or (kind == "auto" and reaches and free >= LEAST_UNPAIRED):
+    if kind == "wasserstein_procrustes" or helps:
         yield WassersteinProcrustes(shared_dim=width, **WASSERSTEIN)
     if kind == "gaussian_monge":
         yield from (GaussianMonge(regularization=value) for value in MONGE_REGULARIZATIONS)

@@ -53,7 +53,7 @@ class EncoderPair:
                 "expected an image encoder (are context and query exchanged?)"
             )
         self._probes: dict[tuple[TokenChoice, ...], OTMergeModel] = {}
-        self.processor = OTMergeProcessor.from_encoders_pretrained(*paths.values())
+        self.processor = OTMergeProcessor.from_encoders_pretrained(paths["context"], paths["query"])
         self.processor.check_model(self.probe({}))
 
     def widths(self, side: str) -> list[int]:

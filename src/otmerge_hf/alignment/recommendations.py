@@ -36,8 +36,8 @@ class Recommendation:
     evidence: str
 
     def __str__(self) -> str:
-        loss = " + ".join(self.loss) or "none"
-        return f"Fit: {self.fit}. Loss terms after it: {loss}. {self.because} ({self.evidence})"
+        # The fit alone: whoever reads the report runs a fit and trains nothing.
+        return f"Recommended fit: {self.fit}. {self.because} ({self.evidence})"
 
 
 _RESULTS = "benchmarks/results/alignment/table.md"
@@ -65,12 +65,10 @@ RECOMMENDATIONS = (
         True,
         "cca",
         ("contrastive", "klot"),
-        "The fit is klot's teacher: it carries the pairs to the rest.",
+        "Enough pairs to whiten; only a training can use the unpaired rows.",
         _PAPER,
     ),
-    Recommendation(
-        300, False, "cca", ("contrastive",), "Enough pairs to whiten; the training adds a little to the fit.", _MANY
-    ),
+    Recommendation(300, False, "cca", ("contrastive",), "Enough pairs to whiten; a training adds a little.", _MANY),
     Recommendation(
         20, True, "sinkhorn_procrustes", (), "The pairs hold the frame, and the unpaired rows refine it.", _UNPAIRED
     ),

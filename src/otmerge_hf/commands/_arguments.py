@@ -1,12 +1,10 @@
 """Arguments that several commands state alike: the two encoders, and a source of image-caption pairs."""
 
-import logging
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 
@@ -45,25 +43,10 @@ def add_pair_arguments(parser: ArgumentParser) -> None:
 
 def pair_options(arguments: Namespace) -> dict[str, Any]:
     """What `load_pair_splits` takes beside the source."""
-    options = {name: getattr(arguments, name) for name in _PAIR_NAMES} | {"filters": arguments.filter}
-    return options | ({"name": arguments.config_name} if arguments.config_name else {})
+    given = {"filters": arguments.filter} | ({"name": arguments.config_name} if arguments.config_name else {})
+    return given | {name: getattr(arguments, name) for name in _PAIR_NAMES}
 
 
 def parse_tokens(value: str) -> str | int:
-    """A hidden layer's index, or the name of a token selection, as the configuration takes it.
-
-    Example:
-        >>> parse_tokens("11"), parse_tokens("pooled")
-        (11, 'pooled')
-    """
+    """A hidden layer's index, or the name of a token selection, as the configuration takes it."""
     return int(value) if value.removeprefix("-").isdecimal() else value
-
-
-def show_features_only() -> None:
-    """Log warnings, and of what goes well only where features come from."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("otmerge_hf.features").setLevel(logging.INFO)
-    # A folder's README without a dataset card's header is nothing to warn of.
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)

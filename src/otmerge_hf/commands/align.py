@@ -9,7 +9,8 @@ import datasets
 from ..alignment import align_encoders
 from ..alignment.choice import FIT_NAMES
 from ..data import load_images, load_pair_splits, load_texts
-from ._arguments import add_encoder_arguments, add_pair_arguments, pair_options, show_features_only
+from ._arguments import add_encoder_arguments, add_pair_arguments, pair_options
+from ._logging import show_features_only
 
 
 def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:

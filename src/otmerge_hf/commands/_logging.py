@@ -1,0 +1,14 @@
+"""What a command logs."""
+
+import logging
+
+from transformers.utils import logging as transformers_logging
+
+
+def show_features_only() -> None:
+    """Log warnings, and of what goes well only where features come from."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("otmerge_hf.features").setLevel(logging.INFO)
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a README need not be a dataset card
