@@ -10,7 +10,7 @@ import torch
 Arguments = ParamSpec("Arguments")
 
 
-def full_precision(function: Callable[Arguments, torch.Tensor]) -> Callable[Arguments, torch.Tensor]:
+def in_float32(function: Callable[Arguments, torch.Tensor]) -> Callable[Arguments, torch.Tensor]:
     """Run `function` in float32 (float64 for float64 tensors), with autocast off.
 
     A transport cost or a kernel in bfloat16 is wrong by more than the differences that it is meant to see.
@@ -77,7 +77,7 @@ def unit(points: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(points, dim=-1, eps=1e-6)
 
 
-@full_precision
+@in_float32
 def cosines(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Cosines (N, M) of points (N, D) and (M, D)."""
     return unit(x) @ unit(y).T
