@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional as F
 
-from .points import check_same_shape, connected_zero, cosines, in_float32, pair_rows
+from .points import check_choice, check_same_shape, connected_zero, cosines, in_float32, pair_rows
 from .term import LossTerm
 
 
@@ -58,8 +58,7 @@ def contrastive_loss(
     section 3.2, divided by B.
     """
     check_same_shape(context_embeds, query_embeds)
-    if variant not in VARIANTS:
-        raise ValueError(f"`variant` is {variant!r}; expected one of {', '.join(VARIANTS)}.")
+    check_choice(variant, VARIANTS, "variant")
     count = len(context_embeds)
     if count == 0:
         return connected_zero(context_embeds, query_embeds)
@@ -101,7 +100,6 @@ class ContrastiveTerm(LossTerm):
         return self.temperature is None
 
     def check(self, model: Any) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"`variant` is {self.variant!r}; expected one of {', '.join(VARIANTS)}.")
+        check_choice(self.variant, VARIANTS, "variant")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"`temperature` is {self.temperature}; expected a positive number or None.")

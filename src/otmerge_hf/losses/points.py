@@ -51,6 +51,12 @@ def check_same_shape(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -
         )
 
 
+def check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
+    """Refuse anything but one of the choices."""
+    if value not in choices:
+        raise ValueError(f"`{name}` is {value!r}; expected one of {', '.join(choices)}.")
+
+
 def check_positive(value: float, name: str) -> None:
     """Refuse anything but a positive number."""
     if not value > 0:

@@ -7,7 +7,7 @@ import torch
 
 from ..transport import sinkhorn_divergence
 from .convergence import noted
-from .points import check_clouds, check_positive, in_float32, unit
+from .points import check_choice, check_clouds, check_positive, in_float32, unit
 from .term import LossTerm
 
 
@@ -53,12 +53,11 @@ def sinkhorn_loss(
     """
     check_clouds(context_embeds, query_embeds)
     check_positive(epsilon, "epsilon")
+    check_choice(backend, BACKENDS, "backend")
     x, y = (unit(context_embeds), unit(query_embeds)) if normalize else (context_embeds, query_embeds)
-    if backend == "native":
-        return noted(sinkhorn_divergence(x, y, epsilon=epsilon)).value
     if backend == "geomloss":
         return _geomloss_divergence(x, y, epsilon)
-    raise ValueError(f"`backend` is {backend!r}; expected one of {', '.join(BACKENDS)}.")
+    return noted(sinkhorn_divergence(x, y, epsilon=epsilon)).value
 
 
 def _geomloss_divergence(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -96,5 +95,4 @@ class SinkhornTerm(LossTerm):
         return sinkhorn_loss(outputs.context_embeds, outputs.query_embeds, self.epsilon, self.normalize, self.backend)
 
     def check(self, model: Any) -> None:
-        if self.backend not in BACKENDS:
-            raise ValueError(f"`backend` is {self.backend!r}; expected one of {', '.join(BACKENDS)}.")
+        check_choice(self.backend, BACKENDS, "backend")

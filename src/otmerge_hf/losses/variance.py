@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from .points import in_float32
+from .points import check_positive, in_float32
 from .term import LossTerm
 
 
@@ -33,8 +33,7 @@ def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
     """
     if embeds.dim() != 2:
         raise ValueError(f"`embeds` has shape {tuple(embeds.shape)}; expected (rows, dimensions).")
-    if floor <= 0:
-        raise ValueError(f"`floor` is {floor}; expected a positive number.")
+    check_positive(floor, "floor")
     spread = (embeds.var(dim=0, unbiased=len(embeds) > 1) + 1e-4).sqrt()
     return (floor - spread).clamp(min=0).mean()
 
