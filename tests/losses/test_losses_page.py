@@ -40,5 +40,5 @@ def test_every_term_and_its_callback_have_a_row():
 
 def test_the_example_runs():
     names = {}
-    exec(re.search(r"``python\n(.*?)``", PAGE, re.S)[1], names)
+    exec(re.search(r"```python\n(.*?)```", PAGE, re.S)[1], names)
     assert len(names["callbacks"]) == 3

@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional as F
 
-from .points import check_same_shape, connected_zero, cosines, full_precision, pair_rows
+from .points import check_choice, check_same_shape, connected_zero, cosines, in_float32, pair_rows
 from .term import LossTerm
 
 
 VARIANTS = ("infonce", "siglip")
 
 
-@full_precision
+@in_float32
 def contrastive_loss(
     context_embeds: torch.Tensor,
     query_embeds: torch.Tensor,
@@ -34,10 +34,8 @@ def contrastive_loss(
     InfoNCE wants large batches; SigLIP bears small ones, and its value grows with B. Never minimal on collapsed
     embeddings.
 
-    Shapes: B pairs, D shared width.
-
     Args:
-        context_embeds: (B, D); zero if there are no rows.
+        context_embeds: (B, D); the loss is zero if there are no rows.
         query_embeds: (B, D), row i belonging to row i of the context.
         scale: t, the inverse temperature, a number or a scalar tensor (a learned one gets its gradient).
         group_ids: (B,) integers. Combinations of one group (captions of one image, a pair drawn twice) are neither
@@ -46,7 +44,7 @@ def contrastive_loss(
         bias: b of SigLIP, in logits.
 
     Returns:
-        Scalar, nats, float32 (float64 for float64 embeddings).
+        Scalar, nats.
 
     Raises:
         ValueError: If the shapes differ or the variant is unknown.
@@ -60,8 +58,7 @@ def contrastive_loss(
     section 3.2, divided by B.
     """
     check_same_shape(context_embeds, query_embeds)
-    if variant not in VARIANTS:
-        raise ValueError(f"`variant` is {variant!r}; expected one of {', '.join(VARIANTS)}.")
+    check_choice(variant, VARIANTS, "variant")
     count = len(context_embeds)
     if count == 0:
         return connected_zero(context_embeds, query_embeds)
@@ -84,10 +81,7 @@ def contrastive_loss(
 class ContrastiveTerm(LossTerm):
     """[`contrastive_loss`] of the rows that are pairs; negatives come from the whole batch, of all ranks.
 
-    Attributes:
-        variant: `"infonce"` or `"siglip"`.
-        temperature: Fixed temperature; None uses the model's, which then learns.
-        bias: SigLIP's bias, in logits; fixed.
+    A `temperature` of None uses the model's, which then learns; `bias`, in logits, is fixed.
     """
 
     variant: str = "infonce"
@@ -97,19 +91,15 @@ class ContrastiveTerm(LossTerm):
     batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Contrastive loss of the pairs."""
         context, query, groups = pair_rows(outputs)
         scale = outputs.logit_scale if self.temperature is None else 1 / self.temperature
         return contrastive_loss(context, query, scale, groups, self.variant, self.bias)
 
     @property
     def uses_temperature(self) -> bool:
-        """True unless the temperature is fixed."""
         return self.temperature is None
 
     def check(self, model: Any) -> None:
-        """Refuse an unknown variant or temperature before training starts."""
-        if self.variant not in VARIANTS:
-            raise ValueError(f"`variant` is {self.variant!r}; expected one of {', '.join(VARIANTS)}.")
+        check_choice(self.variant, VARIANTS, "variant")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"`temperature` is {self.temperature}; expected a positive number or None.")

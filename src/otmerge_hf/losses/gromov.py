@@ -7,7 +7,7 @@ import torch
 
 from ..transport import sinkhorn_from_cost
 from .convergence import noted
-from .points import check_clouds, check_positive, connected_zero, full_precision, squared_distances, unit
+from .points import check_clouds, check_positive, connected_zero, in_float32, squared_distances, unit
 from .term import LossTerm
 
 
@@ -15,7 +15,7 @@ from .term import LossTerm
 _TOL = 1e-3
 
 
-@full_precision
+@in_float32
 def gromov_loss(
     context_embeds: torch.Tensor,
     query_embeds: torch.Tensor,
@@ -34,11 +34,9 @@ def gromov_loss(
     paired or contrastive term must hold the frame. Zero for constant maps. A large epsilon keeps the plan near the
     product of the marginals, where no point knows its partner.
 
-    The problem is not convex. Each plan is found by projected mirror descent from the product of the marginals, all
-    three in the same way, so that equal shapes give exactly zero; the value may be a little below zero where one
-    descent ended higher than another. The gradient holds plans and epsilon still (envelope theorem).
-
-    Shapes: N and M points, D shared width; O(N^2 M + N M^2) per step of the descent.
+    The problem is not convex. All three plans are found by projected mirror descent from the product of the marginals,
+    so equal shapes give exactly zero; the value may be a little below zero where one descent ended higher than others.
+    The gradient holds plans and epsilon still (envelope theorem). A step of the descent costs O(N^2 M + N M^2).
 
     Args:
         context_embeds: (N, D).
@@ -48,7 +46,7 @@ def gromov_loss(
         max_iterations: Steps of the descent.
 
     Returns:
-        Scalar, squared cost units, float32 (float64 for float64 embeddings).
+        Scalar, squared cost units.
 
     Raises:
         ValueError: If a cloud is not a matrix or is empty, `epsilon` is not positive or a point is not finite.
@@ -119,7 +117,6 @@ class GromovTerm(LossTerm):
     batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Discrepancy of the inner shapes of the two clouds."""
         return gromov_loss(
             outputs.context_embeds, outputs.query_embeds, self.epsilon, self.normalize, self.max_iterations
         )

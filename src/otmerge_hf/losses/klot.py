@@ -8,7 +8,7 @@ import torch
 from ..model.fusers import masked_mean
 from ..transport import sinkhorn_from_cost
 from .convergence import noted
-from .points import check_positive, cosines, full_precision
+from .points import check_positive, cosines, in_float32
 from .term import LossTerm
 
 
@@ -16,7 +16,7 @@ from .term import LossTerm
 _TOL = 1e-3
 
 
-@full_precision
+@in_float32
 def klot_loss(
     similarity: torch.Tensor, teacher_similarity: torch.Tensor, epsilon: float = 0.05, teacher_epsilon: float = 0.01
 ) -> torch.Tensor:
@@ -31,17 +31,14 @@ def klot_loss(
     on the pairs in closed form and carries them to the unpaired. Blind to shifts of whole rows or columns of K, so
     never use it alone. Not minimal on collapsed embeddings, though its gradient vanishes exactly there.
 
-    Shapes: N contexts, M queries.
-
     Args:
-        similarity: K, (N, M), cosines of the shared embeddings.
+        similarity: K, (N, M), cosines of the shared embeddings of N contexts and M queries.
         teacher_similarity: K*, (N, M), cosines under the teacher, or any precomputed similarity; no gradient.
         epsilon: In units of the similarity (absolute).
         teacher_epsilon: epsilon*, the same.
 
     Returns:
-        Scalar, nats, of plans with total mass 1 (with rows of mass 1, as the paper has it, N times as much),
-        float32 (float64 for float64 similarities).
+        Scalar, nats, of plans with total mass 1 (with rows of mass 1, as the paper has it, N times as much).
 
     Raises:
         ValueError: If the shapes differ, an epsilon is not positive, or a similarity is not finite.
@@ -86,7 +83,7 @@ class Teacher(NamedTuple):
         return _teacher_cosines(context, query, *(tensor.to(context.device) for tensor in self))
 
 
-@full_precision
+@in_float32
 def _teacher_cosines(
     context: torch.Tensor,
     query: torch.Tensor,
@@ -102,10 +99,7 @@ def _teacher_cosines(
 class KLOTTerm(LossTerm):
     """[`klot_loss`] of all rows, paired or not, under a [`Teacher`].
 
-    Attributes:
-        epsilon: Of the batch's plan, in units of the cosine.
-        teacher_epsilon: Of the teacher's plan.
-        teacher: Set before the first call; no field, for it is tensors.
+    Set `teacher` before the first call; it is no field, for it is tensors.
     """
 
     epsilon: float = 0.05
@@ -118,7 +112,6 @@ class KLOTTerm(LossTerm):
         self.teacher: Teacher | None = None
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Divergence of the plan of the shared embeddings from the teacher's."""
         if self.teacher is None:
             raise ValueError("The klot term has no teacher: set `term.teacher`, or use KLOTLossCallback(teacher=...).")
         means = (

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from .points import check_same_shape, connected_zero, full_precision, pair_rows
+from .points import check_same_shape, connected_zero, in_float32, pair_rows
 from .term import LossTerm
 
 
-@full_precision
+@in_float32
 def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> torch.Tensor:
     r"""Mean squared distance of paired embeddings.
 
@@ -18,14 +18,12 @@ def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> tor
     An upper bound on W2 squared of the two clouds (the pairing is one admissible plan). It is zero for constant maps:
     use it with a variance, contrastive or reconstruction term.
 
-    Shapes: B pairs, D shared width.
-
     Args:
-        context_embeds: (B, D); zero if there are no rows.
+        context_embeds: (B, D); the loss is zero if there are no rows.
         query_embeds: (B, D), row i belonging to row i of the context.
 
     Returns:
-        Scalar, squared units of the shared space, float32 (float64 for float64 embeddings).
+        Scalar, squared units of the shared space.
 
     Raises:
         ValueError: If the shapes differ.
@@ -52,6 +50,5 @@ class PairedTerm(LossTerm):
     batch_level: ClassVar[bool] = False
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Mean squared distance of the pairs."""
         context, query, _ = pair_rows(outputs)
         return paired_loss(context, query)

@@ -10,7 +10,7 @@ import torch
 Arguments = ParamSpec("Arguments")
 
 
-def full_precision(function: Callable[Arguments, torch.Tensor]) -> Callable[Arguments, torch.Tensor]:
+def in_float32(function: Callable[Arguments, torch.Tensor]) -> Callable[Arguments, torch.Tensor]:
     """Run `function` in float32 (float64 for float64 tensors), with autocast off.
 
     A transport cost or a kernel in bfloat16 is wrong by more than the differences that it is meant to see.
@@ -51,6 +51,12 @@ def check_same_shape(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -
         )
 
 
+def check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
+    """Refuse anything but one of the choices."""
+    if value not in choices:
+        raise ValueError(f"`{name}` is {value!r}; expected one of {', '.join(choices)}.")
+
+
 def check_positive(value: float, name: str) -> None:
     """Refuse anything but a positive number."""
     if not value > 0:
@@ -77,7 +83,7 @@ def unit(points: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(points, dim=-1, eps=1e-6)
 
 
-@full_precision
+@in_float32
 def cosines(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Cosines (N, M) of points (N, D) and (M, D)."""
     return unit(x) @ unit(y).T

@@ -7,7 +7,7 @@ import torch
 
 from ..transport import sinkhorn, sinkhorn_divergence
 from .convergence import noted
-from .points import check_positive, full_precision, squared_distances
+from .points import check_positive, in_float32, squared_distances
 from .term import LossTerm
 
 
@@ -17,7 +17,7 @@ _MIN_DEVIATION = 1e-3
 _FIRST_ROUNDS = 10
 
 
-@full_precision
+@in_float32
 def prototype_loss(context_moments: torch.Tensor, query_moments: torch.Tensor, epsilon: float = 0.05) -> torch.Tensor:
     r"""Debiased entropic transport between two mixtures of diagonal Gaussians with equal weights.
 
@@ -28,15 +28,13 @@ def prototype_loss(context_moments: torch.Tensor, query_moments: torch.Tensor, e
     c is half the squared 2-Wasserstein (Bures) distance of two diagonal Gaussians. Labels of prototypes mean
     nothing across sides: the plan finds which belongs to which.
 
-    Shapes: K prototypes, D shared width.
-
     Args:
-        context_moments: (2, K, D), means and mean squares of each prototype's points.
+        context_moments: (2, K, D), means and mean squares of the points of each of K prototypes.
         query_moments: (2, K, D).
         epsilon: As a fraction of the mean cost between the prototypes.
 
     Returns:
-        Scalar, cost units, float32 (float64 for float64 moments).
+        Scalar, cost units.
 
     Raises:
         ValueError: If the shapes are not (2, K, D), a moment is not finite or `epsilon` is not positive.
@@ -64,7 +62,7 @@ def _components(moments: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean, (variance + _MIN_DEVIATION**2).sqrt()], dim=1)
 
 
-@full_precision
+@in_float32
 def batch_moments(points: torch.Tensor, means: torch.Tensor, epsilon: float = 0.05) -> torch.Tensor:
     """Means and mean squares (2, K, D) of the points (N, D) that an entropic plan gives to each prototype (K, D).
 
@@ -77,7 +75,7 @@ def batch_moments(points: torch.Tensor, means: torch.Tensor, epsilon: float = 0.
 
 
 @torch.no_grad()
-@full_precision
+@in_float32
 def first_moments(points: torch.Tensor, count: int, epsilon: float = 0.05) -> torch.Tensor:
     """Start with points far from each other, then a few rounds of balanced clustering; no random numbers."""
     if len(points) < count:
@@ -130,7 +128,6 @@ class PrototypeTerm(LossTerm):
         self._moments: dict[str, torch.Tensor] = {}
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Transport cost between the prototypes, moving them if gradients are on."""
         context = self._advance("context", outputs.context_embeds)
         query = self._advance("query", outputs.query_embeds)
         return prototype_loss(context, query, self.epsilon)
@@ -149,9 +146,7 @@ class PrototypeTerm(LossTerm):
         return moved + (batch - batch.detach())
 
     def buffers(self) -> dict[str, torch.Tensor]:
-        """Moments (2, K, D) of both sides."""
         return dict(self._moments)
 
     def load_buffers(self, buffers: dict[str, torch.Tensor]) -> None:
-        """Continue from earlier moments; an empty dict starts with the next batch."""
         self._moments = dict(buffers)

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from .points import full_precision
+from .points import in_float32
 from .term import LossTerm
 
 
-@full_precision
+@in_float32
 def reconstruction_loss(
     reconstruction: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -17,16 +17,13 @@ def reconstruction_loss(
 
     $$ L = \frac1B \sum_i \frac1{S_i D} \sum_{s \le S_i} \lVert g(f(x_{is})) - x_{is} \rVert^2 $$
 
-    Shapes: B rows, S tokens, D encoder width.
-
     Args:
-        reconstruction: (B, S, D), the decoder's output.
+        reconstruction: (B, S, D), the decoder's output for B rows of S tokens in the encoder's width D.
         tokens: (B, S, D), the standardised features that the adapter received.
         mask: (B, S), 1 for real tokens; None if all are.
 
     Returns:
-        Scalar, float32 (float64 for float64 features); with standardised features, 1 is the error of answering the
-        mean.
+        Scalar; with standardised features, 1 is the error of answering the mean.
 
     Raises:
         ValueError: If the shapes differ.
@@ -55,12 +52,10 @@ class ReconstructionTerm(LossTerm):
     needs_reconstruction: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Average reconstruction error of both sides."""
         context = reconstruction_loss(outputs.context_reconstruction, outputs.context_tokens, outputs.context_mask)
         query = reconstruction_loss(outputs.query_reconstruction, outputs.query_tokens, outputs.query_mask)
         return (context + query) / 2
 
     def check(self, model: Any) -> None:
-        """Refuse a model without decoders."""
         if not model.config.reconstruction:
             raise ValueError("The reconstruction term needs decoders: build the model with `reconstruction=True`.")

@@ -7,14 +7,14 @@ import torch
 
 from ..transport import sinkhorn_divergence
 from .convergence import noted
-from .points import check_clouds, check_positive, full_precision, unit
+from .points import check_choice, check_clouds, check_positive, in_float32, unit
 from .term import LossTerm
 
 
 BACKENDS = ("native", "geomloss")
 
 
-@full_precision
+@in_float32
 def sinkhorn_loss(
     context_embeds: torch.Tensor,
     query_embeds: torch.Tensor,
@@ -30,18 +30,16 @@ def sinkhorn_loss(
     Zero exactly when the clouds hold the same points: it matches distributions, not pairs. Add a paired or contrastive
     term to say which point belongs to which. Its gradient holds epsilon still.
 
-    Shapes: N and M points, D shared width.
-
     Args:
         context_embeds: (N, D).
         query_embeds: (M, D).
         epsilon: Regularisation, as a fraction of the mean cost between the clouds.
         normalize: Put the points on the unit sphere first.
-        backend: `"native"`: [`transport.sinkhorn_divergence`], which stops on the error of the marginals.
+        backend: `"native"`: [`sinkhorn_divergence`], which stops on the error of the marginals.
             `"geomloss"`: `SamplesLoss("sinkhorn")` with scaling 0.9, which does not.
 
     Returns:
-        Scalar, cost units, float32 (float64 for float64 embeddings).
+        Scalar, cost units.
 
     Raises:
         ValueError: If `epsilon` is not positive, the backend is unknown, or the clouds are not finite.
@@ -55,12 +53,11 @@ def sinkhorn_loss(
     """
     check_clouds(context_embeds, query_embeds)
     check_positive(epsilon, "epsilon")
+    check_choice(backend, BACKENDS, "backend")
     x, y = (unit(context_embeds), unit(query_embeds)) if normalize else (context_embeds, query_embeds)
-    if backend == "native":
-        return noted(sinkhorn_divergence(x, y, epsilon=epsilon)).value
     if backend == "geomloss":
         return _geomloss_divergence(x, y, epsilon)
-    raise ValueError(f"`backend` is {backend!r}; expected one of {', '.join(BACKENDS)}.")
+    return noted(sinkhorn_divergence(x, y, epsilon=epsilon)).value
 
 
 def _geomloss_divergence(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -95,10 +92,7 @@ class SinkhornTerm(LossTerm):
     batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Sinkhorn divergence of the two clouds."""
         return sinkhorn_loss(outputs.context_embeds, outputs.query_embeds, self.epsilon, self.normalize, self.backend)
 
     def check(self, model: Any) -> None:
-        """Refuse an unknown backend before training starts."""
-        if self.backend not in BACKENDS:
-            raise ValueError(f"`backend` is {self.backend!r}; expected one of {', '.join(BACKENDS)}.")
+        check_choice(self.backend, BACKENDS, "backend")

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import torch
 
 from ..model.fusers import masked_mean
-from .points import check_positive, full_precision, unit
+from .points import check_positive, in_float32, unit
 from .term import LossTerm
 
 
-@full_precision
+@in_float32
 def structure_loss(
     features: torch.Tensor, embeds: torch.Tensor, temperature: float = 0.1, levels: int = 1
 ) -> torch.Tensor:
@@ -25,8 +25,6 @@ def structure_loss(
     A regulariser that needs no pairs and says nothing about the other side: use it with few pairs, beside a term that
     aligns. Not minimal on collapsed embeddings, though its gradient vanishes exactly there.
 
-    Shapes: B points, D_side encoder width, D shared width.
-
     Args:
         features: (B, D_side), means of the encoder's tokens; no gradient flows to them.
         embeds: (B, D), their shared embeddings.
@@ -34,7 +32,7 @@ def structure_loss(
         levels: L, the number of powers.
 
     Returns:
-        Scalar in [0, log 2], nats, float32 (float64 for float64 points).
+        Scalar in [0, log 2], nats.
 
     Raises:
         ValueError: If the rows differ in number, `temperature` is not positive or `levels` below 1.
@@ -89,7 +87,6 @@ class StructureTerm(LossTerm):
     needs_tokens: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Average change of neighbourhoods of both sides."""
         context = masked_mean(outputs.context_tokens, outputs.context_mask)
         query = masked_mean(outputs.query_tokens, outputs.query_mask)
         return (

@@ -5,24 +5,22 @@ from typing import Any, ClassVar
 
 import torch
 
-from .points import full_precision
+from .points import check_positive, in_float32
 from .term import LossTerm
 
 
-@full_precision
+@in_float32
 def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
     r"""How far the standard deviations of the dimensions fall short of a floor.
 
     $$ L = \frac1D \sum_j \max(0, \gamma - \sqrt{\operatorname{Var}_j + 10^{-4}}) $$
-
-    Shapes: B rows, D shared width.
 
     Args:
         embeds: (B, D), B >= 2; one row has no spread and gives floor - 0.01, without gradient.
         floor: gamma, in units of the shared space.
 
     Returns:
-        Scalar in [0, floor], float32 (float64 for float64 embeddings).
+        Scalar in [0, floor].
 
     Raises:
         ValueError: If `embeds` is not a matrix or `floor` is not positive.
@@ -35,8 +33,7 @@ def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
     """
     if embeds.dim() != 2:
         raise ValueError(f"`embeds` has shape {tuple(embeds.shape)}; expected (rows, dimensions).")
-    if floor <= 0:
-        raise ValueError(f"`floor` is {floor}; expected a positive number.")
+    check_positive(floor, "floor")
     spread = (embeds.var(dim=0, unbiased=len(embeds) > 1) + 1e-4).sqrt()
     return (floor - spread).clamp(min=0).mean()
 
@@ -50,7 +47,6 @@ class VarianceTerm(LossTerm):
     batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        """Average shortfall of both sides."""
         return (
             variance_loss(outputs.context_embeds, self.floor) + variance_loss(outputs.query_embeds, self.floor)
         ) / 2

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ._checks import upcast
+from ._checks import hide, upcast
 from ._scaling import Solution
 from .geometry import Geometry
 
@@ -99,9 +99,7 @@ class TransportResult(Solved):
         expected = (*g.shape, features.shape[-1] if features.dim() else 0)
         if features.shape != expected:
             raise ValueError(f"y must have shape {(*g.shape, 'E')}, got {tuple(y.shape)}")
-        features = features.to(f.dtype)
-        if self._geometry.b.padding is not None:
-            features = features.masked_fill(self._geometry.b.padding.unsqueeze(-1), 0.0)
+        features = hide(features.to(f.dtype), self._geometry.b)
         block = max(1, _BLOCK_ENTRIES // g.numel())
         parts = []
         for start in range(0, f.shape[-1], block):

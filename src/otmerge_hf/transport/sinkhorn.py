@@ -123,10 +123,12 @@ def sinkhorn_from_cost(
 ) -> TransportResult:
     """Solve entropic optimal transport for a given cost matrix.
 
+    The arguments not listed are those of [`sinkhorn`]; `memory_budget` is for the matrix made beside `cost`.
+
     Args:
         cost: Cost of moving source i to target j, (N, M) or (B, N, M), finite, in any unit; of mixed sign only with
-            `epsilon_scale="absolute"`. The other arguments are those of [`sinkhorn`]; `epsilon` is in units of `cost`
-            or of its mean, and `memory_budget` is for the matrix made beside `cost`.
+            `epsilon_scale="absolute"`.
+        epsilon: In units of `cost`, or of its mean.
 
     Returns:
         The value, differentiable in `cost` (its gradient is the plan), `a` and `b`.
