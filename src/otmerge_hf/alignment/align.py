@@ -179,8 +179,8 @@ def _unused_rows(candidates: list[Candidate], train: "PairSplit", images: int, t
     pairs, least = len(train.pairs.unique(dim=0)), min(len(rows) for rows in free)
     return [
         f"The unpaired rows ({images:,} images, {texts:,} texts) were encoded and no fit used them: for "
-        f"{pairs:,} pairs and at least {least:,} unpaired rows a side the recommended fit is {recommend(pairs, least).fit}. "
-        f"A fit that uses them can be asked for: {', '.join(UNPAIRED_FITS)}."
+        f"{pairs:,} pairs and at least {least:,} unpaired rows a side the recommended fit is "
+        f"{recommend(pairs, least).fit}. A fit that uses them can be asked for: {', '.join(UNPAIRED_FITS)}."
     ]
 
 
