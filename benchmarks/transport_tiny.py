@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    x, y = clouds(options.problems, *options.size, options.dim)
+    x, y = clouds(options.problems, options.size[0], options.size[1], options.dim)
     report = {
         "machine": machine(),
         "problems": options.problems,
@@ -75,7 +76,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "transport-tiny.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.output / "transport-tiny.md").write_text(markdown(report))
-    print(markdown(report))
+    sys.stdout.write(markdown(report))
 
 
 def clouds(problems: int, n: int, m: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -127,7 +128,8 @@ def ours(x: Tensor, y: Tensor, epsilon: float) -> Iterator[tuple[Any, Run]]:
 
     def run() -> Answer:
         value = sinkhorn_batch(*leaves, epsilon=epsilon).value
-        return (value.detach(), *torch.autograd.grad(value.sum(), leaves))
+        grad_x, grad_y = torch.autograd.grad(value.sum(), leaves)
+        return value.detach(), grad_x, grad_y
 
     yield "defaults", run
 
@@ -144,7 +146,8 @@ def pot_solve(x: Tensor, y: Tensor, epsilons: Tensor) -> Iterator[tuple[Any, Run
                 cost = 0.5 * ot.dist(one, other)
                 values.append(ot.solve(cost, reg=epsilon, tol=tolerance, max_iter=50_000, grad="envelope").value)
             value = torch.stack(values)
-            return (value.detach(), *torch.autograd.grad(value.sum(), leaves))
+            grad_x, grad_y = torch.autograd.grad(value.sum(), leaves)
+            return value.detach(), grad_x, grad_y
 
         return run
 
@@ -296,7 +299,7 @@ def run_plans(x: Tensor, y: Tensor, rounds: int) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """What the ratios were measured on."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("torch", "POT", "ott-jax", "jax", "numpy"):
         try:
             versions[package] = importlib.metadata.version(package)
@@ -322,9 +325,9 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "Written by `python benchmarks/transport_tiny.py`; the same numbers in `transport-tiny.json`.",
         "",
-        f"{report['problems']} problems of {n} x {m} points in {report['dim']} dimensions: values and gradients in both "
-        "clouds, float32, one thread, processor time. Each library runs at its cheapest setting whose values are all "
-        f"within {report['value_bar']:g} and whose gradients are, problem by problem, within "
+        f"{report['problems']} problems of {n} x {m} points in {report['dim']} dimensions: values and "
+        "gradients in both clouds, float32, one thread, processor time. Each library runs at its cheapest setting, "
+        f"with all values within {report['value_bar']:g} and gradients, problem by problem, within "
         f"{report['gradient_bar']:g} of POT in float64; ours at its defaults. Runs take turns in one process. A ratio "
         "is their time / ours: above 1 we are faster. `>`: the dearest setting tried does not meet the bars. The "
         "milliseconds are of a shared machine and mean little.",
@@ -332,7 +335,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"{facts['cpu']}, {facts['cores']} cores, load {facts['load'][0]:.1f} at the start; "
         f"Python {facts['python']}, {versions}.",
         "",
-        "| epsilon / mean cost | who | setting | largest error: value, gradient | ms | ratio, median | ratio, fastest |",
+        "| epsilon / mean cost | who | setting | largest error: value, gradient | ms | ratio, median "
+        "| ratio, fastest |",
         "|---|---|---|---|---|---|---|",
     ]
     for case in report["cases"]:

@@ -152,9 +152,8 @@ class OTMergeModel(OTMergePreTrainedModel):
     Example:
         >>> from transformers import BertConfig, ViTConfig
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
-        ... )
+        >>> encoders = ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small)
+        >>> config = OTMergeConfig.from_encoder_configs(*encoders, shared_dim=8)
         >>> model = OTMergeModel(config).eval()
         >>> model(pixel_values=torch.zeros(2, 3, 32, 32), input_ids=torch.ones(3, 4).long()).logits_per_image.shape
         torch.Size([2, 3])
@@ -332,10 +331,8 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
     Example:
         >>> from transformers import BertConfig, ViTConfig
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small),
-        ...     shared_dim=8, num_labels=3,
-        ... )
+        >>> encoders = ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small)
+        >>> config = OTMergeConfig.from_encoder_configs(*encoders, shared_dim=8, num_labels=3)
         >>> model = OTMergeForQuestionAnswering(config).eval()
         >>> model(pixel_values=torch.zeros(2, 3, 32, 32), input_ids=torch.ones(2, 4).long()).logits.shape
         torch.Size([2, 3])
