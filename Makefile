@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo report test test-slow lint format clean
+.PHONY: help setup demo report test test-common test-slow lint format clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -23,6 +23,9 @@ demo: setup  ## merge EfficientNet-Lite0 and MiniLM-L6, train on easy-VQA, save,
 # One torch thread a process: two processes on two cores are faster than one process with two threads.
 test: setup  ## the fast tests (CPU, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-common: setup  ## transformers' common model tests, from its source distribution (PyPI), and the built wheel
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/model/common tests/test_wheel.py
 
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
