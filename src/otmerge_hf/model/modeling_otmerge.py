@@ -116,7 +116,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
             ValueError: If a choice does not fit the encoders.
         """
         if "dtype" in kwargs:
-            raise ValueError("`dtype` is the encoders': pass it in `context_kwargs`, `query_kwargs`, or cast after.")
+            raise ValueError("`dtype` is the encoders' own: pass it in `context_kwargs`, `query_kwargs`, or cast")
         options = {side: kwargs.pop(f"{side}_kwargs", None) for side in SIDES}
         loaded = load_encoders({"context": context, "query": query}, options)
         for side, part in loaded.items():
