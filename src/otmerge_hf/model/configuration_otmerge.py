@@ -15,6 +15,7 @@ FUSER_TYPES = ("cross_attention", "bidirectional", "self_cross_block", "concat",
 TOKEN_SELECTIONS = ("last_hidden_state", "cls", "pooled")
 PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification")
 POSITION_TYPES = ("auto", "grid", "sequence", "none")
+LINEAR_PATHS = ("query", "context", "cosine", "late_interaction", "transport", "answers")
 
 # Written into every saved folder, so that it loads with `trust_remote_code=True` where this package is missing.
 AUTO_MAP = {
@@ -31,10 +32,12 @@ CODE_FILES = (
     "encoders.py",
     "fusers.py",
     "images.py",
+    "linear_path.py",
     "modality.py",
     "modeling_otmerge.py",
     "outputs_otmerge.py",
     "pipeline_otmerge.py",
+    "plans.py",
     "processing_otmerge.py",
     "scaling.py",
     "validation.py",
@@ -68,6 +71,9 @@ class OTMergeConfig(PreTrainedConfig):
             `concat` or `average`.
         fuser_num_layers, fuser_num_heads (`int`): Depth and attention heads of the fuser.
         fuser_dropout (`float`, defaults to 0.1): Dropout inside fuser and answer head, in [0, 1).
+        linear_path (`list[str]`, defaults to all but `late_interaction` and `transport`): Parts that go to the answers
+            by a linear map of their own, beside the fuser: see [`LinearPath`]. Empty: the fuser alone. Configurations
+            that were saved before there was a linear path have none.
         freeze_encoders (`bool`, defaults to `True`): Keep both encoders in `eval()`, without gradient, under no_grad.
         logit_scale_init_value (`float`): Initial log inverse temperature of `logits_per_image`, as in CLIP.
         initializer_range (`float`): Standard deviation of the initial weights of linear maps, where it is above
@@ -123,6 +129,7 @@ class OTMergeConfig(PreTrainedConfig):
     fuser_num_layers: int = 1
     fuser_num_heads: int = 4
     fuser_dropout: float | int = 0.1
+    linear_path: list | tuple = ("query", "context", "cosine", "answers")
     freeze_encoders: bool = True
     logit_scale_init_value: float | int = 2.6592
     initializer_range: float | int = 0.02
@@ -146,6 +153,11 @@ class OTMergeConfig(PreTrainedConfig):
         if unknown := sorted(set(kwargs) - fields):
             raise ValueError(f"`{unknown[0]}` is no field of OTMergeConfig; see its documentation for those it has.")
         return cls(context_config=context_config.to_dict(), query_config=query_config.to_dict(), **kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """Read a saved configuration; one without the field `linear_path` is older than it, and has none."""
+        return super().from_dict({"linear_path": [], **config_dict}, **kwargs)
 
     def to_dict(self) -> dict:
         """Return every field; encoders' names are blanked, they may be paths of the machine that merged."""
@@ -226,6 +238,9 @@ class OTMergeConfig(PreTrainedConfig):
                 raise ValueError(
                     f"`{name}` is {getattr(self, name)!r}; expected one of {', '.join(map(str, allowed))}."
                 )
+        for name in self.linear_path:
+            if name not in LINEAR_PATHS:
+                raise ValueError(f"`linear_path` holds {name!r}; expected some of {', '.join(LINEAR_PATHS)}.")
         for name in ("context_tokens", "query_tokens"):
             value = getattr(self, name)
             if isinstance(value, bool) or (isinstance(value, str) and value not in TOKEN_SELECTIONS):

@@ -13,6 +13,7 @@ from .adapters import Adapter, build_adapter
 from .configuration_otmerge import OTMergeConfig
 from .encoders import build_encoder, load_encoders, probe_feature_dim, run_encoder
 from .fusers import ContextPositions, build_fuser, masked_mean
+from .linear_path import LinearPath
 from .modality import SIDES, takes_inputs
 from .outputs_otmerge import (
     EmbeddedSide,
@@ -63,6 +64,8 @@ class OTMergePreTrainedModel(PreTrainedModel):
             init.constant_(module.log_scale, self.config.logit_scale_init_value)
         elif isinstance(module, Adapter):
             module.init_weights(std)
+        elif isinstance(module, LinearPath):
+            module.init_weights()
 
     def train(self, mode: bool = True):
         """Set training mode, but keep frozen encoders in `eval()`: BatchNorm statistics and dropout stay still."""
@@ -352,6 +355,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
             nn.Dropout(config.fuser_dropout),
             nn.Linear(config.shared_dim, config.num_labels),
         )
+        self.linear_path = LinearPath(config) if config.linear_path else None
         self.post_init()
 
     @takes_inputs
@@ -384,6 +388,8 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         positioned = self.positions(context.shared, inputs.get("pixel_values"))  # (B, S_c, D)
         fused = self.fuser(query.shared, positioned, query.mask, context.mask)  # vector (B, D)
         logits = self.classifier(fused.vector)  # (B, num_labels)
+        if self.linear_path is not None:
+            logits = logits + self.linear_path(query, context)  # (B, num_labels)
 
         # an attached term says whether it reads the decoders; a plain function does not say, and gets them
         decode = any(getattr(term, "needs_reconstruction", True) for term in self.loss_terms.values())

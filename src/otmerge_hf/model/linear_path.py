@@ -1,0 +1,110 @@
+"""The straight way to the answers: what alignment made true, and both sides' means, by one linear map each."""
+
+import math
+
+import torch
+from torch import nn
+from transformers import initialization as init
+
+from .fusers import masked_mean
+from .outputs_otmerge import EmbeddedSide
+from .plans import entropic_plan
+
+
+EPSILON = 0.05  # of the plan that is measured here, in units of the cost 1 - cos
+
+
+def token_cosines(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
+    """Cosine of each shared query token (B, S_q, D) with each shared context token (B, S_c, D): (B, S_q, S_c)."""
+    directions = [nn.functional.normalize(side.shared, dim=-1) for side in (query, context)]
+    return directions[0] @ directions[1].transpose(1, 2)
+
+
+def log_weights(side: EmbeddedSide) -> torch.Tensor:
+    """Log of equal weights of a side's real tokens, (B, S); -inf for padding."""
+    if side.mask is None:
+        tokens = side.shared.shape[1]
+        return torch.full(side.shared.shape[:2], -math.log(tokens), device=side.shared.device)
+    real = side.mask.to(torch.float32)
+    return (real / real.sum(dim=1, keepdim=True).clamp(min=1)).log()
+
+
+def cosine(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
+    """Cosine of the two shared embeddings, (B, 1)."""
+    return nn.functional.cosine_similarity(query.embeds, context.embeds, dim=-1).unsqueeze(-1)
+
+
+def late_interaction(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
+    """Mean over query tokens of the best cosine with a context token, (B, 1). Source: Khattab and Zaharia 2020."""
+    cosines = token_cosines(query, context)
+    if context.mask is not None:
+        cosines = cosines.masked_fill(context.mask[:, None, :] == 0, -1.0)
+    return masked_mean(cosines.amax(dim=-1, keepdim=True), query.mask)
+
+
+def transport(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
+    """Cost 1 - cos of the entropic plan between tokens, and the cosine of query tokens and what the plan brings, (B, 2)."""
+    cost = 1 - token_cosines(query, context)
+    plan = entropic_plan(cost, log_weights(query), log_weights(context), EPSILON).to(cost.dtype)
+    brought = plan @ context.shared  # (B, S_q, D), barycentric projection times the tokens' weights
+    similarity = nn.functional.cosine_similarity(query.shared, brought, dim=-1)
+    return torch.stack([(plan * cost).sum(dim=(1, 2)), (plan.sum(dim=2) * similarity).sum(dim=1)], dim=-1)
+
+
+class LinearPath(nn.Module):
+    """Logits (B, num_labels) by one linear map of each part that `config.linear_path` names; zero until fitted.
+
+    The parts are few numbers among the hundreds of the fused vector; with a way of their own they are not lost. What a
+    part is, and its width:
+
+    - `query`, `context`: the masked mean of the side's standardised features, D_side;
+    - `cosine`, `late_interaction`, `transport`: numbers that say how well query and context agree in the shared
+      space, 1, 1 and 2;
+    - `answers`: the cosine of the context and each answer's own text in the shared space, num_labels, with one weight
+      for all answers ([`training.grow_answers`] puts the texts in).
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        widths = {"query": config.feature_dim("query"), "context": config.feature_dim("context"), "transport": 2}
+        self.parts = tuple(config.linear_path)
+        self.maps = nn.ModuleDict(
+            {
+                name: nn.Linear(widths.get(name, 1), config.num_labels, bias=False)
+                for name in self.parts
+                if name != "answers"
+            }
+        )
+        self.bias = nn.Parameter(torch.zeros(config.num_labels))
+        if "answers" in self.parts:
+            self.answer_embeds = nn.Parameter(torch.zeros(config.num_labels, config.shared_dim))
+            self.answer_scale = nn.Parameter(torch.zeros(1))
+
+    def init_weights(self) -> None:
+        """Set every map to zero."""
+        for parameter in self.parameters():
+            init.zeros_(parameter)
+
+    def measure(self, query: EmbeddedSide, context: EmbeddedSide) -> dict[str, torch.Tensor]:
+        """Each part before its map, (B, width)."""
+        numbers = {"cosine": cosine, "late_interaction": late_interaction, "transport": transport}
+        sides = {"query": query, "context": context}
+        measured = {}
+        for name in self.parts:
+            if name in sides:
+                measured[name] = masked_mean(sides[name].tokens, sides[name].mask)
+            elif name == "answers":
+                directions = [
+                    nn.functional.normalize(vectors, dim=-1) for vectors in (context.embeds, self.answer_embeds)
+                ]
+                measured[name] = directions[0] @ directions[1].T
+            else:
+                measured[name] = numbers[name](query, context)
+        return measured
+
+    def forward(self, query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
+        """Logits (B, num_labels)."""
+        logits = self.bias
+        for name, part in self.measure(query, context).items():
+            logits = logits + (self.answer_scale * part if name == "answers" else self.maps[name](part))
+        return logits
