@@ -93,23 +93,10 @@ class OTMergeConfig(PreTrainedConfig):
     }
     # Everything but the logits: Trainer would otherwise gather all of it in memory at evaluation.
     keys_to_ignore_at_inference = [
-        "logits_per_image",
-        "logits_per_text",
-        "context_embeds",
-        "query_embeds",
-        "context_shared",
-        "query_shared",
-        "context_tokens",
-        "query_tokens",
-        "context_mask",
-        "query_mask",
-        "context_reconstruction",
-        "query_reconstruction",
-        "logit_scale",
-        "pair_mask",
-        "group_ids",
-        "hidden_states",
-        "attentions",
+        *("logits_per_image", "logits_per_text", "logit_scale"),
+        *("pair_mask", "group_ids", "hidden_states", "attentions"),
+        *(f"context_{name}" for name in ("embeds", "shared", "tokens", "mask", "reconstruction")),
+        *(f"query_{name}" for name in ("embeds", "shared", "tokens", "mask", "reconstruction")),
     ]
 
     context_config: PreTrainedConfig | dict | None = None
@@ -228,35 +215,21 @@ class OTMergeConfig(PreTrainedConfig):
 
     def validate_choices(self):
         """Check every choice and size; runs at construction and before saving."""
-        for name, allowed in (
-            ("adapter_type", ADAPTER_TYPES),
-            ("fuser_type", FUSER_TYPES),
-            ("context_positions", POSITION_TYPES),
-            ("problem_type", PROBLEM_TYPES),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"`{name}` is {getattr(self, name)!r}; expected one of {', '.join(map(str, allowed))}."
-                )
+        choices = {"adapter_type": ADAPTER_TYPES, "fuser_type": FUSER_TYPES, "context_positions": POSITION_TYPES}
+        for name, allowed in (choices | {"problem_type": PROBLEM_TYPES}).items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"`{name}` is {value!r}; expected one of {', '.join(map(str, allowed))}.")
         for name in self.linear_path:
             if name not in LINEAR_PATHS:
                 raise ValueError(f"`linear_path` holds {name!r}; expected some of {', '.join(LINEAR_PATHS)}.")
         for name in ("context_tokens", "query_tokens"):
             value = getattr(self, name)
             if isinstance(value, bool) or (isinstance(value, str) and value not in TOKEN_SELECTIONS):
-                raise ValueError(
-                    f"`{name}` is {value!r}; expected one of {', '.join(TOKEN_SELECTIONS)}, or a layer's index."
-                )
-        for name in (
-            "shared_dim",
-            "fuser_num_layers",
-            "fuser_num_heads",
-            "adapter_hidden_size",
-            "context_feature_dim",
-            "query_feature_dim",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
+                expected = f"one of {', '.join(TOKEN_SELECTIONS)}, or a layer's index"
+                raise ValueError(f"`{name}` is {value!r}; expected {expected}.")
+        optional = ("adapter_hidden_size", "context_feature_dim", "query_feature_dim")
+        for name in ("shared_dim", "fuser_num_layers", "fuser_num_heads", *optional):
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"`{name}` is {value}; expected a positive integer.")
         if self.shared_dim % self.fuser_num_heads:
             raise ValueError(

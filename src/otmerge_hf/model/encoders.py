@@ -20,11 +20,7 @@ class LoadedEncoder(NamedTuple):
 def load_encoders(
     sources: dict[str, str | os.PathLike | PreTrainedModel], options: dict[str, dict | None]
 ) -> dict[str, LoadedEncoder]:
-    """Load the encoders of both sides, each by name, folder or instance.
-
-    Args:
-        sources: By side, `"context"` and `"query"`.
-        options: For each side's own `from_pretrained`; None for none.
+    """Load the encoders of both sides, each by name, folder or instance; options of each side's `from_pretrained`.
 
     Raises:
         OSError: If an encoder is not found.
@@ -50,15 +46,12 @@ def _load_model(source: str | os.PathLike | PreTrainedModel, side: str, options:
     options = {"dtype": torch.float32} | (options or {})
     try:
         return AutoModel.from_pretrained(source, **options)
-    except OSError as error:
-        raise OSError(
-            f"`{side}={str(source)!r}` is neither a folder with a saved model nor a model on the Hub that can be "
-            f"reached ({str(error).splitlines()[0]})"
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"`{side}={str(source)!r}` is no encoder that transformers can load ({str(error).splitlines()[0]})"
-        ) from error
+    except (OSError, ValueError) as error:
+        found, reason = f"`{side}={str(source)!r}` is", str(error).splitlines()[0]
+        if isinstance(error, OSError):
+            nowhere = "neither a folder with a saved model nor a model on the Hub that can be reached"
+            raise OSError(f"{found} {nowhere} ({reason})") from error
+        raise ValueError(f"{found} no encoder that transformers can load ({reason})") from error
 
 
 def build_encoder(config: PreTrainedConfig, side: str) -> PreTrainedModel:
@@ -111,11 +104,8 @@ def run_encoder(
     Raises:
         ValueError: If the encoder has no such tokens.
     """
-    given = {
-        name: value.to(encoder.dtype) if value.is_floating_point() else value
-        for name, value in inputs.items()
-        if value is not None
-    }
+    given = {name: value for name, value in inputs.items() if value is not None}
+    given = {name: value.to(encoder.dtype) if value.is_floating_point() else value for name, value in given.items()}
     if mask is not None and "attention_mask" not in inspect.signature(encoder.forward).parameters:
         mask = None  # images, and spectrograms cut into patches: every token is real
     if mask is not None:

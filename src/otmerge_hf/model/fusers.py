@@ -135,12 +135,7 @@ class OTMergeAttention(nn.Module):
             projection(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for projection, states in ((self.q_proj, tokens), (self.k_proj, source), (self.v_proj, source))
         )
-        mask = create_bidirectional_mask(
-            config=self.config,
-            inputs_embeds=tokens,
-            attention_mask=source_mask,
-            encoder_hidden_states=source,
-        )
+        mask = create_bidirectional_mask(self.config, tokens, source_mask, encoder_hidden_states=source)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.dropout if self.training else 0.0
         attended, weights = attend(self, query, key, value, mask, dropout=dropout, scaling=self.scaling)

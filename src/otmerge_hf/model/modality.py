@@ -20,10 +20,6 @@ def open_waveform(item: Any) -> Any:
 
     Raises:
         ValueError: If the item is a path: reading sound takes a library that the model does not carry.
-
-    Example:
-        >>> open_waveform([0.0, 0.5])
-        [0.0, 0.5]
     """
     if hasattr(item, "__len__") and not isinstance(item, (str, bytes)):
         return item
@@ -31,15 +27,7 @@ def open_waveform(item: Any) -> Any:
 
 
 def open_text(item: Any) -> str:
-    """Take a text as it is.
-
-    Raises:
-        ValueError: If the item is no text.
-
-    Example:
-        >>> open_text("a red circle")
-        'a red circle'
-    """
+    """Take a text as it is; ValueError if the item is none."""
     if isinstance(item, str):
         return item
     raise ValueError(f"`text` holds a {type(item).__name__}; expected a string.")
@@ -95,24 +83,16 @@ def modality_of(side: str, encoder: Any) -> Modality:
 
     Raises:
         ValueError: If the encoder takes something that has no row.
-
-    Example:
-        >>> from transformers import ViTConfig, ViTModel
-        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> modality_of("context", ViTModel(ViTConfig(**small))).processor_part
-        'image_processor'
     """
     wanted = encoder.main_input_name
     rows = CONTEXTS if side == "context" else (QUERY,)
-    found = [row for row in rows if row.encoder_input == wanted]
-    if found:
-        return found[0]
+    for row in rows:
+        if row.encoder_input == wanted:
+            return row
     kind = encoder.config.model_type
     if side == "query":
-        raise ValueError(
-            f"The query encoder is a `{kind}`, which takes `{wanted}`; expected a text encoder (are context and query "
-            "exchanged?)."
-        )
+        hint = "expected a text encoder (are context and query exchanged?)"
+        raise ValueError(f"The query encoder is a `{kind}`, which takes `{wanted}`; {hint}.")
     expected = ", ".join(row.encoder_input for row in rows)
     raise ValueError(f"The context encoder is a `{kind}`, which takes `{wanted}`; expected one of {expected}.")
 

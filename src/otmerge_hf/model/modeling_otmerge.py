@@ -374,7 +374,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
             labels: (B,) answer indices for cross-entropy (-100 is ignored), or (B, num_labels) soft targets in [0, 1]
                 for binary cross-entropy, as VQA v2 is trained.
             output_hidden_states: Return the query tokens that enter the fuser and those after each of its layers.
-            output_attentions: Return the fuser's query-to-context weights (eager attention only).
+            output_attentions: Return the fuser's query-to-context weights; with other than eager attention, none.
             return_dict: Return a tuple when False; the configuration's when None.
 
         Raises:

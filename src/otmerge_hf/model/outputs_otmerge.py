@@ -5,7 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedConfig
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
+
+
+logger = logging.get_logger(__name__)
 
 
 class EmbeddedSide(NamedTuple):
@@ -48,7 +51,7 @@ class OTMergeOutput(ModelOutput):
             after each of its layers; of [`OTMergeModel`], which has no fuser, the first alone. The encoders' own are
             not kept: call `model.context_encoder` for them.
         attentions: With `output_attentions`, the fuser's query-to-context weights (B, heads, S_q, S_c) of each layer;
-            empty where nothing attends.
+            empty where nothing attends, or with attention that computes no weights (sdpa).
     """
 
     loss: torch.Tensor | None = None
@@ -104,18 +107,17 @@ def states_asked_for(
     """Keep what the arguments of `forward` ask for, or the configuration where they are None.
 
     As everywhere in transformers, a list of places keeps those hidden states alone, and None in place of the others.
-
-    Raises:
-        ValueError: If attentions are asked for and the attention that is chosen computes none.
+    Attention that computes no weights (sdpa) gives none, with a warning.
     """
     if output_hidden_states is None:
         output_hidden_states = config.output_hidden_states
     if output_attentions is None:
         output_attentions = config.output_attentions
     if output_attentions and any(weights is None for weights in attentions):
-        raise ValueError(
-            '`output_attentions=True` needs `attn_implementation="eager"`; '
-            'call `model.set_attn_implementation("eager")` first.'
+        attentions = ()
+        logger.warning_once(
+            f"`{config._attn_implementation}` attention does not support `output_attentions=True`: `attentions` is "
+            'empty. Call `model.set_attn_implementation("eager")` first.'
         )
     if isinstance(output_hidden_states, (list, tuple)):
         count = len(hidden_states)

@@ -18,15 +18,10 @@ class OTMergeVQAPipeline(Pipeline):
         >>> from transformers import BertConfig, BertTokenizer, ViTConfig, ViTImageProcessor, pipeline
         >>> import otmerge_hf
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = otmerge_hf.OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small),
-        ...     shared_dim=8, id2label={0: "red", 1: "blue"},
-        ... )
-        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "?"]
-        >>> processor = otmerge_hf.OTMergeProcessor(
-        ...     ViTImageProcessor(size={"height": 32, "width": 32}),
-        ...     BertTokenizer(vocab={word: i for i, word in enumerate(words)}),
-        ... )
+        >>> encoders = ViTConfig(**small), BertConfig(**small)
+        >>> config = otmerge_hf.OTMergeConfig.from_encoder_configs(*encoders, id2label={0: "red", 1: "blue"})
+        >>> tokenizer = BertTokenizer(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "what": 5})
+        >>> processor = otmerge_hf.OTMergeProcessor(ViTImageProcessor(), tokenizer)
         >>> model = otmerge_hf.OTMergeForQuestionAnswering(config)
         >>> pipe = pipeline("otmerge-vqa", model=model, processor=processor, device="cpu")
         >>> answers = pipe(image=Image.new("RGB", (40, 40), "red"), question="what color ?", top_k=2)
@@ -88,11 +83,7 @@ class OTMergeVQAPipeline(Pipeline):
             raise TypeError(f"Unexpected arguments: {', '.join(sorted(kwargs))}.")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"`top_k` is {top_k!r}; expected a positive integer.")
-        return (
-            ({} if timeout is None else {"timeout": timeout}),
-            {},
-            ({} if top_k is None else {"top_k": top_k}),
-        )
+        return {} if timeout is None else {"timeout": timeout}, {}, {} if top_k is None else {"top_k": top_k}
 
     def preprocess(self, inputs, timeout=None):
         missing = {"image", "question"} - set(inputs if isinstance(inputs, dict) else ())

@@ -30,10 +30,6 @@ class OTMergeProcessor(ProcessorMixin):
 
     Images are opened by `open_image`: turned as EXIF says, transparent parts white, 16 bits scaled to 8, RGB.
 
-    Args:
-        image_processor: The image encoder's image processor.
-        tokenizer: The query encoder's tokenizer.
-
     Raises:
         ValueError: On an empty question, an image that cannot be read, or when neither side is given.
 
@@ -86,10 +82,8 @@ class OTMergeProcessor(ProcessorMixin):
     def from_encoders_pretrained(context: str, query: str, context_kwargs: dict | None = None):
         """Build the processor of a merge from its encoders' own names or folders.
 
-        Args:
-            context: Where the context encoder's image processor, feature extractor or tokenizer is.
-            query: Where the query encoder's tokenizer is.
-            context_kwargs: Options for the context's, such as `size`.
+        The context has an image processor, a feature extractor or a tokenizer; `context_kwargs` are its options, such
+        as `size`.
         """
         tokenizer = AutoTokenizer.from_pretrained(query)
         for kind in (AutoImageProcessor, AutoFeatureExtractor):
@@ -180,17 +174,7 @@ class OTMergeAudioProcessor(OTMergeProcessor):
 
 
 class OTMergeTextProcessor(OTMergeProcessor):
-    r"""Two tokenizers of a merge of texts; `processor(context_text=..., text=..., return_tensors="pt")`.
-
-    Example:
-        >>> from transformers import BertTokenizer
-        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "what"]
-        >>> tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)})
-        >>> processor = OTMergeTextProcessor(tokenizer, tokenizer)
-        >>> batch = processor(context_text="red", text="what")
-        >>> batch["context_input_ids"], batch["input_ids"]
-        ([2, 5, 3], [2, 6, 3])
-    """
+    r"""Two tokenizers of a merge of texts; `processor(context_text=..., text=..., return_tensors="pt")`."""
 
     context_part = "context_tokenizer"
 
@@ -198,12 +182,7 @@ class OTMergeTextProcessor(OTMergeProcessor):
         ProcessorMixin.__init__(self, context_tokenizer, tokenizer, **kwargs)
 
     def __call__(self, context_text=None, text=None, **kwargs) -> BatchFeature:
-        """Process passages and questions; either may be left out.
-
-        Args:
-            context_text: The text that is looked at, or a list of them.
-            text: A question or a list of them.
-            **kwargs: `return_tensors`, and options of both tokenizers.
+        """Process passages and questions, one or a list of either; either may be left out. Options go to both.
 
         Raises:
             ValueError: On an empty text, or when neither side is given.

@@ -18,11 +18,6 @@ def read_side(
 ) -> tuple[dict[str, torch.Tensor | None], torch.Tensor | None, torch.Tensor | None]:
     """Find one side among the arguments of `forward`, and check it before an encoder runs.
 
-    Args:
-        side: `"context"` or `"query"`.
-        encoder: Its encoder.
-        arguments: What `forward` was given, by name.
-
     Returns:
         The encoder's inputs (empty if there are features), the mask of either, and the features or None.
 
@@ -63,10 +58,8 @@ def check_token_ids(input_ids: torch.Tensor, encoder: PreTrainedModel) -> None:
         return
     for token in (int(input_ids.max()), int(input_ids.min())):
         if not 0 <= token < vocab_size:
-            raise ValueError(
-                f"`input_ids` holds token {token}, the query encoder knows 0 to {vocab_size - 1}: "
-                "the tokenizer belongs to another model."
-            )
+            known = f"the query encoder knows 0 to {vocab_size - 1}"
+            raise ValueError(f"`input_ids` holds token {token}, {known}: the tokenizer belongs to another model.")
 
 
 def check_pairs(context: torch.Tensor, query: torch.Tensor) -> None:
@@ -78,14 +71,11 @@ def check_pairs(context: torch.Tensor, query: torch.Tensor) -> None:
 def check_features(features: torch.Tensor, mask: torch.Tensor | None, side: str, dim: int) -> None:
     """Check the shape of one side's tokens and of their mask."""
     if features.dim() != 3 or features.shape[-1] != dim or features.shape[1] == 0:
-        raise ValueError(
-            f"`{side}_features` has shape {tuple(features.shape)}; expected (batch, at least one token, {dim})."
-        )
+        expected = f"(batch, at least one token, {dim})"
+        raise ValueError(f"`{side}_features` has shape {tuple(features.shape)}; expected {expected}.")
     if mask is not None and mask.shape != features.shape[:2]:
-        # (B, 1) or (1, S) would broadcast without a word
-        raise ValueError(
-            f"The mask of `{side}_features` has shape {tuple(mask.shape)}; expected {tuple(features.shape[:2])}."
-        )
+        shapes = f"has shape {tuple(mask.shape)}; expected {tuple(features.shape[:2])}"
+        raise ValueError(f"The mask of `{side}_features` {shapes}.")  # (B, 1) or (1, S) would broadcast without a word
     check_finite(features, f"{side}_features")
 
 
@@ -103,18 +93,14 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str |
 
     Soft ones with no `problem_type` in the configuration get a warning, once: the pipeline would show a softmax.
     """
-    batch, num_labels = logits.shape
-    if labels.shape not in ((batch,), (batch, num_labels)):
-        raise ValueError(
-            f"`labels` has shape {tuple(labels.shape)}; expected ({batch},) answer indices or "
-            f"({batch}, {num_labels}) soft targets."
-        )
+    (batch, num_labels), shape = logits.shape, tuple(labels.shape)
+    if shape not in ((batch,), (batch, num_labels)):
+        expected = f"({batch},) answer indices or ({batch}, {num_labels}) soft targets"
+        raise ValueError(f"`labels` has shape {shape}; expected {expected}.")
     kind = "single_label_classification" if labels.dim() == 1 else "multi_label_classification"
     if problem_type not in (None, kind):
-        raise ValueError(
-            f"`labels` of shape {tuple(labels.shape)} are of a {kind}; the configuration says "
-            f"`problem_type={problem_type!r}`."
-        )
+        said = f"the configuration says `problem_type={problem_type!r}`"
+        raise ValueError(f"`labels` of shape {shape} are of a {kind}; {said}.")
     if labels.dim() == 2 and problem_type is None:
         logger.warning_once(
             "`labels` are soft targets, but the configuration's `problem_type` is None: the pipeline will show a "

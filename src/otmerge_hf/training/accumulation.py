@@ -19,9 +19,6 @@ class AccumulationWindow:
     that entered the adapters are kept, without a graph. With the last micro-batch of the window the earlier ones go
     through the adapters once more: a small cost, since encoders are frozen. The earlier micro-batches add 0 to the
     loss, the last one adds `length * term(all rows)`, because Trainer divides every loss by the window's length.
-
-    Args:
-        model: The base model whose adapters are used.
     """
 
     def __init__(self, model: OTMergeModel):
@@ -29,12 +26,7 @@ class AccumulationWindow:
         self._kept: list[OTMergeOutput] = []
 
     def __call__(self, outputs: OTMergeOutput, tokens: bool = False) -> tuple[OTMergeOutput | None, int]:
-        """Points of the whole window and the window's length; None before its last micro-batch.
-
-        Args:
-            outputs: Of this micro-batch.
-            tokens: Whether the points need the tokens' means.
-        """
+        """Points of the whole window and its length; None before its last micro-batch. `tokens` as in `as_points`."""
         if not GradientState().sync_gradients:
             kept = {name: getattr(outputs, name) for name in _KEPT}
             self._kept.append(OTMergeOutput(**{k: None if t is None else t.detach() for k, t in kept.items()}))

@@ -80,11 +80,6 @@ class KLOTLossCallback(LossTermCallback):
     def prepare(self, host: OTMergePreTrainedModel) -> None:
         """Give the term its teacher, in the space of what the adapters receive."""
         super().prepare(host)
-        assert isinstance(self.term, KLOTTerm)
-        self.term.teacher = self._fold(host)
-
-    def _fold(self, host: OTMergePreTrainedModel) -> Teacher:
-        """W x + b in terms of t = (x - mean) / std is (W std) t + (W mean + b)."""
         folded: dict[str, torch.Tensor] = {}
         for side in ("context", "query"):
             weight, bias = getattr(self.teacher, f"{side}_weight"), getattr(self.teacher, f"{side}_bias")
@@ -93,11 +88,10 @@ class KLOTLossCallback(LossTermCallback):
                 raise ValueError(f"The teacher maps {weight.shape[1]} {side} features; the model has {width}.")
             standardizer = base_model(host).get_submodule(f"{side}_standardizer")
             if isinstance(standardizer, Standardizer) and not self.standardized:
-                buffers = dict(standardizer.named_buffers())
-                mean, std = buffers["mean"], buffers["std"]
-                weight, bias = weight.to(mean) * std, bias.to(mean) + weight.to(mean) @ mean
+                weight, bias = standardizer.fold_in(*(values.to(standardizer.mean) for values in (weight, bias)))
             folded |= {f"{side}_weight": weight.detach(), f"{side}_bias": bias.detach()}
-        return Teacher(**folded)
+        assert isinstance(self.term, KLOTTerm)
+        self.term.teacher = Teacher(**folded)
 
 
 def as_teacher(teacher: Any) -> Teacher:
@@ -107,7 +101,6 @@ def as_teacher(teacher: Any) -> Teacher:
     if isinstance(teacher, Mapping):
         return Teacher(**unpack_tensors(dict(teacher)))
     if not (hasattr(teacher, "context_map_") and hasattr(teacher, "query_map_")):
-        raise ValueError(
-            f"`teacher` is a {type(teacher).__name__}; expected a fit (call its `fit` first) or a Teacher of maps."
-        )
+        kind = type(teacher).__name__
+        raise ValueError(f"`teacher` is a {kind}; expected a fit (call its `fit` first) or a Teacher of maps.")
     return Teacher(*teacher.context_map_, *teacher.query_map_)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
@@ -26,12 +26,10 @@ logger = logging.get_logger(__name__)
 class LossTermCallback(TrainerCallback, ExportableState):
     """Adds `weight * term` to the model's loss, under the stock `Trainer` that holds the callback.
 
-    The term is on the model while this Trainer computes a loss, and at no other time: an interrupted training leaves
-    none behind, and `trainer.evaluate()` reports the terms before, during and after a training. The term's mean since
-    the last log is in every log (`name`, `name_weight`; `eval_name` in evaluations), in `state.log_history`, and in
-    the metrics that `metric_for_best_model` chooses from. If a transport solver did not converge, `name_unconverged`
-    is logged too: the share of the term's evaluations since the last log in which it did not. One class per term:
-    Trainer restores callbacks by class name.
+    The term is on the model only while this Trainer computes a loss, in training or `trainer.evaluate()`. Its mean
+    since the last log is in every log (`name`, `name_weight`; `eval_name` in evaluations), in `state.log_history`, and
+    in the metrics that `metric_for_best_model` chooses from; so is `name_unconverged`, the share of the evaluations
+    in which a transport solver did not converge, if any. One class per term: Trainer restores them by class name.
 
     Args:
         weight: Weight of the term, a number or a schedule `[(progress, weight), ...]`.
@@ -106,16 +104,12 @@ class LossTermCallback(TrainerCallback, ExportableState):
             seen = gather_points(seen)
         with watch_convergence() as solves:
             value = self.term(seen)
-        pair = value.detach().float().new_zeros(2)
-        pair[0] = value.detach()
-        if solves:
-            pair[1] = 1 - torch.stack(solves).all().float()
+        failed = 1 - torch.stack(solves).all().float() if solves else torch.zeros(())
+        pair = torch.stack([value.detach().float(), failed.to(value.device)])
         self._seen["train" if self._training else "eval"].append(pair)
         return self._weight_now * length * value
 
-    def on_init_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
-    ) -> None:
+    def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Join the losses of the Trainer, and let the temperature learn only if one of its terms uses it.
 
         A parameter that gets no gradient stops DistributedDataParallel under gradient checkpointing, and the optimizer
@@ -128,12 +122,7 @@ class LossTermCallback(TrainerCallback, ExportableState):
             base_model(model).logit_scale.requires_grad_(learns)
 
     def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
         """Start anew, or from a checkpoint's buffers in a resumed training."""
         if kwargs.get("optimizer") is not None:
@@ -144,7 +133,7 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self._check_others(trainer, host)
         self.prepare(host)
         self._warned = False
-        self._window = None
+        self.abandon()
         if self.term.batch_level and args.gradient_accumulation_steps > 1:
             if host.config.freeze_encoders:
                 self._window = AccumulationWindow(base_model(host))
@@ -153,7 +142,6 @@ class LossTermCallback(TrainerCallback, ExportableState):
                     f"`{self.term.name}` compares the rows of a batch and the encoders train: with gradient "
                     "accumulation it sees each micro-batch by itself."
                 )
-        self._seen.clear()
         kept: Any = state.stateful_callbacks if state.global_step else {}
         self.buffers = kept.get(type(self).__name__, {}).get("attributes", {}).get("buffers", {})
         self._update(state)
@@ -161,9 +149,7 @@ class LossTermCallback(TrainerCallback, ExportableState):
     def _check_others(self, trainer: Trainer, host: OTMergePreTrainedModel) -> None:
         name = self.term.name
         if sum(callback.term.name == name for callback in _term_callbacks(trainer)) > 1:
-            raise ValueError(
-                f"This Trainer has two `{name}` terms; expected one: checkpoints tell them by their class."
-            )
+            raise ValueError(f"This Trainer has two `{name}` terms; expected one: checkpoints tell them by class.")
         if name in host.loss_terms:
             logger.warning(f"There is another `{name}` term on the model; that of this Trainer is used.")
         if self.term.uses_temperature and not any(p.requires_grad for p in base_model(host).logit_scale.parameters()):
@@ -172,26 +158,16 @@ class LossTermCallback(TrainerCallback, ExportableState):
                 "`Trainer(callbacks=...)` and to `set_stage(..., terms=...)`, or fix a `temperature`."
             )
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move along the schedules."""
         self._update(state)
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
         """Add the term's mean since the last log."""
-        if logs is None:
-            return
-        prefix = _prefix(logs)
-        if prefix is None and "loss" not in logs:
-            return  # the closing summary of a training
+        if logs is None or ((prefix := _prefix(logs)) is None and "loss" not in logs):
+            return  # nothing, or the closing summary of a training
         new = self._take("train" if prefix is None else "eval", prefix or "", state)
         if new and prefix is None:
             new[f"{self.term.name}_weight"] = self._weight_now
@@ -201,21 +177,14 @@ class LossTermCallback(TrainerCallback, ExportableState):
             state.log_history[-1].update(new)
 
     def on_predict(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float],
-        **kwargs: Any,
+        self, args: Any, state: TrainerState, control: Any, metrics: dict[str, float], **kwargs: Any
     ) -> None:
         """Add the term's mean to the metrics of `trainer.predict`."""
         prefix = _prefix(metrics)
         if prefix is not None:  # else there were no labels, and no loss
             metrics.update(self._take("eval", prefix, state))
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Let go of the model."""
         self._window = None
 
@@ -224,18 +193,17 @@ class LossTermCallback(TrainerCallback, ExportableState):
         means = _mean_over_processes(self._seen.pop(kind, []))
         if means is None:
             return {}
-        value, unconverged = means
-        new = {f"{prefix}{self.term.name}": value}
-        if unconverged > 0:
-            new[f"{prefix}{self.term.name}_unconverged"] = unconverged
-            if not self._warned and state.is_world_process_zero:
-                logger.warning(
-                    f"The solver of `{self.term.name}` did not converge in {unconverged:.0%} of its evaluations since "
-                    f"the last log: its value and gradient are approximate there. Raise `epsilon` (now "
-                    f"{getattr(self.term, 'epsilon', None)})."
-                )
-            self._warned = True
-        return new
+        (value, unconverged), name = means, self.term.name
+        if unconverged == 0:
+            return {f"{prefix}{name}": value}
+        if not self._warned and state.is_world_process_zero:
+            logger.warning(
+                f"The solver of `{name}` did not converge in {unconverged:.0%} of its evaluations since the last log: "
+                f"its value and gradient are approximate there. Raise `epsilon` (now "
+                f"{getattr(self.term, 'epsilon', None)})."
+            )
+        self._warned = True
+        return {f"{prefix}{name}": value, f"{prefix}{name}_unconverged": unconverged}
 
     def _update(self, state: TrainerState) -> None:
         progress = state.global_step / max(state.max_steps, 1)

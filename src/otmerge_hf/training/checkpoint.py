@@ -7,13 +7,7 @@ import torch
 
 
 def pack_tensors(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, Any]]:
-    """Turn named tensors into JSON, bit by bit (four characters for three bytes).
-
-    Example:
-        >>> packed = pack_tensors({"a": torch.tensor([1.0, 0.1])})
-        >>> unpack_tensors(packed)["a"]
-        tensor([1.0000, 0.1000])
-    """
+    """Turn named tensors into JSON, bit by bit (four characters for three bytes)."""
     return {
         name: {
             "dtype": str(tensor.dtype).removeprefix("torch."),

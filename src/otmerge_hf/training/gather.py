@@ -16,10 +16,7 @@ def as_points(
 ) -> OTMergeOutput:
     """Reduce outputs to what has one row per input: embeddings, `pair_mask`, `group_ids` and the tokens' means.
 
-    Args:
-        outputs: Of one micro-batch.
-        embeds: Shared embeddings (B, D) of both sides, in place of the outputs' own.
-        tokens: Whether to keep the means, as tokens (B, 1, D_side) without a mask.
+    `embeds`, (B, D) of both sides, replace the outputs' own. The means are kept if `tokens`, as (B, 1, D_side).
     """
     context, query = embeds or (outputs.context_embeds, outputs.query_embeds)
     points = {"context_embeds": context, "query_embeds": query, "logit_scale": outputs.logit_scale}

@@ -23,21 +23,18 @@ def mixed_dataset(
     """Make a data set whose items are one pair and some unpaired rows; collate it with [`MixedCollator`].
 
     An unpaired row is a context and a query that were drawn independently. One epoch goes over every pair and every
-    unpaired id at least once: the shorter lists start again, in a new order. Blocks rather than single rows, so that
-    however Trainer shuffles and shards, every batch has one pair to `unpaired_per_pair` unpaired rows.
+    unpaired id at least once: the shorter lists start again, in a new order. However Trainer shuffles and shards,
+    every batch has one pair to `unpaired_per_pair` unpaired rows.
 
     Args:
         pairs: (P, 2): number of the context, number of the query, as rows of the feature stores.
-        context_ids: Numbers of contexts to draw unpaired rows from; the paired ones may be among them.
-        query_ids: Numbers of queries.
+        context_ids, query_ids: Numbers to draw unpaired rows from; the paired ones may be among them.
         unpaired_per_pair: u; 0 gives the pairs alone.
-        seed: Of the order; the same seed gives the same data set.
         labels: Answer of each pair, (P,); unpaired rows get -100, which the answer loss ignores.
         group_ids: Which pairs are no negatives of each other, (P,), from 0. By default those connected through common
             contexts and queries: right for some captions an image, but where sentences recur ("there is a circle" is
-            true of many images) all pairs are connected and nothing is left to contrast. The query's number then
-            keeps one sentence from being its own negative; other true sentences of the same image stay negatives,
-            which matters where a batch holds few images.
+            true of many images) all pairs are connected and nothing is left to contrast. Give the query's number
+            then: it keeps a sentence from being its own negative, though not from others true of the same image.
 
     Returns:
         Data set whose items hold lists of 1 + u numbers: `context_features`, `query_features`, `pair_mask`, which is
@@ -74,19 +71,14 @@ def mixed_dataset(
         count = max(count, *(-(-len(pool) // unpaired_per_pair) for pool in pools.values()))
     generator = torch.Generator().manual_seed(seed)
     order = _cycle(torch.arange(len(couples)), count, generator)
-    columns = {
-        f"{side}_features": torch.cat(
-            [couples[order, place : place + 1], _cycle(pool, count * unpaired_per_pair, generator).view(count, -1)],
-            dim=1,
-        )
-        for place, (side, pool) in enumerate(pools.items())
-    }
-    first = torch.zeros(count, 1 + unpaired_per_pair, dtype=torch.long)
-    first[:, 0] = 1
-    columns["pair_mask"] = first
-    columns["group_ids"] = torch.where(first.bool(), groups[order][:, None], -1)
+    columns = {}
+    for place, (side, pool) in enumerate(pools.items()):
+        unpaired = _cycle(pool, count * unpaired_per_pair, generator).view(count, -1)
+        columns[f"{side}_features"] = torch.cat([couples[order, place, None], unpaired], dim=1)
+    first = torch.arange(1 + unpaired_per_pair).expand(count, -1) == 0
+    columns |= {"pair_mask": first.long(), "group_ids": torch.where(first, groups[order, None], -1)}
     if labels is not None:
-        columns["labels"] = torch.where(first.bool(), torch.as_tensor(labels)[order][:, None], -100)
+        columns["labels"] = torch.where(first, torch.as_tensor(labels)[order, None], -100)
     return Dataset.from_dict({name: column.tolist() for name, column in columns.items()})
 
 
@@ -112,12 +104,9 @@ def _groups(pairs: torch.Tensor) -> torch.Tensor:
 
 
 class MixedCollator:
-    """Unfolds the blocks of [`mixed_dataset`] into rows and hands them to another collator.
+    """Unfolds the blocks of [`mixed_dataset`] into rows and hands them to another collator, that of single rows.
 
     With a batch size of n the model sees n pairs and n * u unpaired rows.
-
-    Args:
-        collate: Collator of single rows, such as [`features.FeatureCollator`].
     """
 
     def __init__(self, collate: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
@@ -126,12 +115,6 @@ class MixedCollator:
     def __call__(self, blocks: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate blocks; see the class."""
         if "pair_mask" not in blocks[0]:
-            raise ValueError(
-                f"A block has no `pair_mask`, but {sorted(blocks[0])}; expected items of `mixed_dataset`."
-            )
-        rows = [
-            {name: column[place] for name, column in block.items()}
-            for block in blocks
-            for place in range(len(block["pair_mask"]))
-        ]
+            raise ValueError(f"A block has {sorted(blocks[0])} and no `pair_mask`; expected items of `mixed_dataset`.")
+        rows = [dict(zip(block, row, strict=True)) for block in blocks for row in zip(*block.values(), strict=True)]
         return self.collate(rows)

@@ -20,7 +20,7 @@ from .attachment import base_model, find_host
 # How a question and an answer become a statement: "{question} {answer}", or a function that raises ValueError where
 # the two make none.
 Rule = str | Callable[[str, str], str]
-
+Rows = Sequence[int] | Tensor
 REFUSED = -100  # the label of a question that was not answered; the answer loss ignores it
 _BLOCK = 2**24  # floats held at a time for one question and all its contexts: 64 MiB
 
@@ -50,10 +50,7 @@ class PseudoLabels:
 def candidate_statements(question: str, answers: Sequence[str], rule: Rule = statement) -> dict[int, str]:
     """Statement that each answer makes of a question, by the answer's place; answers that make none are left out.
 
-    Args:
-        question: The question.
-        answers: All answers.
-        rule: See [`make_pseudo_labels`].
+    The rule is that of [`make_pseudo_labels`].
 
     Example:
         >>> candidate_statements("what color is the car?", ["red", "two", "blue"])
@@ -67,8 +64,8 @@ def candidate_statements(question: str, answers: Sequence[str], rule: Rule = sta
 def nearest_statement(
     context_embeds: Tensor,
     statement_embeds: Tensor,
-    contexts: Sequence[int] | Tensor,
-    questions: Sequence[int] | Tensor,
+    contexts: Rows,
+    questions: Rows,
     candidates: Sequence[Mapping[int, int]] | Mapping[int, Mapping[int, int]],
 ) -> PseudoLabels:
     r"""Answer questions by the cosine of their context and each candidate statement.
@@ -78,11 +75,8 @@ def nearest_statement(
     Each distinct question is answered for all its contexts at once, by its own candidates alone: no matrix of all
     contexts and statements is made.
 
-    Shapes: N_c contexts, N_s statements, D shared width, Q questions.
-
     Args:
-        context_embeds: (N_c, D) shared embeddings.
-        statement_embeds: (N_s, D) shared embeddings.
+        context_embeds, statement_embeds: (N_c, D), (N_s, D) shared embeddings.
         contexts: Row of each question's context, (Q,).
         questions: Number of each question, (Q,): its place in `candidates`.
         candidates: Per question number, `{answer: row of its statement}`; a question with none is refused.
@@ -136,7 +130,7 @@ def make_pseudo_labels(
     processor: OTMergeProcessor,
     contexts: FeatureStore | Tensor,
     questions: Sequence[str],
-    context_rows: Sequence[int] | Tensor,
+    context_rows: Rows,
     answers: Sequence[str],
     *,
     rule: Rule = statement,
@@ -148,8 +142,7 @@ def make_pseudo_labels(
     Train on the result as on labels (`train_answers`); what comes out is an ordinary merge, which needs no statement.
 
     Args:
-        model: A merge whose sides are aligned (`train_alignment`, or `load_alignment`), with or without a fuser.
-        processor: Its processor.
+        model, processor: A merge whose sides are aligned (`train_alignment` or `load_alignment`), and its processor.
         contexts: Encoder features of the contexts ([`features.encode`]), or their shared embeddings (N_c, D).
         questions: Q texts.
         context_rows: Row of each question's context, (Q,).
@@ -157,33 +150,12 @@ def make_pseudo_labels(
         rule: How question and answer become a statement: a template with `{question}` and `{answer}`, or a function
             that returns the statement and raises ValueError where there is none. The default, [`data.statement`],
             knows the usual forms of English questions.
-        cache_dir: Folder that keeps the statements' features; None keeps none.
-        **options: Further options of [`features.encode`], such as `batch_size` and `progress`.
-
-    Returns:
-        Labels, scores and margins; questions without a statement are counted by reason.
+        cache_dir, **options: Of [`features.encode`], for the statements; None keeps no features.
 
     Raises:
         ValueError: If no question has a statement (the message has the reasons), or an argument does not fit.
 
-    Example:
-        >>> from pathlib import Path
-        >>> from transformers import BertConfig, BertTokenizer, ViTConfig, ViTImageProcessor
-        >>> from otmerge_hf import OTMergeConfig, OTMergeModel
-        >>> vocabulary = Path(tempfile.mkdtemp()) / "vocab.txt"
-        >>> _ = vocabulary.write_text("\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] the car is red blue".split()))
-        >>> processor = OTMergeProcessor(ViTImageProcessor(), BertTokenizer(str(vocabulary)))
-        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(**small), BertConfig(vocab_size=10, **small), shared_dim=8
-        ... )
-        >>> images = torch.randn(2, 8)  # shared embeddings; a FeatureStore is embedded here
-        >>> made = make_pseudo_labels(
-        ...     OTMergeModel(config), processor, images, ["what color is the car?", "why?"], [0, 1], ["red", "blue"],
-        ...     progress=False,
-        ... )
-        >>> int(made.labels[0]) in (0, 1), int(made.labels[1]), list(made.refused.values())
-        (True, -100, [1])
+    Example: [`nearest_statement`] has one, from the embeddings on; the texts are [`candidate_statements`]'.
 
     Source: pseudo-labels, Lee 2013; the teacher is the zero-shot answer by statements of Song et al. 2022.
     """
@@ -200,9 +172,7 @@ def make_pseudo_labels(
     reasons = Counter(found[number][1] for number in numbers if not found[number][0])
     if sum(reasons.values()) == len(questions):
         why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-        raise ValueError(
-            f"None of the {len(questions)} `questions` makes a statement: {why}. Give a `rule` that does."
-        )
+        raise ValueError(f"None of the {len(questions)} `questions` makes a statement: {why}. Give another `rule`.")
     base = base_model(find_host(model))
     texts, places = index_distinct([text for made, _ in found for text in made.values()])
     place = iter(places)
@@ -217,15 +187,13 @@ def make_pseudo_labels(
 
 
 def _function(rule: Rule) -> Callable[[str, str], str]:
-    if not isinstance(rule, str):
-        if not callable(rule):
-            raise ValueError(f"`rule` is a {type(rule).__name__}; expected a template or a function.")
+    if callable(rule):
         return rule
+    if not isinstance(rule, str):
+        raise ValueError(f"`rule` is a {type(rule).__name__}; expected a template or a function.")
     fields = {name for _, name, _, _ in string.Formatter().parse(rule) if name is not None}
     if fields != {"question", "answer"}:
-        raise ValueError(
-            f"`rule` is {rule!r}; expected a template with {{question}} and {{answer}}, and no other field."
-        )
+        raise ValueError(f"`rule` is {rule!r}; expected a template with {{question}} and {{answer}} alone.")
     return lambda question, answer: rule.format(question=question, answer=answer)
 
 
@@ -235,8 +203,6 @@ def _candidates(question: str, answers: Sequence[str], make: Callable[[str, str]
     for place, answer in enumerate(answers):
         try:
             made[place] = make(question, answer)
-        except NoStatement as error:
-            reasons[error.reason] += 1
         except ValueError as error:
-            reasons[str(error)] += 1
+            reasons[error.reason if isinstance(error, NoStatement) else str(error)] += 1
     return made, reasons.most_common(1)[0][0] if reasons else ""

@@ -29,9 +29,7 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
         >>> from transformers import BertConfig, ViTConfig
         >>> from otmerge_hf import OTMergeConfig, OTMergeModel
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
-        ... )
+        >>> config = OTMergeConfig.from_encoder_configs(ViTConfig(**small), BertConfig(**small), shared_dim=8)
         >>> print(set_stage(OTMergeModel(config), "align").splitlines()[-1].split()[:2])
         ['total', '816']
     """
@@ -70,8 +68,8 @@ def trainable_table(model: nn.Module) -> str:
         if every:
             state = "learns" if learning == every else "frozen" if not learning else "partly learns"
             rows.append((name, f"{learning:,}", f"{every:,}", state))
-    sums = [sum(int(row[i].replace(",", "")) for row in rows[1:]) for i in (1, 2)]
-    rows.append(("total", f"{sums[0]:,}", f"{sums[1]:,}", f"{sums[0] / max(sums[1], 1):.2%} of all"))
+    learning, every = (sum(int(row[i].replace(",", "")) for row in rows[1:]) for i in (1, 2))
+    rows.append(("total", f"{learning:,}", f"{every:,}", f"{learning / max(every, 1):.2%} of all"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{r[0]:<{widths[0]}}  {r[1]:>{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}".rstrip() for r in rows]
     return "\n".join(lines)

@@ -52,11 +52,9 @@ def train_alignment(
         model: A merge with or without a fuser; its adapters and decoders learn, and the temperature if a term uses it.
         pairs: Rows of contexts and queries, as `collator` takes them; no labels.
         collator: Rows -> the model's inputs, such as [`features.FeatureCollator`].
-        args: Of the stock Trainer.
+        args, callbacks, resume_from_checkpoint: As the stock Trainer takes them; `callbacks` beside the terms.
         terms: The loss terms, at least one.
         eval_pairs: Rows to evaluate the terms on, when `args` asks for evaluations or by `evaluate()` afterwards.
-        callbacks: Further callbacks.
-        resume_from_checkpoint: As in `Trainer.train`.
 
     Returns:
         The Trainer, after its training. `trainer.evaluate()` gives `eval_loss` and each term (`eval_paired`, ...).
@@ -64,24 +62,7 @@ def train_alignment(
     Raises:
         ValueError: If there are no pairs or no terms, a term is no [`LossTermCallback`], or `model` holds no merge.
 
-    Example:
-        >>> import tempfile, torch
-        >>> from transformers import BertConfig, ViTConfig, default_data_collator
-        >>> from otmerge_hf import OTMergeConfig, OTMergeModel
-        >>> from otmerge_hf.training import PairedLossCallback, VarianceLossCallback
-        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small), shared_dim=8
-        ... )
-        >>> pairs = [{"context_features": torch.randn(4, 16), "query_features": torch.randn(3, 16)} for _ in range(8)]
-        >>> quiet = dict(logging_strategy="no", save_strategy="no", disable_tqdm=True)
-        >>> args = TrainingArguments(tempfile.mkdtemp(), max_steps=2, use_cpu=True, **quiet)
-        >>> terms = [PairedLossCallback(0.1), VarianceLossCallback(1.0)]
-        >>> trainer = train_alignment(
-        ...     OTMergeModel(config), pairs, default_data_collator, args, terms, eval_pairs=pairs
-        ... )
-        >>> sorted(name for name in trainer.evaluate() if name in ("eval_loss", "eval_paired", "eval_variance"))
-        ['eval_loss', 'eval_paired', 'eval_variance']
+    Example: as of [`train_answers`], with `terms=[PairedLossCallback(0.1), VarianceLossCallback(1.0)]` and no labels.
     """
     if not terms:
         raise ValueError("`terms` is empty; expected at least one loss term: alignment has no other loss.")
@@ -89,15 +70,8 @@ def train_alignment(
     _check_pooling(collator, find_host(model), answers=False)
     _check_rows(pairs, "pairs")
     set_stage(model, "align", terms)
-    return _train(
-        model=base_model(find_host(model)),
-        args=args,
-        train_dataset=pairs,
-        eval_dataset=eval_pairs,
-        data_collator=collator,
-        callbacks=[*terms, *callbacks],
-        resume_from_checkpoint=resume_from_checkpoint,
-    )
+    trainer = Trainer(base_model(find_host(model)), args, collator, pairs, eval_pairs, callbacks=[*terms, *callbacks])
+    return _train(trainer, resume_from_checkpoint)
 
 
 def train_answers(
@@ -114,23 +88,16 @@ def train_answers(
     optimizers: tuple[Any, Any] = (None, None),
     resume_from_checkpoint: str | bool | None = None,
 ) -> Trainer:
-    """Stage two: fuser and answer head learn from labelled questions.
+    """Stage two: fuser and answer head learn from labelled questions. Returns the Trainer, after its training.
 
     Args:
         model: An [`OTMergeForQuestionAnswering`], possibly wrapped.
         questions: Rows of contexts, queries and `labels`, as `collator` takes them.
-        collator: Rows -> the model's inputs.
-        args: Of the stock Trainer.
+        collator: As in [`train_alignment`].
         stage: `"both"` (adapters learn too), `"fuse"`, or None for what is set to learn already.
         eval_questions: Rows to evaluate on, during the training (if `args` says so) or by `evaluate()` after it.
-        compute_metrics: As the Trainer takes it.
         terms: Loss terms beside the answers' loss.
-        callbacks: Further callbacks.
-        optimizers: Optimiser and schedule, as the Trainer takes them.
-        resume_from_checkpoint: As in `Trainer.train`.
-
-    Returns:
-        The Trainer, after its training.
+        args, compute_metrics, callbacks, optimizers, resume_from_checkpoint: As the stock Trainer takes them.
 
     Raises:
         ValueError: If there are no questions, the collator makes no `labels` of them, a term is no
@@ -141,14 +108,9 @@ def train_answers(
         >>> from transformers import BertConfig, ViTConfig, default_data_collator
         >>> from otmerge_hf import OTMergeConfig
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small),
-        ...     shared_dim=8, fuser_num_heads=2, context_positions="none", num_labels=2,
-        ... )
-        >>> questions = [
-        ...     {"context_features": torch.randn(4, 16), "query_features": torch.randn(3, 16), "labels": i % 2}
-        ...     for i in range(8)
-        ... ]
+        >>> config = OTMergeConfig.from_encoder_configs(ViTConfig(**small), BertConfig(**small), shared_dim=8)
+        >>> tokens = dict(context_features=torch.randn(4, 16), query_features=torch.randn(3, 16))
+        >>> questions = [{**tokens, "labels": i % 2} for i in range(8)]
         >>> quiet = dict(logging_strategy="no", save_strategy="no", disable_tqdm=True)
         >>> args = TrainingArguments(tempfile.mkdtemp(), max_steps=2, use_cpu=True, **quiet)
         >>> model = OTMergeForQuestionAnswering(config)
@@ -166,17 +128,9 @@ def train_answers(
         raise ValueError(f"`collator` makes {sorted(made)} of the first of `questions`; expected `labels` among them.")
     if stage is not None:
         set_stage(model, stage, terms)
-    return _train(
-        model=model,
-        args=args,
-        train_dataset=questions,
-        eval_dataset=eval_questions,
-        data_collator=collator,
-        compute_metrics=compute_metrics,
-        callbacks=[*terms, *callbacks],
-        optimizers=optimizers,
-        resume_from_checkpoint=resume_from_checkpoint,
-    )
+    further: dict[str, Any] = {"compute_metrics": compute_metrics, "optimizers": optimizers}
+    trainer = Trainer(model, args, collator, questions, eval_questions, callbacks=[*terms, *callbacks], **further)
+    return _train(trainer, resume_from_checkpoint)
 
 
 def _check_terms(terms: Sequence[Any]) -> None:
@@ -190,15 +144,12 @@ def _check_pooling(collator: Collator, host: OTMergePreTrainedModel, answers: bo
     inner = collator.collate if isinstance(collator, MixedCollator) else collator
     if getattr(inner, "pooling", None) != "mean":
         return
-    if host.config.adapter_type not in AFFINE_ADAPTERS:
-        raise ValueError(
-            f'`collator` has `pooling="mean"`, and the adapters are `{host.config.adapter_type}`; expected '
-            f"{', '.join(AFFINE_ADAPTERS)}: other maps do not commute with a mean."
-        )
-    if host.config.reconstruction or (answers and host.config.fuser_type not in ("concat", "average")):
-        raise ValueError(
-            '`collator` has `pooling="mean"`, but a fuser with attention and decoders look at single tokens.'
-        )
+    given, config = '`collator` has `pooling="mean"`', host.config
+    if config.adapter_type not in AFFINE_ADAPTERS:
+        expected = f"{', '.join(AFFINE_ADAPTERS)}: other maps do not commute with a mean."
+        raise ValueError(f"{given}, and the adapters are `{config.adapter_type}`; expected {expected}")
+    if config.reconstruction or (answers and config.fuser_type not in ("concat", "average")):
+        raise ValueError(f"{given}, but a fuser with attention and decoders look at single tokens.")
 
 
 def _check_rows(rows: Any, name: str) -> Any:
@@ -212,9 +163,8 @@ def _check_rows(rows: Any, name: str) -> Any:
     return rows[0]
 
 
-def _train(*, args: TrainingArguments, resume_from_checkpoint: str | bool | None, **options: Any) -> Trainer:
-    trainer = Trainer(args=args, **options)
-    if args.logging_strategy == "no":
+def _train(trainer: Trainer, resume_from_checkpoint: str | bool | None) -> Trainer:
+    if trainer.args.logging_strategy == "no":
         trainer.remove_callback(PrinterCallback)  # it would print the closing summary all the same
     prioritize(trainer).train(resume_from_checkpoint=resume_from_checkpoint)
     return trainer
