@@ -34,12 +34,12 @@ os.environ |= {
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
-import numpy as np  # noqa: E402
-import ot  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import numpy as np
+import ot
+import torch
+from torch import Tensor
 
-from otmerge_hf.transport import sinkhorn_batch  # noqa: E402
+from otmerge_hf.transport import sinkhorn_batch
 
 
 VALUE_BAR, GRADIENT_BAR = 1e-4, 1e-2
@@ -322,9 +322,9 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "Written by `python benchmarks/transport_tiny.py`; the same numbers in `transport-tiny.json`.",
         "",
-        f"{report['problems']} problems of {n} x {m} points in {report['dim']} dimensions: values and gradients in both "
-        "clouds, float32, one thread, processor time. Each library runs at its cheapest setting whose values are all "
-        f"within {report['value_bar']:g} and whose gradients are, problem by problem, within "
+        f"{report['problems']} problems of {n} x {m} points in {report['dim']} dimensions: values and gradients in "
+        "both clouds, float32, one thread, processor time. Each library runs at its cheapest setting whose values are "
+        f"all within {report['value_bar']:g} and whose gradients are, problem by problem, within "
         f"{report['gradient_bar']:g} of POT in float64; ours at its defaults. Runs take turns in one process. A ratio "
         "is their time / ours: above 1 we are faster. `>`: the dearest setting tried does not meet the bars. The "
         "milliseconds are of a shared machine and mean little.",
@@ -332,7 +332,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"{facts['cpu']}, {facts['cores']} cores, load {facts['load'][0]:.1f} at the start; "
         f"Python {facts['python']}, {versions}.",
         "",
-        "| epsilon / mean cost | who | setting | largest error: value, gradient | ms | ratio, median | ratio, fastest |",
+        "| epsilon / mean cost | who | setting | largest error: value, gradient | ms | median ratio | fastest |",
         "|---|---|---|---|---|---|---|",
     ]
     for case in report["cases"]:

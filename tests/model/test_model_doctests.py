@@ -7,8 +7,8 @@ import pytest
 
 
 MODULES = ("adapters", "configuration_otmerge", "encoders", "fusers", "modeling_otmerge", "pipeline_otmerge",
-           "processing_otmerge", "validation")  # fmt: skip
-WITH_EXAMPLES = {"configuration_otmerge", "modeling_otmerge", "adapters", "fusers", "processing_otmerge"}
+           "plans", "processing_otmerge", "validation")  # fmt: skip
+WITH_EXAMPLES = {"configuration_otmerge", "modeling_otmerge", "adapters", "fusers", "plans", "processing_otmerge"}
 
 
 @pytest.mark.parametrize("name", MODULES)

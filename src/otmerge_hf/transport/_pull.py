@@ -24,8 +24,8 @@ _RIDGE = 16.0
 class SolvedBatch:
     """What the backward passes need: clouds (B, N, D), (B, M, D), the plan (B, N, M), epsilon (B, 1, 1), tau.
 
-    ``x`` and ``y`` are relative to the mean of ``y``; ``fit`` (B, M) would fit the plan's columns once more, and
-    ``rows`` (B, N), ``columns`` (B, M) are the marginals of the plan and of the plan so fitted.
+    `x` and `y` are relative to the mean of `y`; `fit` (B, M) would fit the plan's columns once more, and
+    `rows` (B, N), `columns` (B, M) are the marginals of the plan and of the plan so fitted.
     """
 
     x: Tensor
@@ -38,7 +38,7 @@ class SolvedBatch:
     tau: float
 
     def pull_value(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients in the points of values whose own gradient is ``grad``, (B,)."""
+        """Gradients in the points of values whose own gradient is `grad`, (B,)."""
         # That in y is taken with the columns fitted by one more half-step, as in `_core.gradients`.
         by_x = by_y = self.plan * grad[:, None, None]
         if wanted[1]:
@@ -46,14 +46,14 @@ class SolvedBatch:
         return self._pull(by_x, by_y, (self.rows * grad[:, None], self.columns * grad[:, None]), wanted)
 
     def pull_plan(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients in the points of a scalar whose gradient in the plan is ``grad``, (B, N, M)."""
+        """Gradients in the points of a scalar whose gradient in the plan is `grad`, (B, N, M)."""
         by_cost = self.plan_to_cost(grad)
         return self._pull(by_cost, by_cost, (by_cost.sum(-1), by_cost.sum(-2)), wanted)
 
     def _pull(
         self, by_x: Tensor, by_y: Tensor, sums: tuple[Tensor, Tensor], wanted: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """From a gradient W in the cost, whose row and column sums are known: x receives ``(W 1) x - W y``."""
+        """From a gradient W in the cost, whose row and column sums are known: x receives `(W 1) x - W y`."""
         grad_x = grad_y = None
         if wanted[0]:
             grad_x = (self.x * sums[0].unsqueeze(-1)).baddbmm_(by_x, self.y, alpha=-1.0)
@@ -62,9 +62,9 @@ class SolvedBatch:
         return grad_x, grad_y
 
     def plan_to_cost(self, grad: Tensor) -> Tensor:
-        r"""Gradient in the cost of a scalar whose gradient in the plan is ``grad``, (B, N, M).
+        r"""Gradient in the cost of a scalar whose gradient in the plan is `grad`, (B, N, M).
 
-        With G for ``grad``, r and c for the marginals of P, it is
+        With G for `grad`, r and c for the marginals of P, it is
         :math:`P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon` where
         :math:`r\lambda/\tau + P\mu = (P \circ G)1` and :math:`P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1`.
         """
@@ -101,7 +101,7 @@ class BatchValue(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        """Pass ``value`` on."""
+        """Pass `value` on."""
         ctx.solved = solved
         return value.view_as(value)
 

@@ -97,7 +97,8 @@ class PointGeometry:
     @cached_property
     def spread(self) -> float:
         """Bound on the logits by Cauchy and Schwarz; the solver may look at the logits themselves instead."""
-        return _reach(*self._peaks, self.epsilons)
+        peaks_x, peaks_y = self._peaks
+        return _reach(peaks_x, peaks_y, self.epsilons)
 
     @cached_property
     def self_spreads(self) -> tuple[float, float]:
