@@ -199,7 +199,7 @@ def ott_jax(
         def value(points: Any, others: Any, epsilon: Any) -> Any:
             geometry = pointcloud.PointCloud(points, others, cost_fn=costs.SqEuclidean(), epsilon=2 * epsilon)
             solver = ott_sinkhorn.Sinkhorn(
-                threshold=threshold, max_iterations=50_000, lse_mode=lse_mode, inner_iterations=inner_iterations
+                threshold=threshold, max_iterations=20_000, lse_mode=lse_mode, inner_iterations=inner_iterations
             )
             return 0.5 * solver(linear_problem.LinearProblem(geometry)).reg_ot_cost
 
