@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from ._checks import check_number, check_pair, marginals
-from ._core import dual_of, full_precision, integrate, per_problem, wants_gradient, warn_unconverged
+from ._core import dual_of, full_precision, per_problem, wants_gradient, warn_unconverged
 from ._pull import BatchPlan, BatchValue, SolvedBatch
 from ._relaxed import RelaxedScaler
-from ._scaling import Scaler, Solution, run
+from ._scaling import Scaler, run
 from .geometry import PointGeometry
 from .result import TransportResult
 from .sinkhorn import (
@@ -30,10 +29,11 @@ class BatchTransportResult(TransportResult):
     """The plans of many problems: a `TransportResult` whose values (B,) and plans (B, N, M) carry gradients.
 
     Shapes: B problems, N source points, M target points. With slack, `marginal_error` is what the column marginal
-    would still change by if it were fitted once more. After a fixed number of iterations `converged` refers to the
-    default tolerance.
+    would still change by if it were fitted once more, as a share of the mass that is moved. After a fixed number of
+    iterations `converged` refers to the default tolerance.
 
     Example:
+        >>> import torch
         >>> result = sinkhorn_batch(torch.eye(3).expand(4, 3, 3), torch.eye(3).expand(4, 3, 3) + 1.0)
         >>> result.value.shape, result.plan().shape
         (torch.Size([4]), torch.Size([4, 3, 3]))
@@ -99,6 +99,7 @@ def sinkhorn_batch(
         ValueError: As [`sinkhorn`]; if a mask hides a whole cloud, or `slack` is not > 0.
 
     Example:
+        >>> import torch
         >>> words = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]]])
         >>> patches = torch.tensor([[[0.0, 0.1], [1.0, 0.1]]])
         >>> plan = sinkhorn_batch(words, patches, epsilon=0.1, slack=1.0, epsilon_scale="absolute").plan()
@@ -125,7 +126,10 @@ def sinkhorn_batch(
         solution = scaler.solution(done, worst <= stop.tol)
         plan = scaler.matrix[0].mul_(scaler.u.unsqueeze(-1)).mul_(scaler.v.unsqueeze(-2))
         solution.release()
-        value = _value(geometry, solution, plan, None if slack is None else slack / epsilon)
+        if isinstance(scaler, RelaxedScaler):
+            value = scaler.dual(solution.phi)
+        else:
+            value = dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
         moved = geometry.x + geometry.shift if recorded else geometry.x
         assert isinstance(geometry.epsilon, Tensor)
         fit = scaler.fit()
@@ -134,19 +138,3 @@ def sinkhorn_batch(
     if tol is not None and not solution.converged:
         warn_unconverged(solution.marginal_error, stop.tol, done)
     return BatchTransportResult(BatchValue.apply(value, solved, x, y), geometry, solution, stop.tol, solved, (x, y))
-
-
-def _value(geometry: PointGeometry, solution: Solution, plan: Tensor, price: float | None) -> Tensor:
-    """Dual values, (B,): their error is of second order in the marginal error. `price` is slack over epsilon."""
-    if price is None:
-        return dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
-    inverse = geometry.inverse
-    assert isinstance(inverse, Tensor)
-    terms = torch.sub(1.0, plan.sum((-2, -1)))
-    for weights, potential in zip(
-        (geometry.a, geometry.b), geometry.to_potentials(solution.phi, solution.psi), strict=True
-    ):
-        # rho (1 - exp(-f / rho)) tends to f where slack is large, without the difference of large numbers
-        kept = torch.expm1(potential * inverse.squeeze(-1) * (-1.0 / price))
-        terms.sub_(integrate(weights, kept), alpha=price)
-    return terms * per_problem(geometry.epsilons, solution.phi)
