@@ -6,8 +6,6 @@ the cost that belongs to one cloud alone; a relaxed one does not, so it comes ba
 best constant between the potentials has a closed form and is taken with every step (Séjourné et al. 2022, section 3).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -38,10 +36,7 @@ class RelaxedScaler(Scaler):
         self.log_a, self.log_b = geometry.a.weights.log(), geometry.b.weights.log()
         self.fitted = torch.empty_like(geometry.b.weights)  # the v of the next plain step
         # From g = 0, not psi = 0: a far point must not start with a potential that outweighs its distance.
-        start = self.own[1].neg()
-        if geometry.b.padding is not None:
-            start.masked_fill_(geometry.b.padding, -torch.inf)
-        super().__init__(geometry, start)
+        super().__init__(geometry, geometry.b.fill(self.own[1].neg(), -torch.inf))
 
     def restart(self, psi: Tensor | None) -> None:
         super().restart(psi)

@@ -1,27 +1,17 @@
 """What comes in: many tiny problems, as tokens of questions and patches of images. What goes out: all their plans."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ._checks import check_number, check_pair, marginals
-from ._core import dual_of, full_precision, per_problem, wants_gradient, warn_unconverged
+from ._checks import check_number
+from ._core import check_options, dual_of, full_precision, wants_gradient, warn_unconverged
 from ._pull import BatchPlan, BatchValue, SolvedBatch
 from ._relaxed import RelaxedScaler
 from ._scaling import Scaler, run
 from .geometry import PointGeometry
 from .result import TransportResult
-from .sinkhorn import (
-    DEFAULT_MAX_ITERATIONS,
-    DEFAULT_MEMORY_BUDGET,
-    DEFAULT_TOL,
-    Cost,
-    EpsilonScale,
-    check_options,
-    to_cost,
-)
+from .sinkhorn import DEFAULT_MAX_ITERATIONS, DEFAULT_MEMORY_BUDGET, DEFAULT_TOL, Cost, EpsilonScale, prepare
 
 
 @dataclass(frozen=True)
@@ -109,32 +99,28 @@ def sinkhorn_batch(
     Source: Cuturi 2013; Chizat et al. 2018 for the slack; Luise et al. 2018 for the plan's gradient; checked against
     POT's `ot.sinkhorn` and `ot.unbalanced.sinkhorn_unbalanced`.
     """
-    x, y = check_pair(x, y)
+    x, y, _, _, mu, nu = prepare(x, y, None, None, x_mask, y_mask, cost)
     if x.dim() != 3:
         raise ValueError(f"x must be (B, N, D), got shape {tuple(x.shape)}")
-    stop = check_options(epsilon_scale, DEFAULT_TOL if tol is None else tol, max_iterations, DEFAULT_MEMORY_BUDGET)
-    epsilon = check_number(epsilon, "epsilon")
-    slack = None if slack is None else check_number(slack, "slack")
-    mu, nu = marginals(x, y, None, None, x_mask, y_mask)
-    x, y = to_cost(x, y, mu, nu, cost)
+    limit = DEFAULT_TOL if tol is None else tol
+    options = check_options(epsilon, epsilon_scale, limit, max_iterations, DEFAULT_MEMORY_BUDGET)
+    tau = 1.0 if slack is None else check_number(slack, "slack") / (slack + options.epsilon)
     recorded = wants_gradient(x) or wants_gradient(y)
     with full_precision(x.device):
-        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
-        tau = 1.0 if slack is None else slack / (slack + epsilon)
+        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, options.epsilon, options.relative)
         scaler = Scaler(geometry, None) if slack is None else RelaxedScaler(geometry, tau)
-        done, worst = run(scaler, 0.0 if tol is None else stop.tol, stop.max_iterations)
-        solution = scaler.solution(done, worst <= stop.tol)
-        plan = scaler.matrix[0].mul_(scaler.u.unsqueeze(-1)).mul_(scaler.v.unsqueeze(-2))
-        solution.release()
+        solution = run(scaler, 0.0 if tol is None else options.tol, options.max_iterations)
+        solution.products = None
         if isinstance(scaler, RelaxedScaler):
             value = scaler.dual(solution.phi)
         else:
-            value = dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
+            value = dual_of(geometry, solution, geometry.mean_costs)
         moved = geometry.x + geometry.shift if recorded else geometry.x
         assert isinstance(geometry.epsilon, Tensor)
         fit = scaler.fit()
         rows, columns = scaler.u * scaler.rows, scaler.v * scaler.columns * fit
-        solved = SolvedBatch(moved, geometry.y, plan, fit, rows, columns, geometry.epsilon, tau)
+        solved = SolvedBatch(moved, geometry.y, scaler.plan(), fit, rows, columns, geometry.epsilon, tau)
     if tol is not None and not solution.converged:
-        warn_unconverged(solution.marginal_error, stop.tol, done)
-    return BatchTransportResult(BatchValue.apply(value, solved, x, y), geometry, solution, stop.tol, solved, (x, y))
+        warn_unconverged(solution.marginal_error, options.tol, solution.iterations)
+    value = BatchValue.apply(value, solved, x, y)
+    return BatchTransportResult(value, geometry, solution, options.tol, solved, (x, y))
