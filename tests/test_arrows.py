@@ -36,7 +36,7 @@ OUTSIDE = {
               "shutil", "pathlib", "inspect", "os", "io", "base64", "typing", "functools"},
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
-MODEL_ORDER = ("configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "fusers",
+MODEL_ORDER = ("configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "plans", "fusers",
                "scaling", "outputs_otmerge", "modeling_otmerge", "processing_otmerge", "pipeline_otmerge")  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 

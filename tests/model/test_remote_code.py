@@ -177,8 +177,10 @@ def test_saved_folder_holds_safetensors_and_no_path_of_this_machine(saved, tmp_p
 def test_travelling_files_are_the_reviewed_ones(saved):
     folder, *_ = saved
     source = Path(otmerge_hf.__file__).parent / "model"
+    waiting = {"plans.py"}  # until a fuser imports it
+    assert not waiting & {path.name for path in folder.iterdir()}
     for path in source.glob("*.py"):
-        if path.name != "__init__.py":
+        if path.name not in {"__init__.py", *waiting}:
             assert (folder / path.name).read_text() == path.read_text()
 
 

@@ -13,7 +13,7 @@ def entropic_plan(
 ) -> torch.Tensor:
     r"""Plan of least cost <P, C> + epsilon KL(P | a b^T), by a fixed number of iterations in the log domain.
 
-    .. math:: P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij}) / \varepsilon)
+    $$ P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij}) / \varepsilon) $$
 
     The rows are fitted last: without slack each sums to its `a` exactly. Gradients pass through every iteration.
     Computed in float32 (float64 for a float64 cost), whatever autocast says.

@@ -1,9 +1,4 @@
-"""What comes in: any tensors. What goes out: detached tensors the solver can trust, or a ValueError.
-
-Every public function of the package checks its inputs here, before any work is done.
-"""
-
-from __future__ import annotations
+"""What comes in: any tensors. What goes out: tensors the solver can trust, or a ValueError before any work."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +7,6 @@ import torch
 from torch import Tensor
 
 
-_HALF = (torch.bfloat16, torch.float16)
 # Weights come out of a float32 softmax or division; a sum off by more than this is a mistake, not rounding.
 _WEIGHT_SUM_TOLERANCE = 1e-3
 
@@ -21,7 +15,7 @@ def upcast(tensor: Tensor, name: str) -> Tensor:
     """Return `tensor` in float32 (half types) or as it is (float32, float64), and refuse other types."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    if tensor.dtype in _HALF:
+    if tensor.dtype in (torch.bfloat16, torch.float16):
         return tensor.float()
     if tensor.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
@@ -38,12 +32,13 @@ def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             raise ValueError(f"{name} must not be empty, got shape {tuple(cloud.shape)}")
     if x.dim() != y.dim() or x.shape[:-2] != y.shape[:-2]:
         raise ValueError(f"x and y must have the same batch shape, got {tuple(x.shape)} and {tuple(y.shape)}")
-    if x.shape[-1] != y.shape[-1]:
-        raise ValueError(f"x and y must have the same last dimension, got {x.shape[-1]} and {y.shape[-1]}")
-    if x.dtype != y.dtype:
-        raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}")
-    if x.device != y.device:
-        raise ValueError(f"x and y must be on the same device, got {x.device} and {y.device}")
+    for what, one, other in (
+        ("last dimension", x.shape[-1], y.shape[-1]),
+        ("dtype", x.dtype, y.dtype),
+        ("device", x.device, y.device),
+    ):
+        if one != other:
+            raise ValueError(f"x and y must have the same {what}, got {one} and {other}")
     return x, y
 
 
@@ -58,11 +53,11 @@ def check_number(value: float, name: str) -> float:
     return number
 
 
-def name_bad_tensor(**tensors: Tensor | None) -> None:
+def name_bad_tensor(**tensors: Tensor) -> None:
     """Raise for the first tensor that holds a NaN or an infinity, with its name and how many."""
     for name, tensor in tensors.items():
-        if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
             raise ValueError(f"{name} must be finite, got {bad} NaN or infinite of {tensor.numel()} entries")
 
 
@@ -74,15 +69,23 @@ class Marginal:
     padding: Tensor | None
     uniform: bool
 
+    def fill(self, values: Tensor, padded: float = 0.0) -> Tensor:
+        """Return `values`, (..., N) or (..., N, D), with `padded` on padding, whatever is there, NaN included."""
+        if self.padding is None:
+            return values
+        padding = self.padding if values.dim() == self.padding.dim() else self.padding.unsqueeze(-1)
+        return values.masked_fill(padding, padded)
 
-def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names: tuple[str, str]) -> Marginal:
-    """Turn optional weights and an optional mask (true = real point) into one checked marginal.
 
-    `points` (..., N, any) gives shape, dtype and device; `names` are the argument names for messages.
-    """
+def marginals(
+    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, x_mask: Tensor | None, y_mask: Tensor | None
+) -> tuple[Marginal, Marginal]:
+    """Check the weights and masks (true = real point) of source (..., N, any) and target (..., M, any)."""
+    return _marginal(a, x_mask, x, ("a", "x_mask")), _marginal(b, y_mask, y, ("b", "y_mask"))
+
+
+def _marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names: tuple[str, str]) -> Marginal:
     shape = points.shape[:-1]
-    if weights is None and mask is None:
-        return Marginal(points.new_full(shape, 1.0 / shape[-1]), None, uniform=True)
     if mask is not None:
         if mask.dtype.is_floating_point or mask.dtype.is_complex:
             raise ValueError(f"{names[1]} must be boolean or integer, got {mask.dtype}")
@@ -90,7 +93,8 @@ def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names:
         if not bool(mask.any(dim=-1).all()):
             raise ValueError(f"{names[1]} must keep at least one point of every cloud, got a cloud without any")
     if weights is None:
-        assert mask is not None
+        if mask is None:
+            return Marginal(points.new_full(shape, 1.0 / shape[-1]), None, uniform=True)
         kept = mask.to(points.dtype)
         return Marginal(kept / kept.sum(dim=-1, keepdim=True), ~mask, uniform=False)
     values = upcast(weights.detach(), names[0])
@@ -105,18 +109,6 @@ def marginal(weights: Tensor | None, mask: Tensor | None, points: Tensor, names:
         raise ValueError(f"{names[0]} must sum to 1 over the kept points, got {totals.flatten()[:4].tolist()}")
     padding = values == 0
     return Marginal(values, padding if bool(padding.any()) else None, uniform=False)
-
-
-def marginals(
-    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, x_mask: Tensor | None, y_mask: Tensor | None
-) -> tuple[Marginal, Marginal]:
-    """Check the weights and masks of source (..., N, any) and target (..., M, any)."""
-    return marginal(a, x_mask, x, ("a", "x_mask")), marginal(b, y_mask, y, ("b", "y_mask"))
-
-
-def hide(points: Tensor, marginal: Marginal) -> Tensor:
-    """Replace padded rows by zeros: whatever they hold, NaN included, must not reach a sum."""
-    return points if marginal.padding is None else points.masked_fill(marginal.padding.unsqueeze(-1), 0.0)
 
 
 def _expand(tensor: Tensor, shape: torch.Size, name: str) -> Tensor:

@@ -4,8 +4,6 @@ By the envelope theorem the gradient of the optimal value holds the potentials f
 differentiated: with the plan P, row marginal a and barycentres Py, it is `a * x - P y` (Feydy et al. 2019, eq. 13).
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence
@@ -15,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, name_bad_tensor, upcast
-from ._scaling import Solution, solve
+from ._checks import Marginal, check_number, name_bad_tensor, upcast
+from ._scaling import Scaler, Solution, run
 from ._streaming import solve_in_blocks
 from .geometry import Geometry, PointGeometry
 
@@ -26,11 +24,25 @@ _warned = False
 
 @dataclass(frozen=True)
 class Options:
-    """When to stop and how much memory to use; see `sinkhorn`."""
+    """What of the problem is not a tensor, when to stop and how much memory to use; see `sinkhorn`."""
 
+    epsilon: float
+    relative: bool
     tol: float
     max_iterations: int
     memory_budget: int
+
+
+def check_options(
+    epsilon: float, epsilon_scale: str, tol: float, max_iterations: int, memory_budget: float
+) -> Options:
+    """Check everything that is not a tensor."""
+    if epsilon_scale not in ("mean", "absolute"):
+        raise ValueError(f"epsilon_scale must be 'mean' or 'absolute', got {epsilon_scale!r}")
+    if int(max_iterations) < 1:
+        raise ValueError(f"max_iterations must be >= 1, got {max_iterations}")
+    budget, tol = check_number(memory_budget, "memory_budget"), check_number(tol, "tol")
+    return Options(check_number(epsilon, "epsilon"), epsilon_scale == "mean", tol, int(max_iterations), int(budget))
 
 
 class full_precision:
@@ -68,24 +80,20 @@ def solve_geometry(
     The caller's `potentials` start the solve, else the psi in `start`, else nothing.
     """
     psi = start if potentials is None else _warm_start(geometry, potentials)
-    if psi is not None and geometry.b.padding is not None:
-        # -inf, so that no row takes a padded column for its largest entry
-        psi = psi.masked_fill(geometry.b.padding, -math.inf)
+    if psi is not None:
+        psi = geometry.b.fill(psi, -math.inf)  # so that no row takes a padded column for its largest entry
     a, b = geometry.a.weights, geometry.b.weights
     row_bytes = b.numel() * b.element_size()
     if a.shape[-1] * row_bytes <= options.memory_budget:
-        return solve(geometry, psi, options.tol, options.max_iterations)
+        return run(Scaler(geometry, psi), options.tol, options.max_iterations)
     block = max(1, options.memory_budget // row_bytes)
     return solve_in_blocks(geometry, psi, options.tol, options.max_iterations, block)
 
 
-def dual_of(geometry: Geometry, solution: Solution) -> Tensor:
-    """Dual value less the mean cost, (...): its error is of second order in the marginal error."""
-    return (
-        integrate(geometry.a, solution.phi)
-        .add_(integrate(geometry.b, solution.psi))
-        .mul_(per_problem(geometry.epsilons, solution.phi))
-    )
+def dual_of(geometry: Geometry, solution: Solution, offsets: list[float]) -> Tensor:
+    """Dual value less the mean cost, plus `offsets`, (...): its error is of second order in the marginal error."""
+    value = integrate(geometry.a, solution.phi).add_(integrate(geometry.b, solution.psi))
+    return value.mul_(per_problem(geometry.epsilons, solution.phi)).add_(per_problem(offsets, solution.phi))
 
 
 def integrate(marginal: Marginal, values: Tensor) -> Tensor:
@@ -147,14 +155,15 @@ class _KnownGradient(torch.autograd.Function):
     """A value whose gradients are already known: forward passes it on, backward scales them."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], *inputs: Tensor) -> Tensor:
         ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a transport cost")
-        return (None, None, *(_scaled(known, grad) for known in ctx.gradients))
+        shapes = (grad.shape + (1,) * (known.dim() - grad.dim()) for known in ctx.gradients)
+        return (None, None, *(known * grad.reshape(shape) for known, shape in zip(ctx.gradients, shapes, strict=True)))
 
 
 def refuse_second_derivative(what: str) -> None:
@@ -163,16 +172,13 @@ def refuse_second_derivative(what: str) -> None:
         raise RuntimeError(f"{what} has no second derivative: expected a backward pass without create_graph=True.")
 
 
-def _scaled(known: Tensor, grad: Tensor) -> Tensor:
-    return known * (grad if grad.dim() == 0 else grad.reshape(grad.shape + (1,) * (known.dim() - grad.dim())))
-
-
 def attach(value: Tensor, *pairs: tuple[Tensor | None, Tensor | None]) -> Tensor:
-    """Give `value` known gradients: pairs of an input and its gradient, made where `wants_gradient` said so."""
-    inputs = [tensor for tensor, known in pairs if known is not None]
-    if not inputs:
+    """Give `value` known gradients, by pairs of an input and its gradient; those of constants are left out."""
+    known = [(tensor, gradient) for tensor, gradient in pairs if gradient is not None and wants_gradient(tensor)]
+    if not known:
         return value
-    return _KnownGradient.apply(value, [known for _, known in pairs if known is not None], *inputs)
+    inputs, gradients = zip(*known, strict=True)
+    return _KnownGradient.apply(value, gradients, *inputs)
 
 
 def wants_gradient(tensor: Tensor | None) -> bool:

@@ -5,8 +5,6 @@ marginal equations, which hold at the solution whatever the cost: no iteration i
 system of the smaller of N and M unknowns per problem is all there is to solve (Luise et al. 2018, theorem 2).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,9 +62,8 @@ class SolvedBatch:
     def plan_to_cost(self, grad: Tensor) -> Tensor:
         r"""Gradient in the cost of a scalar whose gradient in the plan is `grad`, (B, N, M).
 
-        With G for `grad`, r and c for the marginals of P, it is
-        :math:`P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon` where
-        :math:`r\lambda/\tau + P\mu = (P \circ G)1` and :math:`P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1`.
+        With G for `grad`, r, c for the marginals of P, it is $P \circ (\lambda 1^\top + 1 \mu^\top - G) / \varepsilon$
+        where $r\lambda/\tau + P\mu = (P \circ G)1$ and $P^\top\lambda + c\mu/\tau = (P \circ G)^\top 1$.
         """
         plan = self.plan
         if plan.shape[-2] > plan.shape[-1]:
@@ -101,13 +98,11 @@ class BatchValue(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        """Pass `value` on."""
         ctx.solved = solved
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull the plan, times the gradient of each value, back to the points."""
         refuse_second_derivative("a transport cost")
         with full_precision(grad.device):
             return (None, None, *ctx.solved.pull_value(grad, ctx.needs_input_grad[2:]))
@@ -118,13 +113,11 @@ class BatchPlan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        """Return a copy, so that the caller may overwrite it."""
         ctx.solved = solved
-        return solved.plan.clone()
+        return solved.plan.clone()  # the caller may overwrite it
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull the gradient of the plan back to the cost and from there to the points."""
         refuse_second_derivative("a transport plan")
         with full_precision(grad.device):
             return (None, *ctx.solved.pull_plan(grad, ctx.needs_input_grad[1:]))

@@ -2,11 +2,8 @@ r"""What comes in: the errors of a solve, as they are met. What goes out: how fa
 
 Near the solution plain steps shrink the error by a factor that tends to $\lambda$, the squared second singular value
 of the scaled plan. After two plain steps one step goes $\omega = 1/(1 - \lambda)$ times as far, with the rate just
-met for $\lambda$ (Aitken's extrapolation). A step that made the error grow halves the largest omega allowed; plain
-steps always shrink it.
+met for $\lambda$ (Aitken's extrapolation). A step that made the error grow halves the largest omega allowed.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -27,12 +24,12 @@ class Relaxation:
     def __init__(self) -> None:
         self.limit: Number = _FIRST_LIMIT
         self.before: Number | None = None
-        self.previous: Number = math.inf
-        self.plain = 0
+        self.restart()
 
     def restart(self) -> None:
         """Begin anew with plain steps, as after K was built around other potentials."""
-        self.plain, self.previous = 0, math.inf
+        self.plain = 0
+        self.previous: Number = math.inf
 
     def next(self, error: Number) -> Number | None:
         """Take in the error met now; return omega for the step to come, None for a plain one."""
@@ -55,6 +52,4 @@ def _choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
 
 
 def _clip(value: Number, limit: Number) -> Number:
-    if isinstance(value, Tensor):
-        return value.clamp_max(limit)
-    return min(value, limit)
+    return value.clamp_max(limit) if isinstance(value, Tensor) else min(value, limit)

@@ -6,13 +6,12 @@ the cost that belongs to one cloud alone; a relaxed one does not, so it comes ba
 best constant between the potentials has a closed form and is taken with every step (Séjourné et al. 2022, section 3).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
+from ._core import integrate
 from ._relaxation import Number
-from ._scaling import Scaler, Solution, stretched, total_size
+from ._scaling import Scaler, Solution, log_ratio, stretched, total_size
 from .geometry import PointGeometry
 
 
@@ -29,12 +28,15 @@ class RelaxedScaler(Scaler):
 
     def __init__(self, geometry: PointGeometry, tau: float) -> None:
         self.tau = tau
-        self.tiny = torch.finfo(geometry.a.weights.dtype).tiny
+        self.tiny = torch.finfo(geometry.a.weights.dtype).tiny ** 0.8  # so that its inverse leaves room for more
         zeros = torch.zeros_like(geometry.a.weights), torch.zeros_like(geometry.b.weights)
-        self.own = [(own.unsqueeze(-1) * geometry.inverse).squeeze(-1) for own in geometry.to_potentials(*zeros)]
+        assert isinstance(geometry.inverse, Tensor)
+        self.inverse, self.epsilons = geometry.inverse, geometry.inverse.reciprocal().flatten()
+        self.own = [(own.unsqueeze(-1) * self.inverse).squeeze(-1) for own in geometry.to_potentials(*zeros)]
         self.log_a, self.log_b = geometry.a.weights.log(), geometry.b.weights.log()
         self.fitted = torch.empty_like(geometry.b.weights)  # the v of the next plain step
-        super().__init__(geometry, None)
+        # From g = 0, not psi = 0: a far point must not start with a potential that outweighs its distance.
+        super().__init__(geometry, geometry.b.fill(self.own[1].neg(), -torch.inf))
 
     def restart(self, psi: Tensor | None) -> None:
         super().restart(psi)
@@ -65,14 +67,31 @@ class RelaxedScaler(Scaler):
             self.v.mul_(stretched(self.fit().mul_(constant), omega))
 
     def fit(self) -> Tensor:
-        """Wanted over present mass of the columns, (..., M), 0 where there is none; after [`measure`]."""
+        """Wanted over present mass of the columns, (..., M), 0 where there is none; after `measure`."""
         return (self.fitted / self.v).masked_fill_(self.v == 0, 0.0)
 
     def solution(self, iterations: int, converged: bool) -> Solution:
-        """Pack what the last [`measure`] left; scalings below the smallest number count as that number."""
-        self.u.clamp_(min=self.tiny)
-        self.v.clamp_(min=self.tiny)
-        return super().solution(iterations, converged)
+        """Pack what the last `measure` left; log-scalings stay finite where a scaling vanished."""
+        u, v = self.u, self.v
+        self.u, self.v = u.clamp(min=self.tiny), v.clamp(min=self.tiny)
+        solution = super().solution(iterations, converged)
+        self.u, self.v = u, v
+        return solution
+
+    def dual(self, phi: Tensor) -> Tensor:
+        r"""Dual values, (B,), at the potentials of `phi` and of the columns fitted once more.
+
+        $$ \rho\langle a, 1 - e^{-f/\rho}\rangle + \rho\langle b, 1 - e^{-g/\rho}\rangle
+           + \varepsilon\,(1 - \textstyle\sum_{ij} P_{ij}) $$
+        """
+        price = self.tau / (1.0 - self.tau)  # rho / epsilon
+        psi = log_ratio(self.fitted.clamp(min=self.tiny), self.b, self.psi, 0.0)
+        total = torch.sub(1.0, (self.fitted * self.columns).sum(-1))
+        for marginal, potential in zip((self.a, self.b), self.geometry.to_potentials(phi, psi), strict=True):
+            # tends to the potential where rho is large, without the difference of large numbers
+            lost = torch.expm1((potential.unsqueeze(-1) * self.inverse).squeeze(-1).mul_(-1.0 / price))
+            total.sub_(integrate(marginal, lost), alpha=price)
+        return total * self.epsilons
 
     def _fit(self, mass: Tensor, log_factor: Tensor, out: Tensor) -> None:
         torch.clamp(mass, min=self.tiny, out=out)

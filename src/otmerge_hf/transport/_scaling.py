@@ -5,8 +5,6 @@ products (Sinkhorn 1967), over-relaxed (Thibault et al. 2021), with no exponenti
 u, v leave the range where float32 is safe, $\psi$ absorbs them and K is built again (Schmitzer 2019, algorithm 2).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +57,7 @@ class Solution:
     """A plan in factored form: `P_ij = a_i b_j exp(S_ij + phi_i + psi_j)`. Shapes (..., N), (..., M), (...).
 
     The rows of the plan fit `a` exactly (the last half-step saw to it); `marginal_error` is what the columns miss.
+    `products` holds the matrix: set it to None to let go.
     """
 
     phi: Tensor
@@ -68,20 +67,9 @@ class Solution:
     converged: bool
     products: PlanProducts | None
 
-    def release(self) -> None:
-        """Let go of the matrix."""
-        self.products = None
 
-
-def solve(geometry: Geometry, psi: Tensor | None, tol: float, max_iterations: int) -> Solution:
+def run(scaler: "Scaler", tol: float, max_iterations: int) -> Solution:
     """Scale until the L1 error of the column marginal is at most `tol` in every item, the rows being exact."""
-    scaler = Scaler(geometry, psi)
-    done, worst = run(scaler, tol, max_iterations)
-    return scaler.solution(done, worst <= tol)
-
-
-def run(scaler: Scaler, tol: float, max_iterations: int) -> tuple[int, float]:
-    """Iterate; return how often, and the largest error that is left."""
     relaxation = Relaxation()
     measure, step, choose = scaler.measure, scaler.step, relaxation.next
     on_host = scaler.u.dim() == 1 and not scaler.u.is_cuda
@@ -107,7 +95,7 @@ def run(scaler: Scaler, tol: float, max_iterations: int) -> tuple[int, float]:
                     break
         step(choose(worst if on_host else error))
         done += 1
-    return done, worst
+    return scaler.solution(done, worst <= tol)
 
 
 class Scaler:
@@ -119,22 +107,23 @@ class Scaler:
         self.rows, self.columns = torch.empty_like(self.u), torch.empty_like(self.v)  # K v, K^T u
         self.gap = torch.empty_like(self.v)  # what the column marginal v * K^T u misses
         self.negative_b = self.b.weights.neg()
-        self.matrix: list[Tensor] = []
-        self.by_row: Product
-        self.by_column: Product
         self.restart(psi)
 
     def restart(self, psi: Tensor | None) -> None:
-        """Build K around `psi`."""
+        """Build K around `psi`; the row shift phi makes the largest entry of every row 1, None when none is needed."""
         # The old matrix goes before the new one is made, so that there is one N x M matrix at a time.
-        if self.matrix:
-            self.matrix.clear()
-            del self.by_row, self.by_column
-        self.psi = psi
-        kernel, self.shift = build_kernel(self.geometry, psi)
+        for name in ("kernel", "by_row", "by_column"):
+            self.__dict__.pop(name, None)
+        kernel = self.kernel = self.geometry.logits(psi)
+        self.psi, self.is_plan = psi, False
+        self.shift: Tensor | None = None
+        if psi is not None or _spread(self.geometry, kernel) > SAFE_SPREAD:
+            shift = kernel.amax(dim=-1, keepdim=True)
+            kernel.sub_(shift).clamp_(min=EXPONENT_FLOOR)
+            self.shift = shift.squeeze(-1).neg_()
+        kernel.exp_()
         self.by_row = matvec(kernel, self.v, self.rows)
         self.by_column = matvec(kernel, self.u, self.columns, transposed=True)
-        self.matrix.append(kernel)
         self.v.copy_(self.b.weights)
 
     def sound(self) -> bool:
@@ -162,18 +151,37 @@ class Scaler:
 
     def fit(self) -> Tensor:
         """Wanted over present mass of the columns, (..., M), 0 on padding; after [`measure`]."""
-        return ratio(self.b, self.v * self.columns)
+        return self.b.fill(self.b.weights / (self.v * self.columns))
 
     def solution(self, iterations: int, converged: bool) -> Solution:
         """Pack what the last [`measure`] left, K included."""
-        return Solution(
-            phi=log_ratio(self.u, self.a, self.shift, 0.0),
-            psi=log_ratio(self.v, self.b, self.psi, 0.0),
-            marginal_error=total_size(self.gap),
-            iterations=iterations,
-            converged=converged,
-            products=_DenseProducts(self.matrix[0], self.u, self.v, self.fit),
-        )
+        phi, psi = log_ratio(self.u, self.a, self.shift), log_ratio(self.v, self.b, self.psi)
+        return Solution(phi, psi, total_size(self.gap), iterations, converged, products=self)
+
+    def pull(self, out: Tensor, features: Tensor) -> None:
+        if self._cheaper_as_plan(features):
+            _subtract_product(out, self.plan(), features)
+        else:
+            out.addcmul_(self.kernel @ (self.v.unsqueeze(-1) * features), self.u.unsqueeze(-1), value=-1.0)
+
+    def push(self, out: Tensor, features: Tensor) -> None:
+        fit = self.fit()
+        if self._cheaper_as_plan(features):
+            _subtract_product(out, self.plan().mul_(fit.unsqueeze(-2)).mT, features)
+        else:
+            received = self.kernel.mT @ (self.u.unsqueeze(-1) * features)
+            out.addcmul_(received, (self.v * fit).unsqueeze(-1), value=-1.0)
+
+    def plan(self) -> Tensor:
+        """Make K the plan, in its place."""
+        if not self.is_plan:
+            self.kernel.mul_(self.u.unsqueeze(-1)).mul_(self.v.unsqueeze(-2))
+            self.is_plan = True
+        return self.kernel
+
+    def _cheaper_as_plan(self, features: Tensor) -> bool:
+        """Where K is not larger than the features: no temporary, and fewer passes over memory."""
+        return self.kernel.shape[-1] <= 2 * features.shape[-1]
 
 
 def stretched(factor: Tensor, omega: Number) -> Tensor:
@@ -185,41 +193,9 @@ def stretched(factor: Tensor, omega: Number) -> Tensor:
     return factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR)
 
 
-class _DenseProducts:
-    """Products with `diag(u) K diag(v)`, whose columns `fit()` would fit; takes the cheaper side to scale."""
-
-    def __init__(self, kernel: Tensor, u: Tensor, v: Tensor, fit: Callable[[], Tensor]) -> None:
-        self.kernel, self.u, self.v, self.fit = kernel, u.unsqueeze(-1), v.unsqueeze(-1), fit
-        self.scaled = False
-
-    def pull(self, out: Tensor, features: Tensor) -> None:
-        if self._scale(features):
-            _subtract_product(out, self.kernel, features)
-        else:
-            out.addcmul_(self.kernel @ (self.v * features), self.u, value=-1.0)
-
-    def push(self, out: Tensor, features: Tensor) -> None:
-        fit = self.fit().unsqueeze(-1)
-        if self._scale(features):
-            _subtract_product(out, self.kernel.mul_(fit.mT).mT, features)
-        else:
-            out.addcmul_(self.kernel.mT @ (self.u * features), self.v * fit, value=-1.0)
-
-    def _scale(self, features: Tensor) -> bool:
-        """Make K the plan where K is not larger than the features: no temporary, and fewer passes over memory."""
-        if self.kernel.shape[-1] > 2 * features.shape[-1]:
-            return False
-        if not self.scaled:
-            self.kernel.mul_(self.u).mul_(self.v.mT)
-            self.scaled = True
-        return True
-
-
 def _subtract_product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    if out.dim() == 2:
-        out.addmm_(left, right, alpha=-1.0)
-    else:
-        out.baddbmm_(left, right, alpha=-1.0)
+    subtract = out.addmm_ if out.dim() == 2 else out.baddbmm_
+    subtract(left, right, alpha=-1.0)
 
 
 def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False) -> Product:
@@ -237,29 +213,8 @@ def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False
         # as rows, for which the batched product on CPU is some five times as fast as for columns
         return partial(torch.bmm, vector.unsqueeze(-2), matrix.mT, out=out.unsqueeze(-2))
     # A batched product misses the fast matrix-vector kernel; a loop over items hits it.
-    items = [
-        partial(torch.mv, item, v, out=o)
-        for item, v, o in zip(matrix.unbind(0), vector.unbind(0), out.unbind(0), strict=True)
-    ]
-
-    def product() -> None:
-        for item in items:
-            item()
-
-    return product
-
-
-def build_kernel(geometry: Geometry, psi: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return K, (..., N, M), and the row shift phi, (..., N), that makes the largest entry of every row 1.
-
-    With `psi` None and logits of small spread no shift is needed, and phi is None (zero).
-    """
-    kernel = geometry.logits(psi)
-    if psi is None and _spread(geometry, kernel) <= SAFE_SPREAD:
-        return kernel.exp_(), None
-    shift = kernel.amax(dim=-1, keepdim=True)
-    kernel.sub_(shift).clamp_(min=EXPONENT_FLOOR).exp_()
-    return kernel, shift.squeeze(-1).neg_()
+    items = [partial(torch.mv, item, v, out=o) for item, v, o in zip(matrix, vector, out, strict=True)]
+    return lambda: [item() for item in items]
 
 
 def _spread(geometry: Geometry, logits: Tensor) -> float:
@@ -270,11 +225,6 @@ def _spread(geometry: Geometry, logits: Tensor) -> float:
     return max(-low.item(), high.item())
 
 
-def miss(mass: Tensor, target: Marginal) -> Tensor:
-    """L1 distance of a marginal from its target, (..., N) -> (...)."""
-    return total_size(mass - target.weights)
-
-
 def total_size(values: Tensor) -> Tensor:
     """Sum of absolute values, (..., N) -> (...)."""
     if values.dim() == 1:
@@ -282,15 +232,7 @@ def total_size(values: Tensor) -> Tensor:
     return values.abs().sum(-1)  # many short rows: several times as fast as their norms
 
 
-def ratio(target: Marginal, mass: Tensor) -> Tensor:
-    """Return wanted over present mass, (..., N), 0 on padding."""
-    wanted = target.weights / mass
-    return wanted if target.padding is None else wanted.masked_fill_(target.padding, 0.0)
-
-
-def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float) -> Tensor:
+def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float = 0.0) -> Tensor:
     """Return log(scaling / weights) + base, and `padded` where the weight is zero."""
     logs = (scaling / marginal.weights).log_()
-    if base is not None:
-        logs.add_(base)
-    return logs if marginal.padding is None else logs.masked_fill_(marginal.padding, padded)
+    return marginal.fill(logs if base is None else logs.add_(base), padded)

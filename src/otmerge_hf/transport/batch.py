@@ -1,28 +1,17 @@
 """What comes in: many tiny problems, as tokens of questions and patches of images. What goes out: all their plans."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from ._checks import check_number, check_pair, marginals
-from ._core import dual_of, full_precision, integrate, per_problem, wants_gradient, warn_unconverged
+from ._checks import check_number
+from ._core import check_options, dual_of, full_precision, wants_gradient, warn_unconverged
 from ._pull import BatchPlan, BatchValue, SolvedBatch
 from ._relaxed import RelaxedScaler
-from ._scaling import Scaler, Solution, run
+from ._scaling import Scaler, run
 from .geometry import PointGeometry
 from .result import TransportResult
-from .sinkhorn import (
-    DEFAULT_MAX_ITERATIONS,
-    DEFAULT_MEMORY_BUDGET,
-    DEFAULT_TOL,
-    Cost,
-    EpsilonScale,
-    check_options,
-    to_cost,
-)
+from .sinkhorn import DEFAULT_MAX_ITERATIONS, DEFAULT_MEMORY_BUDGET, DEFAULT_TOL, Cost, EpsilonScale, prepare
 
 
 @dataclass(frozen=True)
@@ -30,10 +19,11 @@ class BatchTransportResult(TransportResult):
     """The plans of many problems: a `TransportResult` whose values (B,) and plans (B, N, M) carry gradients.
 
     Shapes: B problems, N source points, M target points. With slack, `marginal_error` is what the column marginal
-    would still change by if it were fitted once more. After a fixed number of iterations `converged` refers to the
-    default tolerance.
+    would still change by if it were fitted once more, as a share of the mass that is moved. After a fixed number of
+    iterations `converged` refers to the default tolerance.
 
     Example:
+        >>> import torch
         >>> result = sinkhorn_batch(torch.eye(3).expand(4, 3, 3), torch.eye(3).expand(4, 3, 3) + 1.0)
         >>> result.value.shape, result.plan().shape
         (torch.Size([4]), torch.Size([4, 3, 3]))
@@ -99,6 +89,7 @@ def sinkhorn_batch(
         ValueError: As [`sinkhorn`]; if a mask hides a whole cloud, or `slack` is not > 0.
 
     Example:
+        >>> import torch
         >>> words = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]]])
         >>> patches = torch.tensor([[[0.0, 0.1], [1.0, 0.1]]])
         >>> plan = sinkhorn_batch(words, patches, epsilon=0.1, slack=1.0, epsilon_scale="absolute").plan()
@@ -108,45 +99,28 @@ def sinkhorn_batch(
     Source: Cuturi 2013; Chizat et al. 2018 for the slack; Luise et al. 2018 for the plan's gradient; checked against
     POT's `ot.sinkhorn` and `ot.unbalanced.sinkhorn_unbalanced`.
     """
-    x, y = check_pair(x, y)
+    x, y, _, _, mu, nu = prepare(x, y, None, None, x_mask, y_mask, cost)
     if x.dim() != 3:
         raise ValueError(f"x must be (B, N, D), got shape {tuple(x.shape)}")
-    stop = check_options(epsilon_scale, DEFAULT_TOL if tol is None else tol, max_iterations, DEFAULT_MEMORY_BUDGET)
-    epsilon = check_number(epsilon, "epsilon")
-    slack = None if slack is None else check_number(slack, "slack")
-    mu, nu = marginals(x, y, None, None, x_mask, y_mask)
-    x, y = to_cost(x, y, mu, nu, cost)
+    limit = DEFAULT_TOL if tol is None else tol
+    options = check_options(epsilon, epsilon_scale, limit, max_iterations, DEFAULT_MEMORY_BUDGET)
+    tau = 1.0 if slack is None else check_number(slack, "slack") / (slack + options.epsilon)
     recorded = wants_gradient(x) or wants_gradient(y)
     with full_precision(x.device):
-        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
-        tau = 1.0 if slack is None else slack / (slack + epsilon)
+        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, options.epsilon, options.relative)
         scaler = Scaler(geometry, None) if slack is None else RelaxedScaler(geometry, tau)
-        done, worst = run(scaler, 0.0 if tol is None else stop.tol, stop.max_iterations)
-        solution = scaler.solution(done, worst <= stop.tol)
-        plan = scaler.matrix[0].mul_(scaler.u.unsqueeze(-1)).mul_(scaler.v.unsqueeze(-2))
-        solution.release()
-        value = _value(geometry, solution, plan, None if slack is None else slack / epsilon)
+        solution = run(scaler, 0.0 if tol is None else options.tol, options.max_iterations)
+        solution.products = None
+        if isinstance(scaler, RelaxedScaler):
+            value = scaler.dual(solution.phi)
+        else:
+            value = dual_of(geometry, solution, geometry.mean_costs)
         moved = geometry.x + geometry.shift if recorded else geometry.x
         assert isinstance(geometry.epsilon, Tensor)
         fit = scaler.fit()
         rows, columns = scaler.u * scaler.rows, scaler.v * scaler.columns * fit
-        solved = SolvedBatch(moved, geometry.y, plan, fit, rows, columns, geometry.epsilon, tau)
+        solved = SolvedBatch(moved, geometry.y, scaler.plan(), fit, rows, columns, geometry.epsilon, tau)
     if tol is not None and not solution.converged:
-        warn_unconverged(solution.marginal_error, stop.tol, done)
-    return BatchTransportResult(BatchValue.apply(value, solved, x, y), geometry, solution, stop.tol, solved, (x, y))
-
-
-def _value(geometry: PointGeometry, solution: Solution, plan: Tensor, price: float | None) -> Tensor:
-    """Dual values, (B,): their error is of second order in the marginal error. `price` is slack over epsilon."""
-    if price is None:
-        return dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
-    inverse = geometry.inverse
-    assert isinstance(inverse, Tensor)
-    terms = torch.sub(1.0, plan.sum((-2, -1)))
-    for weights, potential in zip(
-        (geometry.a, geometry.b), geometry.to_potentials(solution.phi, solution.psi), strict=True
-    ):
-        # rho (1 - exp(-f / rho)) tends to f where slack is large, without the difference of large numbers
-        kept = torch.expm1(potential * inverse.squeeze(-1) * (-1.0 / price))
-        terms.sub_(integrate(weights, kept), alpha=price)
-    return terms * per_problem(geometry.epsilons, solution.phi)
+        warn_unconverged(solution.marginal_error, options.tol, solution.iterations)
+    value = BatchValue.apply(value, solved, x, y)
+    return BatchTransportResult(value, geometry, solution, options.tol, solved, (x, y))

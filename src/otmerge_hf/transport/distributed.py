@@ -4,8 +4,6 @@ The transport loss of the global batch is not the mean of the losses of its shar
 clouds, solves the same global problem, and keeps the gradient of its own shard.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

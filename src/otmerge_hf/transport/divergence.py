@@ -1,7 +1,5 @@
 """What comes in: two clouds. What goes out: their debiased Sinkhorn divergence, zero exactly when they agree."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,13 +7,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ._checks import check_number, check_pair, marginals
 from ._core import (
     attach,
+    check_options,
     dual_of,
     full_precision,
     gradients,
-    per_problem,
     solve_geometry,
     wants_gradient,
     warn_unconverged,
@@ -30,9 +27,7 @@ from .sinkhorn import (
     DEFAULT_TOL,
     Cost,
     EpsilonScale,
-    check_options,
-    expand_weights,
-    to_cost,
+    prepare,
 )
 
 
@@ -100,66 +95,52 @@ def sinkhorn_divergence(
 
     Source: Feydy et al. 2019, eq. 3; Genevay et al. 2018; checked against geomloss's `SamplesLoss(debias=True)`.
     """
-    x, y = check_pair(x, y)
+    x, y, a, b, mu, nu = prepare(x, y, a, b, x_mask, y_mask, cost)
     if y_constant:
-        y, b = y.detach(), None if b is None else b.detach()
-    options = check_options(epsilon_scale, tol, max_iterations, memory_budget)
-    epsilon = check_number(epsilon, "epsilon")
-    mu, nu = marginals(x, y, a, b, x_mask, y_mask)
-    if y_self is not None and (wants_gradient(y) or wants_gradient(b)):
-        raise ValueError("y_self must be left out when y or b requires a gradient, got one; or set y_constant=True")
-    x, y = to_cost(x, y, mu, nu, cost)
-    a, b = expand_weights(a, mu), expand_weights(b, nu)
+        y, b = y.detach(), None
+    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     want_x, want_y, want_a, want_b = map(wants_gradient, (x, y, a, b))
+    if y_self is not None and (want_y or want_b):
+        raise ValueError("y_self must be left out when y or b requires a gradient, got one; or set y_constant=True")
     with full_precision(x.device):
-        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
+        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, options.epsilon, options.relative)
+        clouds = zip((geometry.x, geometry.y), geometry.squares, (mu, nu), strict=True)
+        x_problem, y_problem = (
+            SelfProblem(*cloud, geometry.epsilons, geometry.inverse, spread)
+            for cloud, spread in zip(clouds, geometry.spreads[1:], strict=True)
+        )
         if y_self is None or not _belongs(y_self, geometry):
-            y_self = _self_problem(geometry, 1).solve(options, pull=want_y)
+            y_self = y_problem.solve(options, pull=want_y)
         # Where clouds are close, or epsilon small, the self term's potential is nearly the one between them.
         start = y_self.phi if geometry.spread > SAFE_SPREAD else None
         between = solve_geometry(geometry, potentials, options, start)
         # Gradients are taken while K is there; then it goes, before the next term's is made.
         grad_x, grad_y = gradients(geometry, between, want_x, want_y, debiased=True)
-        between.release()
+        between.products = None
 
-        x_self = _self_problem(geometry, 0).solve(options, pull=want_x)
+        x_self = x_problem.solve(options, pull=want_x)
         # The mean costs of the three terms cancel but for the distance of the means: nothing large is subtracted.
-        value = dual_of(geometry, between).add_(per_problem(geometry.distances, between.phi))
+        value = dual_of(geometry, between, geometry.distances)
         value.sub_(x_self.dual, alpha=0.5).sub_(y_self.dual, alpha=0.5)
-        if grad_x is not None and x_self.pulled is not None:
-            grad_x.addcmul_(x_self.pulled, x_self.pulled_by.unsqueeze(-1))
-        if grad_y is not None and y_self.pulled is not None:
-            grad_y.addcmul_(y_self.pulled, y_self.pulled_by.unsqueeze(-1))
+        for grad, own in ((grad_x, x_self), (grad_y, y_self)):
+            if grad is not None and own.pulled is not None:
+                grad.add_(own.pulled)
         grad_a = grad_b = None
         if want_a or want_b:
             f, g = geometry.to_potentials(between.phi, between.psi)
-            grad_a = f - x_self.potential if want_a else None
-            grad_b = g - y_self.potential if want_b else None
-    y_self = replace(y_self, pulled=None)
-    result = DivergenceResult(
-        attach(value, (x, grad_x), (y, grad_y), (a, grad_a), (b, grad_b)),
-        geometry,
-        between,
-        options.tol,
-        x_self,
-        y_self,
-    )
+            grad_a, grad_b = f - x_self.potential, g - y_self.potential
+    value = attach(value, (x, grad_x), (y, grad_y), (a, grad_a), (b, grad_b))
+    result = DivergenceResult(value, geometry, between, options.tol, x_self, replace(y_self, pulled=None))
     if not (between.converged and x_self.converged and y_self.converged):
         iterations = max(between.iterations, x_self.iterations, y_self.iterations)
         warn_unconverged(result.marginal_error, options.tol, iterations)
     return result
 
 
-def _self_problem(geometry: PointGeometry, side: int) -> SelfProblem:
-    """The self term of x (side 0) or y (side 1), from clouds that the geometry has already centred."""
-    cloud = (geometry.x, geometry.squares_x, geometry.a), (geometry.y, geometry.squares_y, geometry.b)
-    return SelfProblem(*cloud[side], geometry.epsilons, geometry.inverse, geometry.self_spreads[side])
-
-
 def _belongs(term: SelfTerm, geometry: PointGeometry) -> bool:
     """Whether a kept self term has this call's epsilon; one of a cloud of another shape is an error."""
-    if term.phi.shape != geometry.squares_y.shape:
-        expected, got = tuple(geometry.squares_y.shape), tuple(term.phi.shape)
+    expected, got = tuple(geometry.b.weights.shape), tuple(term.phi.shape)
+    if expected != got:
         raise ValueError(f"y_self must belong to this y, whose points have shape {expected}, got {got}")
     pairs = zip(term.epsilons, geometry.epsilons, strict=True)
     return all(math.isclose(kept, new, rel_tol=1e-6) for kept, new in pairs)

@@ -1,7 +1,5 @@
 """What comes in: two clouds. What goes out: their exact Wasserstein distance, for evaluation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,16 +4,13 @@ Solvers work on dimensionless *logits* $S_{ij}$ and *log-scalings* $\varphi, \ps
 $P_{ij} = a_i b_j \exp(S_{ij} + \varphi_i + \psi_j)$.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, hide, name_bad_tensor
+from ._checks import Marginal, name_bad_tensor
 
 
 #: A number per problem: a float for one problem, a tensor (B, 1, 1) for a batch. Multiplies anything of its shape.
@@ -21,28 +18,6 @@ Scale = float | Tensor
 
 # Largest cloud, in coordinates, whose squares are summed in one go; float32 would round a longer sum too coarsely.
 _FLAT_SUM = 2**15
-
-
-class Geometry(Protocol):
-    """What a solver and a result need to know about the problem. Shapes: (..., N, M), batch optional."""
-
-    a: Marginal
-    b: Marginal
-    epsilons: list[float]
-    mean_costs: list[float]
-
-    @property
-    def spread(self) -> float:
-        """Bound on the size of the logits."""
-
-    def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
-        """Return fresh `S[rows] + psi` that the caller may overwrite, (..., n, M)."""
-
-    def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn log-scalings into dual potentials f, g in units of the cost."""
-
-    def to_psi(self, g: Tensor) -> Tensor:
-        """Turn a potential g in units of the cost into the log-scaling psi."""
 
 
 class PointGeometry:
@@ -69,59 +44,56 @@ class PointGeometry:
         self.mean_costs = [0.5 * (p + q) + d for p, q, d in zip(spread_x, spread_y, self.distances, strict=True)]
         largest = torch.finfo(x.dtype).max
         if not all(cost <= largest for cost in self.mean_costs):  # false for NaN, which max() may skip
-            name_bad_tensor(x=hide(x, a), y=hide(y, b))
+            name_bad_tensor(x=a.fill(x), y=b.fill(y))
             raise ValueError(f"x and y must have a finite cost in {x.dtype}, got a mean cost of {self.mean_costs}")
-        self.epsilons = absolute(epsilon, relative, self.mean_costs, x.dtype)
-        self.epsilon = scale(self.epsilons, x)
+        self.epsilons = _absolute(epsilon, relative, self.mean_costs, x.dtype)
+        self.epsilon = _scale(self.epsilons, x)
         self.inverse = 1.0 / self.epsilon
 
     @cached_property
-    def squares_x(self) -> Tensor:
-        """Squared norms of the centred source points, (..., N)."""
-        return torch.linalg.vecdot(self.x, self.x)
+    def squares(self) -> tuple[Tensor, Tensor]:
+        """Squared norms of the centred points, (..., N) and (..., M)."""
+        return torch.linalg.vecdot(self.x, self.x), torch.linalg.vecdot(self.y, self.y)
 
     @cached_property
-    def squares_y(self) -> Tensor:
-        """Squared norms of the centred target points, (..., M)."""
-        return torch.linalg.vecdot(self.y, self.y)
+    def spreads(self) -> tuple[float, float, float]:
+        """Bounds on the logits between the clouds, in x and in y, by Cauchy and Schwarz."""
+        peaks = list(zip(*_to_host(*(squares.amax(-1) for squares in self.squares)), self.epsilons, strict=True))
+        between = max(math.sqrt(p * q) / e for p, q, e in peaks)
+        return between, max(p / e for p, _, e in peaks), max(q / e for _, q, e in peaks)
 
-    @cached_property
-    def _peaks(self) -> list[list[float]]:
-        return _to_host(self.squares_x.amax(-1), self.squares_y.amax(-1))
-
-    @cached_property
+    @property
     def spread(self) -> float:
-        """Bound on the logits by Cauchy and Schwarz; the solver may look at the logits themselves instead."""
-        peaks_x, peaks_y = self._peaks
-        return _reach(peaks_x, peaks_y, self.epsilons)
-
-    @cached_property
-    def self_spreads(self) -> tuple[float, float]:
-        """The same bound for either cloud against itself."""
-        peaks_x, peaks_y = self._peaks
-        return _reach(peaks_x, peaks_x, self.epsilons), _reach(peaks_y, peaks_y, self.epsilons)
+        """Bound on the logits; the solver may look at the logits themselves instead."""
+        return self.spreads[0]
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
+        """Return fresh `S[rows] + psi` that the caller may overwrite, (..., n, M)."""
         x = self.x if rows == slice(None) else self.x[..., rows, :]
         return inner_products(x, self.y, self.inverse, psi)
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo the centring: f, g in units of the cost of the clouds as they came in."""
-        f = (phi.unsqueeze(-1) * self.epsilon).squeeze(-1) + self._apart(self.x, self.squares_x, 1.0)
-        g = (psi.unsqueeze(-1) * self.epsilon).squeeze(-1) + self._apart(self.y, self.squares_y, -1.0)
-        return f, g
+        """Turn log-scalings into dual potentials f, g in units of the cost of the clouds as they came in."""
+        own_x, own_y = self._own_costs()
+        return _times(phi, self.epsilon) + own_x, _times(psi, self.epsilon) + own_y
 
     def to_psi(self, g: Tensor) -> Tensor:
-        return ((g - self._apart(self.y, self.squares_y, -1.0)).unsqueeze(-1) * self.inverse).squeeze(-1)
+        """Turn a potential g in units of the cost into the log-scaling psi."""
+        return _times(g - self._own_costs()[1], self.inverse)
 
-    def _apart(self, points: Tensor, squares: Tensor, sign: float) -> Tensor:
-        """The part of the cost that depends on one cloud only, (..., N); half of |shift|^2 / 2 to either side."""
-        along = (points @ self.shift.mT).squeeze(-1)
-        return 0.5 * squares + sign * along + 0.25 * self.shift.square().sum(dim=-1)
+    def _own_costs(self) -> tuple[Tensor, Tensor]:
+        """The parts of the cost that depend on one cloud only, (..., N), (..., M), with half of |shift|^2 / 2 each."""
+        apart, along = 0.25 * self.shift.square().sum(dim=-1), self.shift.mT
+        squares_x, squares_y = self.squares
+        own_x = 0.5 * squares_x + (self.x @ along).squeeze(-1) + apart
+        return own_x, 0.5 * squares_y - (self.y @ along).squeeze(-1) + apart
 
 
 class CostGeometry:
-    """A cost matrix given by the caller, (..., N, M), in any unit; `epsilon` comes out in the same unit."""
+    """A cost matrix given by the caller, (..., N, M), in any unit; `epsilon` comes out in the same unit.
+
+    Its methods are those of [`PointGeometry`].
+    """
 
     def __init__(self, cost: Tensor, a: Marginal, b: Marginal, epsilon: float, relative: bool) -> None:
         self.a, self.b, self.cost = a, b, cost
@@ -136,10 +108,10 @@ class CostGeometry:
                 f"cost must have a mean >= 0 when epsilon_scale='mean', got {min(self.mean_costs):g}; "
                 "give epsilon_scale='absolute' for costs of mixed sign"
             )
-        self.epsilons = absolute(epsilon, relative, self.mean_costs, cost.dtype)
+        self.epsilons = _absolute(epsilon, relative, self.mean_costs, cost.dtype)
         gaps = zip(self.mean_costs, highest, lowest, self.epsilons, strict=True)
         self.spread = max(max(high - centre, centre - low) / e for centre, high, low, e in gaps)
-        self.epsilon, self.centre = scale(self.epsilons, cost), scale(self.mean_costs, cost)
+        self.epsilon, self.centre = _scale(self.epsilons, cost), _scale(self.mean_costs, cost)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
         scores = (self.centre - self.cost[..., rows, :]).div_(self.epsilon)
@@ -154,6 +126,9 @@ class CostGeometry:
         return ((g.unsqueeze(-1) - 0.5 * self.centre) / self.epsilon).squeeze(-1)
 
 
+Geometry = PointGeometry | CostGeometry
+
+
 def inner_products(x: Tensor, y: Tensor, factor: Scale, offset: Tensor | None) -> Tensor:
     """Return `factor * x y^T + offset`, (..., N, M), for clouds (..., N, D), (..., M, D) and offset (..., M)."""
     y = y.mT
@@ -165,35 +140,26 @@ def inner_products(x: Tensor, y: Tensor, factor: Scale, offset: Tensor | None) -
     return torch.bmm(scaled, y) if offset is None else torch.baddbmm(offset.unsqueeze(-2), scaled, y)
 
 
-def scale(values: list[float], like: Tensor) -> Scale:
-    """One number per problem, as a float for clouds (N, D) and as (B, 1, 1) for (B, N, D)."""
+def _times(values: Tensor, factor: Scale) -> Tensor:
+    """Multiply (..., N) by the number of its problem."""
+    return (values.unsqueeze(-1) * factor).squeeze(-1)
+
+
+def _scale(values: list[float], like: Tensor) -> Scale:
     return values[0] if like.dim() == 2 else like.new_tensor(values)[:, None, None]
 
 
-def absolute(epsilon: float, relative: bool, mean_costs: list[float], dtype: torch.dtype) -> list[float]:
+def _absolute(epsilon: float, relative: bool, mean_costs: list[float], dtype: torch.dtype) -> list[float]:
     """Epsilon of every problem in units of its cost. A constant cloud has no cost: the floor lets it through."""
     tiny = torch.finfo(dtype).tiny
     return [max(epsilon * cost, tiny) if relative else epsilon for cost in mean_costs]
 
 
-def average(values: Tensor, marginal: Marginal) -> Tensor:
-    """Weighted mean over points, (..., N) -> (...)."""
-    return values.mean(-1) if marginal.uniform else (marginal.weights * values).sum(-1)
-
-
-def _reach(peaks_x: list[float], peaks_y: list[float], epsilons: list[float]) -> float:
-    """Bound on the logits of centred clouds from their largest squared norms: |<x, y>| <= |x| |y|."""
-    return max(math.sqrt(p * q) / e for p, q, e in zip(peaks_x, peaks_y, epsilons, strict=True))
-
-
 def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor]:
     """Return centred points (padding at the centre) and their mean (..., 1, D)."""
-    points = hide(points, marginal)
+    points = marginal.fill(points)
     mean = marginal.weights.unsqueeze(-2) @ points
-    centred = points - mean
-    if marginal.padding is not None:
-        centred.masked_fill_(marginal.padding.unsqueeze(-1), 0.0)
-    return centred, mean
+    return marginal.fill(points - mean), mean
 
 
 def _mean_square(points: Tensor, marginal: Marginal) -> Tensor:
@@ -203,7 +169,8 @@ def _mean_square(points: Tensor, marginal: Marginal) -> Tensor:
         flat = points.reshape(*points.shape[:-2], count * dim)
         total = torch.dot(flat, flat) if flat.dim() == 1 else torch.linalg.vector_norm(flat, dim=-1).square_()
         return total / count
-    return average(torch.linalg.vecdot(points, points), marginal)
+    squares = torch.linalg.vecdot(points, points)
+    return squares.mean(-1) if marginal.uniform else (marginal.weights * squares).sum(-1)
 
 
 def _to_host(*facts: Tensor) -> list[list[float]]:

@@ -1,14 +1,12 @@
 """What comes in: a solved problem. What goes out: everything one may ask of it, made when asked."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ._checks import hide, upcast
+from ._checks import upcast
 from ._scaling import Solution
 from .geometry import Geometry
 
@@ -99,7 +97,7 @@ class TransportResult(Solved):
         expected = (*g.shape, features.shape[-1] if features.dim() else 0)
         if features.shape != expected:
             raise ValueError(f"y must have shape {(*g.shape, 'E')}, got {tuple(y.shape)}")
-        features = hide(features.to(f.dtype), self._geometry.b)
+        features = self._geometry.b.fill(features.to(f.dtype))
         block = max(1, _BLOCK_ENTRIES // g.numel())
         parts = []
         for start in range(0, f.shape[-1], block):

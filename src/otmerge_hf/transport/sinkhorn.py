@@ -1,21 +1,19 @@
 """What comes in: two clouds or a cost matrix. What goes out: a `TransportResult` whose value has a gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, check_number, check_pair, marginals, upcast
+from ._checks import Marginal, check_pair, marginals, upcast
 from ._core import (
     Options,
     attach,
+    check_options,
     dual_of,
     full_precision,
     gradients,
-    per_problem,
     solve_geometry,
     wants_gradient,
     warn_unconverged,
@@ -93,15 +91,11 @@ def sinkhorn(
     Source: Cuturi 2013; Feydy et al. 2019, eq. 13 for the gradient; checked against POT's `ot.sinkhorn` and
     geomloss's `SamplesLoss`.
     """
-    x, y = check_pair(x, y)
-    options = check_options(epsilon_scale, tol, max_iterations, memory_budget)
-    epsilon = check_number(epsilon, "epsilon")
-    mu, nu = marginals(x, y, a, b, x_mask, y_mask)
-    x, y = to_cost(x, y, mu, nu, cost)
-    a, b = expand_weights(a, mu), expand_weights(b, nu)
+    x, y, a, b, mu, nu = prepare(x, y, a, b, x_mask, y_mask, cost)
+    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     want_x, want_y = wants_gradient(x), wants_gradient(y)
     with full_precision(x.device):
-        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, epsilon, epsilon_scale == "mean")
+        geometry = PointGeometry(x.detach(), y.detach(), mu, nu, options.epsilon, options.relative)
         solution = solve_geometry(geometry, potentials, options)
         grad_x, grad_y = gradients(geometry, solution, want_x, want_y)
     return _result(geometry, solution, options, (a, b), (x, grad_x), (y, grad_y))
@@ -146,41 +140,43 @@ def sinkhorn_from_cost(
     cost = upcast(cost, "cost")
     if cost.dim() not in (2, 3) or cost.numel() == 0:
         raise ValueError(f"cost must be (N, M) or (B, N, M) and not empty, got shape {tuple(cost.shape)}")
-    options = check_options(epsilon_scale, tol, max_iterations, memory_budget)
-    epsilon = check_number(epsilon, "epsilon")
+    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     mu, nu = marginals(cost, cost.mT, a, b, x_mask, y_mask)
-    a, b = expand_weights(a, mu), expand_weights(b, nu)
     want = wants_gradient(cost)
     with full_precision(cost.device):
-        geometry = CostGeometry(cost.detach(), mu, nu, epsilon, epsilon_scale == "mean")
+        geometry = CostGeometry(cost.detach(), mu, nu, options.epsilon, options.relative)
         solution = solve_geometry(geometry, potentials, options)
         plan = plan_of(geometry, solution.phi, solution.psi) if want else None
-    return _result(geometry, solution, options, (a, b), (cost, plan))
+    return _result(geometry, solution, options, (_expand(a, mu), _expand(b, nu)), (cost, plan))
 
 
-def check_options(epsilon_scale: str, tol: float, max_iterations: int, memory_budget: int) -> Options:
-    """Check everything that is not a tensor."""
-    if epsilon_scale not in ("mean", "absolute"):
-        raise ValueError(f"epsilon_scale must be 'mean' or 'absolute', got {epsilon_scale!r}")
-    if int(max_iterations) < 1:
-        raise ValueError(f"max_iterations must be >= 1, got {max_iterations}")
-    budget = check_number(memory_budget, "memory_budget")
-    return Options(check_number(tol, "tol"), int(max_iterations), int(budget))
-
-
-def to_cost(x: Tensor, y: Tensor, a: Marginal, b: Marginal, cost: str) -> tuple[Tensor, Tensor]:
-    """Return clouds whose half squared distance is `cost`."""
-    if cost == "sqeuclidean":
-        return x, y
-    if cost != "cosine":
+def prepare(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    x_mask: Tensor | None,
+    y_mask: Tensor | None,
+    cost: str,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Marginal, Marginal]:
+    """Check what came in; return clouds whose half squared distance is `cost`, weights on the tape, marginals."""
+    x, y = check_pair(x, y)
+    mu, nu = marginals(x, y, a, b, x_mask, y_mask)
+    if cost == "cosine":
+        x, y = _to_sphere(x, mu, "x"), _to_sphere(y, nu, "y")
+    elif cost != "sqeuclidean":
         raise ValueError(f"cost must be 'sqeuclidean' or 'cosine', got {cost!r}")
-    return _to_sphere(x, a, "x"), _to_sphere(y, b, "y")
+    return x, y, _expand(a, mu), _expand(b, nu), mu, nu
+
+
+def _expand(weights: Tensor | None, like: Marginal) -> Tensor | None:
+    """Give weights shared by a batch its shape, on the tape, so that their gradient sums over the batch."""
+    return None if weights is None else weights.to(like.weights).expand(like.weights.shape)
 
 
 def _to_sphere(points: Tensor, marginal: Marginal, name: str) -> Tensor:
     """Normalise: on the unit sphere half the squared distance is one minus the cosine."""
-    if marginal.padding is not None:
-        points = points.masked_fill(marginal.padding.unsqueeze(-1), 1.0)
+    points = marginal.fill(points, 1.0)
     norms = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
     if bool((norms == 0).any()):
         raise ValueError(f"{name} must have no zero vector when cost='cosine', got {int((norms == 0).sum())}")
@@ -195,19 +191,11 @@ def _result(
     *pairs: tuple[Tensor | None, Tensor | None],
 ) -> TransportResult:
     """Attach gradients to the value, warn if need be, and pack."""
-    a, b = weights
-    want_a, want_b = wants_gradient(a), wants_gradient(b)
-    solution.release()
+    solution.products, weighted = None, any(map(wants_gradient, weights))
     with full_precision(solution.phi.device):
-        value = dual_of(geometry, solution).add_(per_problem(geometry.mean_costs, solution.phi))
-        if want_a or want_b:
-            f, g = geometry.to_potentials(solution.phi, solution.psi)
-            pairs += ((a, f if want_a else None), (b, g if want_b else None))
+        value = dual_of(geometry, solution, geometry.mean_costs)
+        if weighted:
+            pairs += tuple(zip(weights, geometry.to_potentials(solution.phi, solution.psi), strict=True))
     if not solution.converged:
         warn_unconverged(solution.marginal_error, options.tol, solution.iterations)
     return TransportResult(attach(value, *pairs), geometry, solution, options.tol)
-
-
-def expand_weights(weights: Tensor | None, like: Marginal) -> Tensor | None:
-    """Give weights shared by a batch its shape, on the tape, so that their gradient sums over the batch."""
-    return None if weights is None else weights.to(like.weights).expand(like.weights.shape)

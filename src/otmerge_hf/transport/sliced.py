@@ -1,11 +1,9 @@
 """What comes in: two clouds of any size. What goes out: their sliced Wasserstein cost, in O(N log N) time."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, check_number, check_pair, hide, marginals, name_bad_tensor
+from ._checks import Marginal, check_number, check_pair, marginals, name_bad_tensor
 
 
 def sliced_wasserstein(
@@ -54,7 +52,7 @@ def sliced_wasserstein(
     if int(num_projections) < 1:
         raise ValueError(f"num_projections must be >= 1, got {num_projections}")
     mu, nu = marginals(x, y, a, b, x_mask, y_mask)
-    x, y = hide(x, mu), hide(y, nu)
+    x, y = mu.fill(x), nu.fill(y)
     name_bad_tensor(x=x, y=y)
     directions = torch.randn(x.shape[-1], int(num_projections), generator=generator, dtype=x.dtype, device=x.device)
     directions = directions / torch.linalg.vector_norm(directions, dim=0)
