@@ -27,14 +27,11 @@ def statement(question: str, answer: str) -> str:
     """Turn a question and its answer into the sentence that they assert together.
 
     Known are what/which (colour, shape, kind, thing), yes-or-no questions with `be`, `do`, `can`, `have` and with
-    negation, how many, where and who. The sentence keeps the question's own words; it is meant for a text encoder.
+    negation, how many, where and who. The sentence keeps the question's own words, in lower case without a full stop.
 
     Args:
         question: English, in one of these forms; a question mark and capitals do not matter.
         answer: A word or a few, of the kind that the question asks for.
-
-    Returns:
-        A lower-case sentence without a full stop.
 
     Raises:
         NoStatement: (a ValueError) If the form is not known, or the answer does not answer the question.
