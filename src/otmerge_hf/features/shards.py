@@ -71,21 +71,15 @@ def find_shards(folder: Path, key: str) -> tuple[list[Shard], dict[str, str]]:
             problems[path.name] = "has another SHA-256 than its name says"
             continue
         with safe_open(path, framework="pt") as file:
-            written = file.metadata()
-        if written != _stamp(key):
-            problems[path.name] = "belongs to another key or format"
-            continue
+            if file.metadata() != _stamp(key):
+                problems[path.name] = "belongs to another key or format"
+                continue
         found.append(Shard(path.name, int(match[1]), int(match[2]), path.stat().st_size, sha256))
     return found, problems
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The index of a store.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is damaged or of another format.
-    """
+    """The index of a store; FileNotFoundError if there is none, ValueError if it is damaged or of another format."""
     data = (folder / INDEX).read_bytes()
     try:
         index = json.loads(data)
