@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -85,10 +84,10 @@ def load_pair_splits(
     own = [name for name in names if name != train]
     validation = validation_split or next((name for name in VALIDATION_NAMES if name in own), None)
     test = test_split or ("test" if "test" in own else None)
+    options |= {"image_column": image_column, "text_column": text_column, "group_column": group_column}
+    options["filters"] = filters
 
-    columns = {"image_column": image_column, "text_column": text_column, "group_column": group_column}
-    load = partial(load_pairs, source, filters=filters, **columns, **options)
-    everything = load(train)
+    everything = load_pairs(source, train, **options)
     left = torch.randperm(max(everything["group"]) + 1, generator=torch.Generator().manual_seed(seed)).tolist()
     total, share = len(left), max(int(len(left) * HELD_OUT), 1)
     splits = {}
@@ -97,7 +96,7 @@ def load_pair_splits(
             held, left = left[:share], left[share:]
             splits[name] = _select(everything, held, f"{len(held):,} images held out of {train}")
         else:
-            rows = load(split)
+            rows = load_pairs(source, split, **options)
             splits[name] = _select(rows, sorted(set(rows["group"])), split)
     if len(left) < _FEWEST_IMAGES:
         kept = f"{len(left)} of the {total} images of {train!r} are left to train on"

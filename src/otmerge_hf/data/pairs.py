@@ -15,8 +15,8 @@ from .sources import Source, check_column, column_values, describe_columns, load
 
 logger = logging.getLogger(__name__)
 
-TEXT_COLUMNS = ("text", "txt", "caption", "captions", "sentence", "sentences", "description", "descriptions")
-TEXT_COLUMNS += ("alt_text", "statement")
+_CAPTIONS = ("text", "txt", "caption", "captions", "sentence", "sentences")
+TEXT_COLUMNS = (*_CAPTIONS, "description", "descriptions", "alt_text", "statement")
 # Columns of text that may hold paths of image files.
 PATH_COLUMNS = ("image", "image_path", "file_name", "filename", "filepath", "path")
 # Where a caption stands inside a record, as in COCO's {"tokens", "raw", "imgid", "sentid"}.

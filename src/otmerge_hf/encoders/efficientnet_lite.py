@@ -58,7 +58,7 @@ def _config(name: str, image_size: int) -> EfficientNetConfig:
         batch_norm_eps=1e-3,
         batch_norm_momentum=0.01,  # torch's sense; transformers' default 0.99 is TensorFlow's
         dropout_rate=0.3 if name.endswith("2") else 0.2,
-        num_labels=1000,
+        num_labels=1000,  # type: ignore[call-arg]
     )
 
 
