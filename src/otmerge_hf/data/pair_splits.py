@@ -56,8 +56,7 @@ def load_pair_splits(
 ) -> dict[str, PairSplit]:
     """Load the splits `train`, `validation` and `test` of a source of image-caption pairs.
 
-    A split that the source lacks is taken from the training images: a tenth of them, whole images with all their
-    captions.
+    A split that the source lacks is a tenth of the training images, each with all its captions.
 
     Args:
         source: See [`load_pairs`], as for the columns, `filters` and `options`.

@@ -53,8 +53,7 @@ def load_texts(source: Source, split: str = "train", column: str | None = None) 
         column: Column of texts, lists of texts, or records; found by its name when None.
 
     Raises:
-        ValueError: If there is no text.
-        OSError: If the file cannot be read.
+        ValueError, OSError: If there is no text, or the file cannot be read.
 
     Example:
         >>> import tempfile

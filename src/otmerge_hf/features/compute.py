@@ -11,19 +11,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from . import shards
 from .keys import digest, inputs_key
 from .reading import ShardReader, open_files
-from .shards import (
-    INDEX,
-    Shard,
-    Verify,
-    find_shards,
-    read_index,
-    remove_leftovers,
-    shard_problem,
-    write_index,
-    write_shard,
-)
+from .shards import INDEX, Shard, Verify, read_index
 from .store import FeatureStore, check_verify
 
 
@@ -79,7 +70,7 @@ def compute_features(
     full_key = json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
     folder = Path(cache_dir) / name[:32]
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    shards.remove_leftovers(folder)
 
     spans, done = _usable(folder, full_key, len(inputs), shard_size, verify)
     missing = [span for span in spans if span not in done]
@@ -101,9 +92,9 @@ def compute_features(
                 parts.append((tokens, lengths))
                 bar.update(stop - start)
             tokens, lengths = (torch.cat(column) for column in zip(*parts, strict=True))
-            done[first, last] = write_shard(folder, first, tokens, lengths, name)
+            done[first, last] = shards.write_shard(folder, first, tokens, lengths, name)
     if missing or not (folder / INDEX).is_file():
-        write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
+        shards.write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
 
     store = FeatureStore(folder, verify="size")  # every shard was checked or written just now
     store.reused = not missing
@@ -124,12 +115,12 @@ def _usable(folder: Path, key: dict, rows: int, size: int, verify: Verify) -> tu
             raise ValueError(f"{folder / INDEX} belongs to another key")
         found = index["shards"]
         spans = [(shard.first, shard.last) for shard in found]
-        problems = {s.file: problem for s in found if (problem := shard_problem(folder, s, verify))}
+        problems = {s.file: problem for s in found if (problem := shards.shard_problem(folder, s, verify))}
     except (FileNotFoundError, ValueError) as error:
         if isinstance(error, ValueError):
             logger.warning("%s; rebuilt from the shards that are sound", error)
             (folder / INDEX).unlink(missing_ok=True)
-        found, problems = find_shards(folder, digest(key))
+        found, problems = shards.find_shards(folder, digest(key))
         others = [shard.file for shard in found if (shard.first, shard.last) not in spans]
         problems |= dict.fromkeys(others, f"does not hold {size} rows as asked for")
     for file, problem in problems.items():

@@ -95,14 +95,8 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 def write_index(folder: Path, key: dict, feature_dim: int, dtype: torch.dtype, shards: list[Shard]) -> None:
     """List the shards of a finished store, atomically."""
-    index = {
-        "format": FORMAT,
-        "key": key,
-        "rows": shards[-1].last,
-        "feature_dim": feature_dim,
-        "dtype": str(dtype).removeprefix("torch."),
-        "shards": [dataclasses.asdict(shard) for shard in shards],
-    }
+    index = {"format": FORMAT, "key": key, "rows": shards[-1].last, "feature_dim": feature_dim}
+    index |= {"dtype": str(dtype).removeprefix("torch."), "shards": [dataclasses.asdict(shard) for shard in shards]}
     index["digest"] = digest(index)
     write_atomically(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
 
