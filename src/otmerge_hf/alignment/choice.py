@@ -117,15 +117,17 @@ def choose_fit(
     return Choice(best, [candidate for candidate, _ in tried])
 
 
+def check_fit_name(fit: str, **unpaired: object) -> None:
+    """Refuse an unknown fit, and unpaired rows (those of the keywords that are true) for a fit that reads none."""
+    if fit not in FIT_NAMES:
+        raise ValueError(f"fit must be one of {', '.join(FIT_NAMES)}; got {fit!r}")
+    given = " and ".join(name for name, rows in unpaired.items() if rows)
+    if given and fit not in ("auto", *UNPAIRED_FITS):
+        raise ValueError(f"fit {fit!r} does not use {given}; fits that do are auto, {', '.join(UNPAIRED_FITS)}")
+
+
 def check_choice(kind: str, shared_dim: int | None, context_dim: int, query_dim: int) -> None:
-    """Refuse an unknown kind of fit, and a width that no fit of the kind has.
-
-    Raises:
-        ValueError: If nothing could be tried.
-
-    Example:
-        >>> check_choice("cca", 8, context_dim=20, query_dim=12)
-    """
+    """Refuse an unknown kind of fit, and a width that no fit of the kind has."""
     if kind not in FIT_NAMES:
         raise ValueError(f"kind must be one of {', '.join(FIT_NAMES)}; got {kind!r}")
     if kind == "gaussian_monge":
