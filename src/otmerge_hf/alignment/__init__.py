@@ -7,7 +7,7 @@ from .choice import Candidate, Choice, choose_fit
 from .gaussian_monge import GaussianMonge
 from .preflight import LayerPair, PreflightReport, preflight
 from .procrustes import Procrustes
-from .pseudo import PseudoPairs, pseudo_pairs
+from .pseudo_pairs import PseudoPairs, pseudo_pairs
 from .recommendations import RECOMMENDATIONS, Recommendation, recommend
 from .result import AlignmentResult
 from .ridge import Ridge

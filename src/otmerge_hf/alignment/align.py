@@ -12,14 +12,14 @@ from ..features import FeatureStore, embed, mean_features
 from ..metrics.retrieval import retrieval
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
-from .base import Alignment
+from .base import Alignment, unpaired_rows
 from .choice import NEED_UNPAIRED, UNPAIRED_FITS, Candidate, check_choice, check_fit_name, choose_fit
 from .encoder_pair import EncoderPair, TokenChoice
 from .gaussian_monge import GaussianMonge
 from .preflight import PreflightReport, preflight
 from .recommendations import FitName, recommend
 from .result import AlignmentResult
-from .sinkhorn_procrustes import SinkhornProcrustes, unpaired_rows
+from .sinkhorn_procrustes import SinkhornProcrustes
 from .wasserstein_procrustes import WassersteinProcrustes
 
 

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from ..metrics.retrieval import retrieval
-from .base import AffineMap, Alignment, check_fit
+from .base import AffineMap, Alignment, check_fit, check_shared_dim, unpaired_rows
 from .cca import CCA
 from .gaussian_monge import GaussianMonge
-from .moment_fit import MomentFit, check_shared_dim
+from .moment_fit import MomentFit
 from .moments import paired_moments
 from .procrustes import Procrustes
 from .recommendations import FitName, recommend
 from .ridge import Ridge
-from .sinkhorn_procrustes import SinkhornProcrustes, unpaired_rows
+from .sinkhorn_procrustes import SinkhornProcrustes
 from .wasserstein_procrustes import WassersteinProcrustes
 
 
@@ -77,9 +77,6 @@ def choose_fit(
             sides in one frame, and only tried when asked for.
         shared_dim: Width of the shared space; None tries several up to the narrower side's.
 
-    Returns:
-        A [`Choice`].
-
     Raises:
         ValueError: If an argument is malformed, or no fit of that kind has this `shared_dim`.
 
@@ -102,8 +99,7 @@ def choose_fit(
         fit.fit_moments(moments, dtype)
         for width in _widths(fit, min(dims), shared_dim):
             maps = [AffineMap(a.weight[:width], a.bias[:width]) for a in (fit.context_map_, fit.query_map_)]
-            arguments = fit.get_params()
-            narrowed = type(fit)(**arguments | ({"shared_dim": width} if "shared_dim" in arguments else {}))
+            narrowed = fit if isinstance(fit, Ridge) else type(fit)(**fit.get_params() | {"shared_dim": width})
             tried.append((_candidate(narrowed, maps, sides, matches), narrowed))
     free = min(len(rows) for rows in unpaired_rows(pairs, len(context), len(query)))
     for other in _others(kind, *dims, shared_dim, recommend(len(pairs), free).fit in NEED_UNPAIRED):
@@ -132,17 +128,13 @@ def check_choice(kind: str, shared_dim: int | None, context_dim: int, query_dim:
         raise ValueError(f"kind must be one of {', '.join(FIT_NAMES)}; got {kind!r}")
     if kind == "gaussian_monge":
         if context_dim != query_dim or shared_dim not in (None, context_dim):
-            raise ValueError(
-                f"gaussian_monge keeps one width for context, query and shared space; got {context_dim}, {query_dim} "
-                f"and {shared_dim}"
-            )
+            got = f"{context_dim}, {query_dim} and shared_dim {shared_dim}"
+            raise ValueError(f"gaussian_monge keeps one width for context, query and shared space; got {got}")
     elif shared_dim is not None and not (kind in ("auto", "ridge") and shared_dim in (context_dim, query_dim)):
         check_shared_dim(shared_dim, min(context_dim, query_dim))
         if kind == "ridge":
-            raise ValueError(
-                f"no fit of kind 'ridge' has shared_dim {shared_dim}; a ridge's is the width of a side, "
-                f"{context_dim} or {query_dim}"
-            )
+            widths = f"{context_dim} or {query_dim}"
+            raise ValueError(f"shared_dim is {shared_dim}; a ridge's is the width of a side, {widths}")
 
 
 def _candidate(fit: Alignment, maps: list[AffineMap], sides: list[Tensor], matches: Any) -> Candidate:

@@ -28,9 +28,7 @@ class MomentFit(Alignment):
         """Fit the two maps from pairs; see [`Alignment`]."""
         least = self._least(*(torch.as_tensor(side).shape[-1] for side in (context, query)))
         context, query, index = check_fit(type(self).__name__, context, query, pairs, least)
-        moments = paired_moments(
-            context, query, index, moments_from=self.moments_from, covariances=self._covariances
-        )
+        moments = paired_moments(context, query, index, moments_from=self.moments_from, covariances=self._covariances)
         return self.fit_moments(moments, torch.promote_types(context.dtype, query.dtype))
 
     def fit_moments(self, moments: Moments, dtype: torch.dtype) -> Self:

@@ -7,12 +7,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..metrics.neighbours import check_vectors, normalise
-from .base import Alignment, check_fit
-from .clusters import cluster_cross_moment
-from .moment_fit import check_shared_dim
+from .base import Alignment, check_fit, check_shared_dim, unpaired_rows
+from .clusters import cluster_cross_moments
 from .moments import mean_of, paired_moments
 from .procrustes import procrustes_weights
-from .sinkhorn_procrustes import unpaired_rows
 
 
 class WassersteinProcrustes(Alignment):
@@ -29,7 +27,7 @@ class WassersteinProcrustes(Alignment):
     chance level, and look at `costs_`. Pairs, when given, keep the weight `pair_weight` in every step.
 
     Args:
-        shared_dim: Width of the shared space, at most the narrower side's; None takes the narrower side's.
+        shared_dim: Width of the shared space; None takes the narrower side's, the most there is.
         clusters: Clusters a side.
         restarts: Clusterings tried.
         iterations: Rounds of refinement.
@@ -81,11 +79,7 @@ class WassersteinProcrustes(Alignment):
         self.pair_weight, self.seed = pair_weight, seed
 
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit from two clouds of any sizes, and pairs if there are any; see [`Alignment`].
-
-        Raises:
-            ValueError: If the input is malformed or a side has fewer free points than `clusters`.
-        """
+        """Fit from two clouds of any sizes, and pairs if there are any; see [`Alignment`]."""
         context, query = check_vectors("context", context), check_vectors("query", query)
         width = check_shared_dim(self.shared_dim, min(context.shape[1], query.shape[1]))
         means = (mean_of(context), mean_of(query))
@@ -93,7 +87,7 @@ class WassersteinProcrustes(Alignment):
         anchor, n_pairs = None, 0
         if pairs is not None:
             context, query, pairs = check_fit("WassersteinProcrustes", context, query, pairs, least=2)
-            anchor = paired_moments(context, query, pairs, moments_from="all", need=(False, False)).cross_cov
+            anchor = paired_moments(context, query, pairs, moments_from="all", covariances=False).cross
             free, n_pairs = unpaired_rows(pairs, len(context), len(query)), len(pairs)
         for name, rows in zip(("context", "query"), free, strict=True):
             if len(rows) < self.clusters:
@@ -103,10 +97,9 @@ class WassersteinProcrustes(Alignment):
             self._batch(side, rows, mean, max(5000, self.batch_size), generator)
             for side, rows, mean in zip((context, query), free, means, strict=True)
         ]
-        guesses = cluster_cross_moment(*clouds, clusters=self.clusters, restarts=self.restarts, seed=self.seed)
-        rank = min(width, self.clusters - 1)
-        starts = [(cross, rank) for _, cross in guesses]
-        starts.append((torch.stack([cross for _, cross in guesses]).mean(0), width))
+        guesses = cluster_cross_moments(*clouds, clusters=self.clusters, restarts=self.restarts, seed=self.seed)
+        starts = [(cross, min(width, self.clusters - 1)) for cross in guesses]
+        starts.append((torch.stack(guesses).mean(0), width))
         if anchor is not None:
             starts.append((anchor, min(width, n_pairs - 1)))
         size = min(self.batch_size, *(len(cloud) for cloud in clouds))
@@ -115,8 +108,7 @@ class WassersteinProcrustes(Alignment):
         for cross, start_width in starts:
             weights = procrustes_weights(cross, start_width)
             for _ in range(5):
-                _, matched = self._match(fixed, weights)
-                weights = procrustes_weights(self._mix(matched, anchor), width)
+                weights = procrustes_weights(self._mix(self._match(fixed, weights)[1], anchor), width)
             trials.append((self._match(fixed, weights)[0], weights))
         trials.sort(key=lambda trial: trial[0])
         weights = trials[0][1]
