@@ -151,14 +151,11 @@ def preflight(
         products = {name: x @ x.T for name, x in centred.items()}
         grams.append({name: gram / max(hsic(gram, gram), 1e-300) ** 0.5 for name, gram in products.items()})
         neighbours.append({name: neighbour_sets(x, k) for name, x in centred.items()})
-    layers = [
-        LayerPair(
-            *names,
-            *_against_shuffles(_cka, *(side[name] for side, name in zip(grams, names, strict=True)), orders),
-            *_against_shuffles(_overlap, *(side[name] for side, name in zip(neighbours, names, strict=True)), orders),
-        )
-        for names in product(*sides)
-    ]
+    layers = []
+    for left, right in product(*sides):
+        cka = _against_shuffles(_cka, grams[0][left], grams[1][right], orders)
+        knn = _against_shuffles(_overlap, neighbours[0][left], neighbours[1][right], orders)
+        layers.append(LayerPair(left, right, *cka, *knn))
     layers.sort(key=lambda pair: -pair.mutual_knn)
     best = layers[0]
     above_chance = best.mutual_knn > max(pair.knn_baseline for pair in layers)
