@@ -1,4 +1,7 @@
-"""Alignment without gradient steps: two encoders and pairs in, two affine maps, or a whole merge, out."""
+"""Alignment without gradient steps: two encoders and pairs in, two affine maps, or a whole merge, out.
+
+Every fit raises ValueError for an argument that is out of range, malformed features or pairs, and too few of them.
+"""
 
 from .align import align_encoders
 from .base import AffineMap, Alignment

@@ -53,13 +53,9 @@ class Alignment(ABC):
         """Fit the two maps, and return the fit itself.
 
         Args:
-            context: Features, (N, Dc).
-            query: Features, (M, Dq).
+            context, query: Features, (N, Dc) and (M, Dq).
             pairs: (P, 2) long: context row, query row. None: row i with row i for paired fits (N must equal
                 M), no pairs for unpaired fits.
-
-        Raises:
-            ValueError: If the features or pairs are malformed or too few.
         """
 
     def transform_context(self, x: Tensor) -> Tensor:
@@ -138,6 +134,13 @@ def check_ridge(name: str, value: float) -> None:
     """Refuse a regularisation that is not a finite number of at least 0."""
     if not 0 <= value < float("inf"):
         raise ValueError(f"{name} must be a finite number, at least 0; got {value}")
+
+
+def check_least(least: int, **counts: int) -> None:
+    """Refuse counts below the least."""
+    for name, value in counts.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def unpaired_rows(pairs: Tensor, n_context: int, n_query: int) -> tuple[Tensor, Tensor]:

@@ -27,9 +27,6 @@ class CCA(MomentFit):
     Attributes:
         correlations_: Canonical correlations, (shared_dim,), falling (of the regularised problem).
 
-    Raises:
-        ValueError: If an argument is out of range, or the pairs too few for `regularization=0`.
-
     Example:
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
         >>> CCA(regularization=0.0).fit(x, 2 * x + 1).correlations_.round(decimals=4)

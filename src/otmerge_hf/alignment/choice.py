@@ -1,6 +1,7 @@
 """Several fits on the training rows, the best by retrieval on validation pairs."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -163,9 +164,8 @@ def _others(
     width = shared_dim or narrow // 4 * 4 or narrow
     helps = kind == "auto" and unpaired and width <= narrow
     if kind == "sinkhorn_procrustes" or helps:
-        for epsilon in SINKHORN_EPSILONS:
-            for weight in SINKHORN_PAIR_WEIGHTS:
-                yield SinkhornProcrustes(Procrustes(shared_dim=width), epsilon=epsilon, pair_weight=weight)
+        for epsilon, weight in product(SINKHORN_EPSILONS, SINKHORN_PAIR_WEIGHTS):
+            yield SinkhornProcrustes(Procrustes(shared_dim=width), epsilon=epsilon, pair_weight=weight)
     if kind == "wasserstein_procrustes" or helps:
         yield WassersteinProcrustes(shared_dim=width, **WASSERSTEIN)
     if kind == "gaussian_monge":

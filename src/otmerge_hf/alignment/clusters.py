@@ -38,14 +38,9 @@ def match_by_structure(first: Tensor, second: Tensor, rng: np.random.Generator, 
     $$ \max_\pi \frac{\langle K, L_{\pi\pi}\rangle}{\|K\|_F \|L\|_F}, \quad
        K, L \text{ the centred Gram matrices} $$
 
-    Args:
-        first: Points, (K, Dx).
-        second: Points, (K, Dy).
-        rng: Source of randomness.
-        starts: Starts of the solver; the best result is kept.
-
     Returns:
-        Row of `second` for each row of `first`, (K,), long, and the alignment reached, at most 1.
+        Row of `second` (K, Dy) for each row of `first` (K, Dx), long, and the alignment reached by the best of the
+        solver's starts, at most 1.
 
     Source: Schnaus et al. 2025, "It's a (Blind) Match!"; solved by SciPy's FAQ, Vogelstein et al. 2015.
     """
@@ -70,8 +65,7 @@ def cluster_cross_moments(x: Tensor, y: Tensor, *, clusters: int, restarts: int,
     """Guess cross-covariances (Dx, Dy) of unpaired points from clusters matched by structure, best match first.
 
     Args:
-        x: Centred points, (N, Dx), float64.
-        y: Centred points, (M, Dy), float64.
+        x, y: Centred points, (N, Dx) and (M, Dy), float64.
         clusters: Clusters a side.
         restarts: Number of guesses, each from its own k-means.
         seed: Of all randomness.

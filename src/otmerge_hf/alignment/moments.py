@@ -58,20 +58,14 @@ def covariance_of(x: Tensor, mean: Tensor, rows: Tensor | None = None) -> Tensor
 
 
 def paired_moments(
-    context: Tensor,
-    query: Tensor,
-    pairs: Tensor,
-    *,
-    moments_from: MomentsFrom = "pairs",
-    covariances: bool = True,
+    context: Tensor, query: Tensor, pairs: Tensor, *, moments_from: MomentsFrom = "pairs", covariances: bool = True
 ) -> Moments:
     r"""Moments of paired features, float64, without a copy of the features.
 
     $$ C_{xy} = \frac1P \sum_p (x_{i_p} - m_x)(y_{j_p} - m_y)^\top $$
 
     Args:
-        context: Features, (N, Dc).
-        query: Features, (M, Dq).
+        context, query: Features, (N, Dc) and (M, Dq).
         pairs: (P, 2) long.
         moments_from: Take means and the two covariances over the rows of the `"pairs"`, or over `"all"` rows. The
             cross-covariance is that of the pairs either way, so `"all"` mixes two samples: errors of the pairs'

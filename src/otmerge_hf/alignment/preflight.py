@@ -112,8 +112,8 @@ def preflight(
     """Measure what two encoders share, layer by layer, against shuffled pairs, and recommend a fit.
 
     Args:
-        context_features: Pooled features, (N, Dc), of one layer, a list of layers, or a dictionary by name.
-        query_features: Pooled features, (M, Dq), likewise.
+        context_features, query_features: Pooled features, (N, Dc) and (M, Dq), of one layer, a list of layers, or a
+            dictionary by name.
         pairs: (P, 2) long, or None for row i with row i; at least 20. Rows that no pair names are unpaired: they
             count for the recommendation.
         k: Neighbours of the mutual k-NN; lowered to a quarter of the sampled pairs.
@@ -167,19 +167,15 @@ def preflight(
 
 
 def _layers(name: str, features: Features) -> dict[str, Tensor]:
-    if isinstance(features, Mapping):
-        layers = {str(key): value for key, value in features.items()}
-    elif isinstance(features, Sequence):
-        layers = {str(position): value for position, value in enumerate(features)}
-    else:
-        layers = {"0": features}
+    features = features if isinstance(features, Mapping | Sequence) else [features]
+    given = features.items() if isinstance(features, Mapping) else enumerate(features)
+    layers = {str(key): check_vectors(f"{name}[{str(key)!r}]", value) for key, value in given}
     if not layers:
         raise ValueError(f"{name} has no layer")
-    checked = {key: check_vectors(f"{name}[{key!r}]", value) for key, value in layers.items()}
-    rows = {key: len(value) for key, value in checked.items()}
+    rows = {key: len(value) for key, value in layers.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(f"{name} must have the same rows in every layer, got {rows}")
-    return checked
+    return layers
 
 
 def _one_to_one(pairs: Tensor, seed: int) -> Tensor:
@@ -222,12 +218,10 @@ def _held_out(context: Tensor, query: Tensor) -> tuple[dict[str, float], float]:
     """Mean Recall@1 of each closed form over two halves (fit on one, score on the other), and chance."""
     context, query = _centred(context), _centred(query)
     half = len(context) // 2
-    folds = [(slice(0, half), slice(half, 2 * half)), (slice(half, 2 * half), slice(0, half))]
+    halves = [(context[rows], query[rows]) for rows in (slice(half), slice(half, 2 * half))]
     fits: list[MomentFit] = [Ridge(), Procrustes(), CCA(regularization=1.0)]
     scores = {
-        type(fit).__name__: sum(
-            fit.fit(context[train], query[train]).score(context[test], query[test]) / 2 for train, test in folds
-        )
+        type(fit).__name__: (fit.fit(*halves[0]).score(*halves[1]) + fit.fit(*halves[1]).score(*halves[0])) / 2
         for fit in fits
     }
     return scores, 1 / half

@@ -35,9 +35,6 @@ class Procrustes(MomentFit):
         rotation_: (Dc, Dq), $U V^\top$, the `R` of `scipy.linalg.orthogonal_procrustes`: `x @ R`
             is near `y`.
 
-    Raises:
-        ValueError: If `shared_dim` is out of range at `fit`.
-
     Example:
         >>> x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
         >>> Procrustes(shared_dim=2).fit(x, x[:, [2, 0, 1]]).context_map_.weight.shape

@@ -41,8 +41,7 @@ def pseudo_pairs(
 
     Args:
         alignment: A fitted alignment.
-        context: Features, (N, Dc).
-        query: Features, (M, Dq).
+        context, query: Features, (N, Dc) and (M, Dq).
         method: `"mutual"` or `"plan"`. The plan weighs all points at once, so that one popular point cannot hide the
             matches of others; it holds an N x M matrix, so pass some thousands of rows at a time.
         level: Least confidence: a cosine for `"mutual"` (all when None), a share of mass for `"plan"`

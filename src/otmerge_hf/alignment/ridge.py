@@ -27,9 +27,6 @@ class Ridge(MomentFit):
             `alpha * mean variance * pairs`.
         moments_from: Rows behind the means and the covariance: `"pairs"` or `"all"`.
 
-    Raises:
-        ValueError: If an argument is out of range.
-
     Example:
         >>> x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
         >>> y = x @ torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..metrics.neighbours import normalise
 from ..transport import sinkhorn
-from .base import Alignment, check_fit, unpaired_rows
+from .base import Alignment, check_fit, check_least, unpaired_rows
 from .moment_fit import MomentFit
 from .moments import Moments, paired_moments
 from .procrustes import Procrustes
@@ -44,9 +44,6 @@ class SinkhornProcrustes(Alignment):
         iterations_: Steps done; fewer than `iterations` when the plan stopped moving.
         movement_: Change of the plan's moment from step to step, relative, one number a step.
 
-    Raises:
-        ValueError: If an argument is out of range, or a side has no unpaired row.
-
     Example:
         >>> generator = torch.Generator().manual_seed(0)
         >>> x = torch.randn(200, 4, generator=generator)
@@ -76,9 +73,8 @@ class SinkhornProcrustes(Alignment):
             raise ValueError(f"pair_weight must be above 0 and at most 1, got {pair_weight}")
         if not 0 < epsilon < float("inf"):
             raise ValueError(f"epsilon must be a finite number above 0, got {epsilon}")
-        for name, value, least in (("iterations", iterations, 1), ("batch_size", batch_size, 2)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_least(1, iterations=iterations)
+        check_least(2, batch_size=batch_size)
         self.base, self.start, self.epsilon, self.pair_weight = base, start, epsilon, pair_weight
         self.iterations, self.batch_size, self.seed = iterations, batch_size, seed
 

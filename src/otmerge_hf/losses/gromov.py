@@ -7,12 +7,8 @@ import torch
 
 from ..transport import sinkhorn_from_cost
 from .convergence import noted
-from .points import check_clouds, check_positive, connected_zero, in_float32, squared_distances, unit
+from .points import PLAN_TOL, check_clouds, check_positive, connected_zero, in_float32, squared_distances, unit
 from .term import LossTerm
-
-
-# Plans feed the next linearisation, so that they are solved more finely than a value alone would need.
-_TOL = 1e-3
 
 
 @in_float32
@@ -84,9 +80,11 @@ def entropic_plan(
     potentials = None
     for _ in range(max_iterations):
         cost = 2 * _linearised(inner_x, inner_y, plan)
-        solved = sinkhorn_from_cost(cost, epsilon=epsilon, epsilon_scale="absolute", tol=_TOL, potentials=potentials)
+        solved = sinkhorn_from_cost(
+            cost, epsilon=epsilon, epsilon_scale="absolute", tol=PLAN_TOL, potentials=potentials
+        )
         before, plan, potentials = plan, solved.plan(), solved.potentials
-        if (plan - before).abs().sum() <= _TOL:
+        if (plan - before).abs().sum() <= PLAN_TOL:
             break
     noted(solved)  # the last one made the plan
     return plan, torch.special.xlogy(plan, plan * (rows * columns)).sum()

@@ -7,12 +7,8 @@ import torch
 
 from ..transport import sinkhorn_from_cost
 from .convergence import noted
-from .points import check_positive, cosines, in_float32, token_means
+from .points import PLAN_TOL, check_positive, cosines, in_float32, token_means
 from .term import LossTerm
-
-
-# Plans are compared entry by entry, so that they are solved more finely than a loss that only sees their value.
-_TOL = 1e-3
 
 
 @in_float32
@@ -53,7 +49,7 @@ def klot_loss(
     check_positive(teacher_epsilon, "teacher_epsilon")
     # log P is linear in K and the potentials, so that the divergence is a Fenchel-Young gap: the value of the
     # optimum minus what the teacher's plan reaches, in units of epsilon. The envelope theorem gives the gradient.
-    options: dict[str, Any] = {"epsilon_scale": "absolute", "tol": _TOL}
+    options: dict[str, Any] = {"epsilon_scale": "absolute", "tol": PLAN_TOL}
     target = noted(sinkhorn_from_cost(-teacher_similarity.detach(), epsilon=teacher_epsilon, **options)).plan()
     least = noted(sinkhorn_from_cost(-similarity, epsilon=epsilon, **options)).value
     information = (torch.special.xlogy(target, target * target.numel())).sum()  # KL(P* | a b^T)

@@ -9,6 +9,8 @@ import torch
 from ..model.fusers import masked_mean
 
 
+# Plans that are looked at entry by entry are solved more finely than a value alone would need.
+PLAN_TOL = 1e-3
 Arguments = ParamSpec("Arguments")
 
 

@@ -111,9 +111,8 @@ class PrototypeTerm(LossTerm):
 
     def __post_init__(self) -> None:
         if self.prototypes < 1 or not 0 <= self.momentum < 1:
-            raise ValueError(
-                f"`prototypes` is {self.prototypes} and `momentum` {self.momentum}; expected at least 1, and [0, 1)."
-            )
+            given = f"`prototypes` is {self.prototypes} and `momentum` {self.momentum}"
+            raise ValueError(f"{given}; expected at least 1, and [0, 1).")
         self._moments: dict[str, torch.Tensor] = {}
 
     def __call__(self, outputs: Any) -> torch.Tensor:
