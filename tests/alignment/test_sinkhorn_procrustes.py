@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from otmerge_hf.alignment import CCA, Procrustes, Ridge, SinkhornProcrustes
-from otmerge_hf.alignment.sinkhorn_procrustes import unpaired_rows
+from otmerge_hf.alignment.base import unpaired_rows
 
 
 def first_pairs(count):

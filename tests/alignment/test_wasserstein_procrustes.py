@@ -79,8 +79,8 @@ def test_same_seed_same_fit(clusters):
     ("arguments", "message"),
     [
         ({"pair_weight": 1.0}, "pair_weight must be"),
-        ({"clusters": 1}, "clusters is too small"),
-        ({"restarts": 0}, "restarts is too small"),
+        ({"clusters": 1}, "clusters must be at least 2, got 1"),
+        ({"restarts": 0}, "restarts must be at least 1, got 0"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -190,6 +190,10 @@ def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
         ({"extra": ["--train-split", "train[:4]"]}, "2 of the 2 images of 'train[:4]' are left to train on"),
         ({"extra": ["--image-size", "64"]}, "image_size is for efficientnet-lite0"),
         ({"extra": ["--fit", "cca", "--unpaired-images", "PAIRS"]}, "fit 'cca' does not use unpaired_images"),
+        (
+            {"pairs": "vit/nothing.parquet", "extra": ["--fit", "cca", "--unpaired-texts", "gone.txt"]},
+            "fit 'cca' does not use unpaired_texts",
+        ),
         ({"extra": ["--fit", "sinkhorn_procrustes"]}, "needs unpaired rows on both sides; unpaired_images is empty"),
         (
             {"extra": ["--fit", "wasserstein_procrustes", "--unpaired-images", "PAIRS"]},
@@ -227,6 +231,13 @@ def test_traceback_on_request(folders):
                 str(folders / "m"),
             ]
         )
+
+
+@pytest.mark.parametrize("option", ["--shared-dim", "--image-size", "--batch-size"])
+def test_a_number_that_cannot_be_is_named(option, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["align", option, "0"])
+    assert f"argument {option}: '0' is no whole number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["nonsense"], ["align", "--fit", "magic"]])

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from otmerge_hf.data import answer_names, statement
-from otmerge_hf.data.easy_vqa import COLORS, SHAPES, _questions
+from otmerge_hf.data import answer_names, load_easy_vqa, statement
+from otmerge_hf.data.easy_vqa import COLORS, SHAPES
 from otmerge_hf.data.english import singular, third_person, with_article
 from otmerge_hf.data.statements import NoStatement
 
@@ -172,7 +172,7 @@ def easy_vqa_statement(question, answer):
 
 def test_every_question_and_every_answer_of_easy_vqa():
     pytest.importorskip("easy_vqa")
-    questions = {*_questions("train")[0], *_questions("test")[0]}
+    questions = {question for split in ("train", "test") for question in load_easy_vqa(split)["question"]}
     made = 0
     for question in questions:
         for answer in answer_names():

@@ -1,4 +1,7 @@
-"""Alignment without gradient steps: two encoders and pairs in, two affine maps, or a whole merge, out."""
+"""Alignment without gradient steps: two encoders and pairs in, two affine maps, or a whole merge, out.
+
+Every fit raises ValueError for an argument that is out of range, malformed features or pairs, and too few of them.
+"""
 
 from .align import align_encoders
 from .base import AffineMap, Alignment
@@ -7,7 +10,7 @@ from .choice import Candidate, Choice, choose_fit
 from .gaussian_monge import GaussianMonge
 from .preflight import LayerPair, PreflightReport, preflight
 from .procrustes import Procrustes
-from .pseudo import PseudoPairs, pseudo_pairs
+from .pseudo_pairs import PseudoPairs, pseudo_pairs
 from .recommendations import RECOMMENDATIONS, Recommendation, recommend
 from .result import AlignmentResult
 from .ridge import Ridge

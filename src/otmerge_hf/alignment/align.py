@@ -12,14 +12,14 @@ from ..features import FeatureStore, embed, mean_features
 from ..metrics.retrieval import retrieval
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
-from .base import Alignment
-from .choice import FIT_NAMES, NEED_UNPAIRED, UNPAIRED_FITS, Candidate, check_choice, choose_fit
+from .base import Alignment, unpaired_rows
+from .choice import NEED_UNPAIRED, UNPAIRED_FITS, Candidate, check_choice, check_fit_name, choose_fit
 from .encoder_pair import EncoderPair, TokenChoice
 from .gaussian_monge import GaussianMonge
 from .preflight import PreflightReport, preflight
 from .recommendations import FitName, recommend
 from .result import AlignmentResult
-from .sinkhorn_procrustes import SinkhornProcrustes, unpaired_rows
+from .sinkhorn_procrustes import SinkhornProcrustes
 from .wasserstein_procrustes import WassersteinProcrustes
 
 
@@ -56,7 +56,7 @@ def align_encoders(
     rows together; the merge with it in linear adapters, scored on the test pairs.
 
     Args:
-        context: Image encoder: `efficientnet-lite0` and its siblings, a folder, or a name on the Hub.
+        context: Image encoder: `efficientnet-lite0` or a sibling, a folder, or a name on the Hub.
         query: Text encoder: `minilm-l6`, `minilm-l3`, a folder, or a name on the Hub.
         splits: `train`, `validation` and `test`, from [`load_pair_splits`] or made by hand.
         unpaired_images: Further images without a caption, for the fits that use them.
@@ -85,14 +85,10 @@ def align_encoders(
         >>> import tempfile
         >>> from PIL import Image
         >>> from otmerge_hf.data import PairSplit  # load_pair_splits reads them from a folder, files or the Hub
-        >>> colors = ["red", "green", "blue", "black", "white", "yellow", "pink", "brown"]
-        >>> def split(colors):
-        ...     images = [Image.new("RGB", (32, 32), color) for color in colors]
-        ...     return PairSplit(images, colors, torch.arange(len(colors))[:, None].expand(-1, 2))
-        >>> splits = {"train": split(colors[:4]), "validation": split(colors[4:6]), "test": split(colors[6:])}
-        >>> result = align_encoders(
-        ...     "efficientnet-lite0", "minilm-l6", splits, image_size=32, fit="ridge", cache_dir=tempfile.mkdtemp()
-        ... )
+        >>> colors, pairs = ["red", "green", "blue"], torch.arange(3)[:, None].expand(-1, 2)
+        >>> split = PairSplit([Image.new("RGB", (32, 32), color) for color in colors], colors, pairs)
+        >>> splits, options = dict.fromkeys(["train", "validation", "test"], split), {"image_size": 32, "fit": "ridge"}
+        >>> result = align_encoders("efficientnet-lite0", "minilm-l6", splits, cache_dir=tempfile.mkdtemp(), **options)
         >>> result.model.config.shared_dim == result.fit.shared_dim_
         True
     """
@@ -157,13 +153,7 @@ def _check_rows(splits: "Mapping[str, PairSplit]", fit: str, images: int, texts:
     """Refuse missing splits, an unknown fit, and rows that do not suit it, before anything is encoded."""
     if missing := [name for name in SPLITS if name not in splits]:
         raise ValueError(f"splits must have {', '.join(SPLITS)}; {', '.join(missing)} is missing")
-    if fit not in FIT_NAMES:
-        raise ValueError(f"fit must be one of {', '.join(FIT_NAMES)}; got {fit!r}")
-    given = [name for name, count in (("unpaired_images", images), ("unpaired_texts", texts)) if count]
-    if given and fit not in ("auto", *UNPAIRED_FITS):
-        raise ValueError(
-            f"fit {fit!r} does not use {' and '.join(given)}; fits that do are auto, {', '.join(UNPAIRED_FITS)}"
-        )
+    check_fit_name(fit, unpaired_images=images, unpaired_texts=texts)
     train = splits["train"]
     free = unpaired_rows(train.pairs, len(train.images), len(train.texts))
     for name, rows, count in zip(("unpaired_images", "unpaired_texts"), free, (images, texts), strict=True):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..metrics.neighbours import check_vectors
-from ..metrics.retrieval import check_pairs, rank_matches, recall_at_k
+from ..metrics.retrieval import check_pairs, retrieval
 
 
 class AffineMap(NamedTuple):
@@ -50,16 +50,12 @@ class Alignment(ABC):
 
     @abstractmethod
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit the two maps.
+        """Fit the two maps, and return the fit itself.
 
         Args:
-            context: Features, (N, Dc), unit of the encoder.
-            query: Features, (M, Dq).
+            context, query: Features, (N, Dc) and (M, Dq).
             pairs: (P, 2) long: context row, query row. None: row i with row i for paired fits (N must equal
                 M), no pairs for unpaired fits.
-
-        Returns:
-            The fit itself.
         """
 
     def transform_context(self, x: Tensor) -> Tensor:
@@ -71,28 +67,19 @@ class Alignment(ABC):
         return self._transform("context", x)
 
     def transform_query(self, y: Tensor) -> Tensor:
-        """Map query features into the shared space: (..., Dq) -> (..., shared_dim).
-
-        Raises:
-            ValueError: If nothing was fitted yet or the width is wrong.
-        """
+        """Map query features, (..., Dq), likewise."""
         return self._transform("query", y)
 
     def score(self, context: Tensor, query: Tensor, pairs: Any = None) -> float:
         """Mean Recall@1 of the two directions by cosine in the shared space, in [0, 1].
 
-        Args:
-            context: Features, (N, Dc).
-            query: Features, (M, Dq).
-            pairs: Matches, (P, 2), or None for row i with row i. Every row is a candidate, matched or not.
+        The arguments are those of [`Alignment.fit`]; every row is a candidate, matched or not.
 
         Raises:
             ValueError: If nothing was fitted yet or the input is malformed.
         """
-        x, y = self.transform_context(context), self.transform_query(query)
-        matches = check_pairs(pairs, len(x), len(y))
-        forward = recall_at_k(rank_matches(x, y, matches), 1)
-        return (forward + recall_at_k(rank_matches(y, x, matches.flip(1)), 1)) / 2
+        shared = self.transform_context(context), self.transform_query(query)
+        return retrieval(*shared, pairs, ks=())["mean_recall@1"]
 
     def get_params(self) -> dict[str, Any]:
         """Return the constructor's arguments: `type(fit)(**fit.get_params())` is a fresh copy."""
@@ -104,16 +91,13 @@ class Alignment(ABC):
         return f"{type(self).__name__}({arguments})"
 
     def _transform(self, side: str, x: Tensor) -> Tensor:
-        if not hasattr(self, "context_map_"):
+        affine: AffineMap | None = getattr(self, f"{side}_map_", None)
+        if affine is None:
             raise ValueError(f"{type(self).__name__} is not fitted yet: call fit(context, query, pairs) first")
-        affine: AffineMap = self.context_map_ if side == "context" else self.query_map_
-        tensor = torch.as_tensor(x)
-        if tensor.ndim == 0 or tensor.shape[-1] != affine.weight.shape[1]:
-            raise ValueError(
-                f"{side} features must be (..., {affine.weight.shape[1]}), the fitted width; "
-                f"got shape {tuple(tensor.shape)}"
-            )
-        return affine(tensor.to(affine.weight))
+        x, width = torch.as_tensor(x), affine.weight.shape[1]
+        if x.ndim == 0 or x.shape[-1] != width:
+            raise ValueError(f"{side} features must be (..., {width}), the fitted width; got shape {tuple(x.shape)}")
+        return affine(x.to(affine.weight))
 
     def _set_maps(
         self, weights: tuple[Tensor, Tensor], means: tuple[Tensor, Tensor], dtype: torch.dtype, n_pairs: int
@@ -127,25 +111,7 @@ class Alignment(ABC):
 
 
 def check_fit(name: str, context: Tensor, query: Tensor, pairs: Any, least: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Check the input of a paired fit.
-
-    Args:
-        name: Name of the fit, for the message.
-        context: Features, (N, Dc).
-        query: Features, (M, Dq).
-        pairs: (P, 2), or None for row i with row i.
-        least: Fewest distinct pairs that the fit can use.
-
-    Returns:
-        Features as float32 or float64 tensors, and distinct pairs, (P, 2) long.
-
-    Raises:
-        ValueError: If the features or pairs are malformed, on different devices, or too few.
-
-    Example:
-        >>> check_fit("Ridge", torch.eye(2), torch.eye(2), None, 2)[2].tolist()
-        [[0, 0], [1, 1]]
-    """
+    """Features of both sides and distinct pairs (P, 2), checked for the fit `name` that needs `least` pairs."""
     context, query = check_vectors("context", context), check_vectors("query", query)
     if context.device != query.device:
         raise ValueError(f"context is on {context.device} and query on {query.device}: put both on one device")
@@ -153,3 +119,40 @@ def check_fit(name: str, context: Tensor, query: Tensor, pairs: Any, least: int)
     if len(index) < least:
         raise ValueError(f"{name} needs at least {least} distinct pairs, got {len(index)}")
     return context, query, index
+
+
+def check_shared_dim(shared_dim: int | None, largest: int) -> int:
+    """Return the width to use, `largest` when None, and refuse any that the narrower side does not have."""
+    if shared_dim is None:
+        return largest
+    if not 1 <= shared_dim <= largest:
+        raise ValueError(f"shared_dim must be between 1 and {largest}, the narrower side's width; got {shared_dim}")
+    return shared_dim
+
+
+def check_ridge(name: str, value: float) -> None:
+    """Refuse a regularisation that is not a finite number of at least 0."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a finite number, at least 0; got {value}")
+
+
+def check_least(least: int, **counts: int) -> None:
+    """Refuse counts below the least."""
+    for name, value in counts.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def unpaired_rows(pairs: Tensor, n_context: int, n_query: int) -> tuple[Tensor, Tensor]:
+    """Rows of each side that no pair (P, 2) names, long; possibly none.
+
+    Example:
+        >>> unpaired_rows(torch.tensor([[0, 1]]), 2, 3)
+        (tensor([1]), tensor([0, 2]))
+    """
+    rows = []
+    for column, size in zip(pairs.T, (n_context, n_query), strict=True):
+        free = torch.ones(size, dtype=torch.bool, device=pairs.device)
+        free[column] = False
+        rows.append(free.nonzero()[:, 0])
+    return rows[0], rows[1]

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .moment_fit import MomentFit, check_ridge, check_shared_dim
+from .base import check_ridge, check_shared_dim
+from .moment_fit import MomentFit
 from .moments import Moments, MomentsFrom, inverse_square_root
 
 
@@ -17,7 +18,7 @@ class CCA(MomentFit):
     Args:
         regularization: $\lambda$, relative to each side's mean variance. 0 is classical CCA and needs
             more pairs than dimensions; a large value tends to Procrustes.
-        shared_dim: Width of the shared space, at most the narrower side's; None takes the narrower side's.
+        shared_dim: Width of the shared space; None takes the narrower side's, the most there is.
         correlation_weight: w; 0 gives every direction the same weight, 1 scales by the canonical correlation,
             so that noise directions count little in the cosine.
         moments_from: Rows behind the means and the two covariances: `"pairs"` or `"all"` (unpaired rows
@@ -25,9 +26,6 @@ class CCA(MomentFit):
 
     Attributes:
         correlations_: Canonical correlations, (shared_dim,), falling (of the regularised problem).
-
-    Raises:
-        ValueError: If an argument is out of range, or the pairs too few for `regularization=0`.
 
     Example:
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
@@ -57,12 +55,10 @@ class CCA(MomentFit):
 
     def solve(self, moments: Moments) -> tuple[Tensor, Tensor]:
         """Return both weights: whitening, rotation, correlation weights."""
-        assert moments.context_cov is not None
-        assert moments.query_cov is not None
-        width = check_shared_dim(self.shared_dim, min(moments.cross_cov.shape))
-        white_context = inverse_square_root(moments.context_cov, self.regularization)  # (Dc, Dc)
-        white_query = inverse_square_root(moments.query_cov, self.regularization)  # (Dq, Dq)
-        left, values, right = torch.linalg.svd(white_context @ moments.cross_cov @ white_query, full_matrices=False)
+        width = check_shared_dim(self.shared_dim, min(moments.cross.shape))
+        # (Dc, Dc) and (Dq, Dq)
+        white_context, white_query = (inverse_square_root(side, self.regularization) for side in moments.covariances)
+        left, values, right = torch.linalg.svd(white_context @ moments.cross @ white_query, full_matrices=False)
         self.correlations_ = values[:width]
         weight = self.correlations_[:, None] ** self.correlation_weight
         return weight * (left[:, :width].T @ white_context), weight * (right[:width] @ white_query)

@@ -1,21 +1,22 @@
 """Several fits on the training rows, the best by retrieval on validation pairs."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from ..metrics.retrieval import retrieval
-from .base import AffineMap, Alignment, check_fit
+from .base import AffineMap, Alignment, check_fit, check_shared_dim, unpaired_rows
 from .cca import CCA
 from .gaussian_monge import GaussianMonge
-from .moment_fit import MomentFit, check_shared_dim
+from .moment_fit import MomentFit
 from .moments import paired_moments
 from .procrustes import Procrustes
 from .recommendations import FitName, recommend
 from .ridge import Ridge
-from .sinkhorn_procrustes import SinkhornProcrustes, unpaired_rows
+from .sinkhorn_procrustes import SinkhornProcrustes
 from .wasserstein_procrustes import WassersteinProcrustes
 
 
@@ -77,9 +78,6 @@ def choose_fit(
             sides in one frame, and only tried when asked for.
         shared_dim: Width of the shared space; None tries several up to the narrower side's.
 
-    Returns:
-        A [`Choice`].
-
     Raises:
         ValueError: If an argument is malformed, or no fit of that kind has this `shared_dim`.
 
@@ -102,8 +100,7 @@ def choose_fit(
         fit.fit_moments(moments, dtype)
         for width in _widths(fit, min(dims), shared_dim):
             maps = [AffineMap(a.weight[:width], a.bias[:width]) for a in (fit.context_map_, fit.query_map_)]
-            arguments = fit.get_params()
-            narrowed = type(fit)(**arguments | ({"shared_dim": width} if "shared_dim" in arguments else {}))
+            narrowed = fit if isinstance(fit, Ridge) else type(fit)(**fit.get_params() | {"shared_dim": width})
             tried.append((_candidate(narrowed, maps, sides, matches), narrowed))
     free = min(len(rows) for rows in unpaired_rows(pairs, len(context), len(query)))
     for other in _others(kind, *dims, shared_dim, recommend(len(pairs), free).fit in NEED_UNPAIRED):
@@ -117,30 +114,28 @@ def choose_fit(
     return Choice(best, [candidate for candidate, _ in tried])
 
 
+def check_fit_name(fit: str, **unpaired: object) -> None:
+    """Refuse an unknown fit, and unpaired rows (those of the keywords that are true) for a fit that reads none."""
+    if fit not in FIT_NAMES:
+        raise ValueError(f"fit must be one of {', '.join(FIT_NAMES)}; got {fit!r}")
+    given = " and ".join(name for name, rows in unpaired.items() if rows)
+    if given and fit not in ("auto", *UNPAIRED_FITS):
+        raise ValueError(f"fit {fit!r} does not use {given}; fits that do are auto, {', '.join(UNPAIRED_FITS)}")
+
+
 def check_choice(kind: str, shared_dim: int | None, context_dim: int, query_dim: int) -> None:
-    """Refuse an unknown kind of fit, and a width that no fit of the kind has.
-
-    Raises:
-        ValueError: If nothing could be tried.
-
-    Example:
-        >>> check_choice("cca", 8, context_dim=20, query_dim=12)
-    """
+    """Refuse an unknown kind of fit, and a width that no fit of the kind has."""
     if kind not in FIT_NAMES:
         raise ValueError(f"kind must be one of {', '.join(FIT_NAMES)}; got {kind!r}")
     if kind == "gaussian_monge":
         if context_dim != query_dim or shared_dim not in (None, context_dim):
-            raise ValueError(
-                f"gaussian_monge keeps one width for context, query and shared space; got {context_dim}, {query_dim} "
-                f"and {shared_dim}"
-            )
+            got = f"{context_dim}, {query_dim} and shared_dim {shared_dim}"
+            raise ValueError(f"gaussian_monge keeps one width for context, query and shared space; got {got}")
     elif shared_dim is not None and not (kind in ("auto", "ridge") and shared_dim in (context_dim, query_dim)):
         check_shared_dim(shared_dim, min(context_dim, query_dim))
         if kind == "ridge":
-            raise ValueError(
-                f"no fit of kind 'ridge' has shared_dim {shared_dim}; a ridge's is the width of a side, "
-                f"{context_dim} or {query_dim}"
-            )
+            widths = f"{context_dim} or {query_dim}"
+            raise ValueError(f"shared_dim is {shared_dim}; a ridge's is the width of a side, {widths}")
 
 
 def _candidate(fit: Alignment, maps: list[AffineMap], sides: list[Tensor], matches: Any) -> Candidate:
@@ -169,9 +164,8 @@ def _others(
     width = shared_dim or narrow // 4 * 4 or narrow
     helps = kind == "auto" and unpaired and width <= narrow
     if kind == "sinkhorn_procrustes" or helps:
-        for epsilon in SINKHORN_EPSILONS:
-            for weight in SINKHORN_PAIR_WEIGHTS:
-                yield SinkhornProcrustes(Procrustes(shared_dim=width), epsilon=epsilon, pair_weight=weight)
+        for epsilon, weight in product(SINKHORN_EPSILONS, SINKHORN_PAIR_WEIGHTS):
+            yield SinkhornProcrustes(Procrustes(shared_dim=width), epsilon=epsilon, pair_weight=weight)
     if kind == "wasserstein_procrustes" or helps:
         yield WassersteinProcrustes(shared_dim=width, **WASSERSTEIN)
     if kind == "gaussian_monge":

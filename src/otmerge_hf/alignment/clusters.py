@@ -9,25 +9,7 @@ from ..metrics.neighbours import normalise
 
 
 def kmeans(x: Tensor, clusters: int, generator: torch.Generator, iterations: int = 15) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm from a k-means++ start.
-
-    Args:
-        x: Points, (N, D).
-        clusters: K, at most N.
-        generator: Source of randomness (CPU).
-        iterations: Lloyd steps.
-
-    Returns:
-        Centres, (K, D), and the share of the points that each has, (K,), sum 1.
-
-    Raises:
-        ValueError: If there are fewer points than clusters.
-
-    Example:
-        >>> x = torch.tensor([[0.0], [0.1], [9.0], [9.1]])
-        >>> centres, share = kmeans(x, 2, torch.Generator().manual_seed(0))
-        >>> sorted(round(float(c), 2) for c in centres), share.tolist()
-        ([0.05, 9.05], [0.5, 0.5])
+    """Lloyd's algorithm from a k-means++ start: points (N, D) -> centres (K, D), and the share of points of each (K,).
 
     Source: Arthur & Vassilvitskii 2007.
     """
@@ -56,20 +38,9 @@ def match_by_structure(first: Tensor, second: Tensor, rng: np.random.Generator, 
     $$ \max_\pi \frac{\langle K, L_{\pi\pi}\rangle}{\|K\|_F \|L\|_F}, \quad
        K, L \text{ the centred Gram matrices} $$
 
-    Args:
-        first: Points, (K, Dx).
-        second: Points, (K, Dy).
-        rng: Source of randomness.
-        starts: Starts of the solver; the best result is kept.
-
     Returns:
-        Row of `second` for each row of `first`, (K,), long, and the alignment reached, at most 1.
-
-    Example:
-        >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
-        >>> order, value = match_by_structure(x, x[[2, 0, 1]], np.random.default_rng(0), 2)
-        >>> order.tolist(), round(value, 6)
-        ([1, 2, 0], 1.0)
+        Row of `second` (K, Dy) for each row of `first` (K, Dx), long, and the alignment reached by the best of the
+        solver's starts, at most 1.
 
     Source: Schnaus et al. 2025, "It's a (Blind) Match!"; solved by SciPy's FAQ, Vogelstein et al. 2015.
     """
@@ -80,43 +51,24 @@ def match_by_structure(first: Tensor, second: Tensor, rng: np.random.Generator, 
         grams.append((gram / gram.norm().clamp_min(1e-300)).cpu().numpy())
     best_value, best = -np.inf, np.arange(len(first))
     for trial in range(starts):
-        options = {"rng": rng, "P0": "barycenter" if trial == 0 else "randomized", "maximize": True}
-        found = quadratic_assignment(*grams, method="faq", options=options)
-        polished = quadratic_assignment(
-            *grams,
-            method="2opt",
-            options={
-                "rng": rng,
-                "maximize": True,
-                "partial_guess": np.stack([np.arange(len(first)), found.col_ind], axis=1),
-            },
-        )
+        options = {"rng": rng, "maximize": True}
+        start = {"P0": "barycenter" if trial == 0 else "randomized"}
+        found = quadratic_assignment(*grams, method="faq", options=options | start)
+        guess = {"partial_guess": np.stack([np.arange(len(first)), found.col_ind], axis=1)}
+        polished = quadratic_assignment(*grams, method="2opt", options=options | guess)
         if polished.fun > best_value:
             best_value, best = float(polished.fun), polished.col_ind
     return torch.as_tensor(best, dtype=torch.long), best_value
 
 
-def cluster_cross_moment(
-    x: Tensor, y: Tensor, *, clusters: int, restarts: int, seed: int, starts: int = 3
-) -> list[tuple[float, Tensor]]:
-    """Guess cross-covariances from clusters matched by structure, one a restart.
+def cluster_cross_moments(x: Tensor, y: Tensor, *, clusters: int, restarts: int, seed: int) -> list[Tensor]:
+    """Guess cross-covariances (Dx, Dy) of unpaired points from clusters matched by structure, best match first.
 
     Args:
-        x: Centred points, (N, Dx), float64.
-        y: Centred points, (M, Dy), float64; no pairs are needed.
+        x, y: Centred points, (N, Dx) and (M, Dy), float64.
         clusters: Clusters a side.
         restarts: Number of guesses, each from its own k-means.
         seed: Of all randomness.
-        starts: Starts of the quadratic assignment in each restart.
-
-    Returns:
-        (alignment of the matched clusters, cross-covariance (Dx, Dy)) for each restart, best first.
-
-    Example:
-        >>> x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).double()
-        >>> guesses = cluster_cross_moment(x, x, clusters=5, restarts=2, seed=0)
-        >>> len(guesses), guesses[0][1].shape
-        (2, torch.Size([3, 3]))
 
     Source: Dar et al. 2025 (mini-vec2vec): clusters, quadratic assignment, restarts.
     """
@@ -126,8 +78,8 @@ def cluster_cross_moment(
     for _ in range(restarts):
         left, share = kmeans(x, clusters, generator)
         right, _ = kmeans(y, clusters, generator)
-        order, value = match_by_structure(left, right, rng, starts)
+        order, value = match_by_structure(left, right, rng, starts=3)
         weight = share.double().to(left)[:, None]
         centred = left - (weight * left).sum(0), right[order] - (weight * right[order]).sum(0)
         guesses.append((value, (weight * centred[0]).T @ centred[1]))
-    return sorted(guesses, key=lambda guess: -guess[0])
+    return [cross for _, cross in sorted(guesses, key=lambda guess: -guess[0])]

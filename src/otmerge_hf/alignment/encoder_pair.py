@@ -22,19 +22,8 @@ TokenChoice = str | int
 class EncoderPair:
     """An image encoder and a text encoder, loaded once, with the choices of tokens that are to be compared.
 
-    Args:
-        context: Image encoder: a name that [`resolve_encoder`] knows, a folder, or a name on the Hub.
-        query: Text encoder, likewise.
-        tokens: Choices of tokens of each side, at least one.
-        image_size: Pixels, for encoders that come as packages; see [`resolve_encoder`].
-
-    Attributes:
-        processor: Makes the encoders' inputs.
-        tokens: The choices, each once.
-
-    Raises:
-        ValueError: If an encoder is not of its side's kind, or has no such tokens.
-        OSError: If an encoder is not found.
+    `tokens` names at least one choice a side; `processor` makes the inputs. The other arguments and what is raised are
+    those of [`align_encoders`].
     """
 
     def __init__(
@@ -61,10 +50,7 @@ class EncoderPair:
         return [self.probe({side: choice}).config.feature_dim(side) for choice in self.tokens[side]]
 
     def probe(self, tokens: Mapping[str, TokenChoice]) -> OTMergeModel:
-        """The merge of these tokens, with adapters of any width; made once, and shared by all who ask.
-
-        A side that is left out has its first choice of tokens: enough to run the other side's encoder.
-        """
+        """The merge of these tokens (of a side left out: the first choice), with any adapters; made once, shared."""
         chosen = {side: tokens.get(side, self.tokens[side][0]) for side in SIDES}
         key = tuple(chosen.values())
         if key not in self._probes:
@@ -72,10 +58,7 @@ class EncoderPair:
         return self._probes[key]
 
     def build(self, tokens: Mapping[str, TokenChoice], shared_dim: int) -> OTMergeModel:
-        """Make the merge of one choice of tokens, with linear adapters that are not fitted yet.
-
-        All merges hold the same two encoders: what moves those of one to a device moves those of all.
-        """
+        """Make a merge with linear adapters that are not fitted yet; all merges hold the same two encoders."""
         # Whoever puts a fuser on top later chooses its heads; here they only must divide the width.
         choices: dict[str, Any] = {} if shared_dim % 4 == 0 else {"fuser_num_heads": 1, "context_positions": "none"}
         for side, part in self._loaded.items():

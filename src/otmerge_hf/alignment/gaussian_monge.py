@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ..metrics.neighbours import check_vectors
-from .base import Alignment
-from .moment_fit import check_ridge
+from .base import Alignment, check_ridge
 from .moments import covariance_of, mean_of
 
 
@@ -54,8 +53,7 @@ class GaussianMonge(Alignment):
         width = context.shape[1]
         if query.shape[1] != width:
             raise ValueError(
-                f"GaussianMonge needs one frame: context has {width} features and query {query.shape[1]}, "
-                "and a symmetric positive-definite map is square and keeps the axes. "
+                f"GaussianMonge needs one frame: context has {width} features and query {query.shape[1]}. "
                 "Use Procrustes or CCA, which map both sides into one shared space"
             )
         means = (mean_of(context), mean_of(query))
@@ -68,14 +66,15 @@ class GaussianMonge(Alignment):
                     f"{name} has a singular covariance ({len(side)} rows, {width} features): raise regularization"
                 )
             covariances.append(covariance)
-        values, vectors = torch.linalg.eigh(covariances[0])
-        root = (vectors * values.sqrt()) @ vectors.T
-        inverse_root = (vectors * values.rsqrt()) @ vectors.T
-        inner_values, inner_vectors = torch.linalg.eigh(root @ covariances[1] @ root)
-        inner = (inner_vectors * inner_values.clamp_min(0).sqrt()) @ inner_vectors.T
-        transport = inverse_root @ inner @ inverse_root
-        self.eigenvalues_, self.eigenvectors_ = torch.linalg.eigh((transport + transport.T) / 2)
-        identity = torch.eye(width).to(transport)
+        root, inverse_root = _power(covariances[0], 0.5), _power(covariances[0], -0.5)
+        transport = inverse_root @ _power(root @ covariances[1] @ root, 0.5) @ inverse_root
+        transport = (transport + transport.T) / 2
+        self.eigenvalues_, self.eigenvectors_ = torch.linalg.eigh(transport)
         dtype = torch.promote_types(context.dtype, query.dtype)
-        self._set_maps(((transport + transport.T) / 2, identity), means, dtype, n_pairs=0)
+        self._set_maps((transport, torch.eye(width).to(transport)), means, dtype, n_pairs=0)
         return self
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp_min(0) ** exponent) @ vectors.T

@@ -1,7 +1,8 @@
 """Before any fit: what do two frozen encoders share, in which layers, and which fit suits?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -10,12 +11,12 @@ from torch import Tensor
 from ..metrics.neighbours import check_vectors
 from ..metrics.retrieval import check_pairs
 from ..metrics.similarity import hsic, neighbour_overlap, neighbour_sets
+from .base import unpaired_rows
 from .cca import CCA
 from .moment_fit import MomentFit
 from .procrustes import Procrustes
 from .recommendations import Recommendation, recommend
 from .ridge import Ridge
-from .sinkhorn_procrustes import unpaired_rows
 
 
 Features = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
@@ -31,9 +32,8 @@ class LayerPair(NamedTuple):
         context_layer: Its name.
         query_layer: Its name.
         cka: Debiased linear CKA, at most 1; about 0 for unrelated layers.
-        cka_baseline: Largest value over the shuffled pairs.
+        cka_baseline: Largest value over the shuffled pairs; `knn_baseline` likewise.
         mutual_knn: Overlap of the k nearest neighbours, in [0, 1].
-        knn_baseline: Largest value over the shuffled pairs.
     """
 
     context_layer: str
@@ -80,28 +80,23 @@ class PreflightReport:
             for pair in self.layers[:8]
         ]
         held_out = ", ".join(f"{name} {value:.3f}" for name, value in self.held_out.items())
+        found = f"structure: {max(self.held_out.values()) / self.chance:.0f} times chance."
         if self.share_little:
-            verdict = (
-                "These two encoders share little: "
-                + ("closed forms hardly beat guessing" if self.above_chance else "no layer pair beats shuffled pairs")
-                + ". Alignment has little to start from; expect the task loss to do the work, "
+            why = "closed forms hardly beat guessing" if self.above_chance else "no layer pair beats shuffled pairs"
+            found = (
+                f"little: {why}. Alignment has little to start from; expect the task loss to do the work, "
                 "or try other layers or encoders."
             )
-        else:
-            verdict = (
-                f"These two encoders share structure: {max(self.held_out.values()) / self.chance:.0f} times chance."
-            )
-        return "\n".join(
-            [
-                f"Pre-flight over {self.n_sampled} of {self.n_pairs} pairs",
-                head,
-                *rows,
-                f"Recommended layers: context {self.best.context_layer}, query {self.best.query_layer}",
-                f"Held-out Recall@1 of closed forms there: {held_out} (chance {self.chance:.3f})",
-                verdict,
-                str(self.recommendation),
-            ]
-        )
+        lines = [
+            f"Pre-flight over {self.n_sampled} of {self.n_pairs} pairs",
+            head,
+            *rows,
+            f"Recommended layers: context {self.best.context_layer}, query {self.best.query_layer}",
+            f"Held-out Recall@1 of closed forms there: {held_out} (chance {self.chance:.3f})",
+            f"These two encoders share {found}",
+            str(self.recommendation),
+        ]
+        return "\n".join(lines)
 
 
 def preflight(
@@ -117,8 +112,8 @@ def preflight(
     """Measure what two encoders share, layer by layer, against shuffled pairs, and recommend a fit.
 
     Args:
-        context_features: Pooled features, (N, Dc), of one layer, a list of layers, or a dictionary by name.
-        query_features: Pooled features, (M, Dq), likewise.
+        context_features, query_features: Pooled features, (N, Dc) and (M, Dq), of one layer, a list of layers, or a
+            dictionary by name.
         pairs: (P, 2) long, or None for row i with row i; at least 20. Rows that no pair names are unpaired: they
             count for the recommendation.
         k: Neighbours of the mutual k-NN; lowered to a quarter of the sampled pairs.
@@ -126,12 +121,8 @@ def preflight(
         shuffles: Shuffled pairings behind the baselines.
         seed: Of the sample and the shuffles.
 
-    Returns:
-        A [`PreflightReport`].
-
     Raises:
-        ValueError: If features or pairs are malformed, layers of a side differ in rows, or pairs are fewer
-            than 20.
+        ValueError: If features or pairs are malformed, layers of a side differ in rows, or pairs are too few.
 
     Example:
         >>> x = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
@@ -143,55 +134,48 @@ def preflight(
     """
     sides = [_layers("context_features", context_features), _layers("query_features", query_features)]
     sizes = [len(next(iter(side.values()))) for side in sides]
-    index = _one_to_one(check_pairs(pairs, *sizes), seed)
+    known = check_pairs(pairs, *sizes)
+    index = _one_to_one(known, seed)
     if len(index) < LEAST_PAIRS:
         raise ValueError(
             f"preflight needs at least {LEAST_PAIRS} pairs of distinct rows, got {len(index)}: "
             "below that no measure can tell shared structure from luck"
         )
-    sample = index[:max_pairs]
-    n = len(sample)
+    sample, n = index[:max_pairs], min(len(index), max_pairs)
     k = max(1, min(k, n // 4))
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(n, generator=generator) for _ in range(shuffles)]
     grams, neighbours = [], []
     for column, side in zip(sample.T, sides, strict=True):
         centred = {name: _centred(x[column.to(x.device)]) for name, x in side.items()}
-        grams.append({name: x @ x.T for name, x in centred.items()})
+        products = {name: x @ x.T for name, x in centred.items()}
+        grams.append({name: gram / max(hsic(gram, gram), 1e-300) ** 0.5 for name, gram in products.items()})
         neighbours.append({name: neighbour_sets(x, k) for name, x in centred.items()})
-    layers, luck = [], torch.zeros(shuffles)
-    for left in sides[0]:
-        for right in sides[1]:
-            pair, shuffled = _compare(
-                (left, right), (grams[0][left], grams[1][right]), (neighbours[0][left], neighbours[1][right]), orders
-            )
-            layers.append(pair)
-            luck = torch.maximum(luck, shuffled)
+    layers = []
+    for left, right in product(*sides):
+        cka = _against_shuffles(_cka, grams[0][left], grams[1][right], orders)
+        knn = _against_shuffles(_overlap, neighbours[0][left], neighbours[1][right], orders)
+        layers.append(LayerPair(left, right, *cka, *knn))
     layers.sort(key=lambda pair: -pair.mutual_knn)
     best = layers[0]
-    above_chance = best.mutual_knn > float(luck.max())
+    above_chance = best.mutual_knn > max(pair.knn_baseline for pair in layers)
     chosen = sides[0][best.context_layer], sides[1][best.query_layer]
     held_out, chance = _held_out(*(side[column] for side, column in zip(chosen, sample.T, strict=True)))
-    known = check_pairs(pairs, *sizes)
     advice = recommend(len(known), unpaired=min(len(rows) for rows in unpaired_rows(known, *sizes)))
     little = not above_chance or max(held_out.values()) < LITTLE * chance
     return PreflightReport(layers, best, above_chance, held_out, chance, little, len(known), n, advice)
 
 
 def _layers(name: str, features: Features) -> dict[str, Tensor]:
-    if isinstance(features, Mapping):
-        layers = {str(key): value for key, value in features.items()}
-    elif isinstance(features, Sequence):
-        layers = {str(position): value for position, value in enumerate(features)}
-    else:
-        layers = {"0": features}
+    features = features if isinstance(features, Mapping | Sequence) else [features]
+    given = features.items() if isinstance(features, Mapping) else enumerate(features)
+    layers = {str(key): check_vectors(f"{name}[{str(key)!r}]", value) for key, value in given}
     if not layers:
         raise ValueError(f"{name} has no layer")
-    checked = {key: check_vectors(f"{name}[{key!r}]", value) for key, value in layers.items()}
-    rows = {key: len(value) for key, value in checked.items()}
+    rows = {key: len(value) for key, value in layers.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(f"{name} must have the same rows in every layer, got {rows}")
-    return checked
+    return layers
 
 
 def _one_to_one(pairs: Tensor, seed: int) -> Tensor:
@@ -213,35 +197,31 @@ def _centred(x: Tensor) -> Tensor:
     return (x - x.mean(0)) / x.std(0).clamp_min(1e-12)
 
 
-def _compare(
-    names: tuple[str, str], grams: tuple[Tensor, Tensor], neighbours: tuple[Tensor, Tensor], orders: list[Tensor]
-) -> tuple[LayerPair, Tensor]:
-    scale = max(hsic(grams[0], grams[0]) * hsic(grams[1], grams[1]), 1e-300) ** 0.5
-    cka_luck, knn_luck = [], []
-    for order in orders:
-        cka_luck.append(hsic(grams[0], grams[1][order][:, order]) / scale)
-        # Row i now goes with query row order[i]; neighbours are renamed by the inverse.
-        knn_luck.append(neighbour_overlap(neighbours[0], torch.argsort(order)[neighbours[1][order]]))
-    pair = LayerPair(
-        *names,
-        cka=hsic(*grams) / scale,
-        cka_baseline=max(cka_luck),
-        mutual_knn=neighbour_overlap(*neighbours),
-        knn_baseline=max(knn_luck),
-    )
-    return pair, torch.tensor(knn_luck)
+def _against_shuffles(
+    measure: Callable[[Tensor, Tensor, Tensor], float], x: Tensor, y: Tensor, orders: list[Tensor]
+) -> tuple[float, float]:
+    """What a measure says of the pairs, and at most of any shuffle of them."""
+    return measure(x, y, torch.arange(len(x))), max(measure(x, y, order) for order in orders)
+
+
+def _cka(x: Tensor, y: Tensor, order: Tensor) -> float:
+    """Debiased CKA of two Gram matrices of unit HSIC when row i goes with row order[i]."""
+    return hsic(x, y[order][:, order])
+
+
+def _overlap(x: Tensor, y: Tensor, order: Tensor) -> float:
+    """Overlap of two lists of neighbours, those of the query renamed by the inverse of the order."""
+    return neighbour_overlap(x, torch.argsort(order)[y[order]])
 
 
 def _held_out(context: Tensor, query: Tensor) -> tuple[dict[str, float], float]:
     """Mean Recall@1 of each closed form over two halves (fit on one, score on the other), and chance."""
     context, query = _centred(context), _centred(query)
     half = len(context) // 2
-    folds = [(slice(0, half), slice(half, 2 * half)), (slice(half, 2 * half), slice(0, half))]
+    halves = [(context[rows], query[rows]) for rows in (slice(half), slice(half, 2 * half))]
     fits: list[MomentFit] = [Ridge(), Procrustes(), CCA(regularization=1.0)]
     scores = {
-        type(fit).__name__: sum(
-            fit.fit(context[train], query[train]).score(context[test], query[test]) / 2 for train, test in folds
-        )
+        type(fit).__name__: (fit.fit(*halves[0]).score(*halves[1]) + fit.fit(*halves[1]).score(*halves[0])) / 2
         for fit in fits
     }
     return scores, 1 / half

@@ -3,26 +3,15 @@
 import torch
 from torch import Tensor
 
-from .moment_fit import MomentFit, check_shared_dim
+from .base import check_shared_dim
+from .moment_fit import MomentFit
 from .moments import Moments, MomentsFrom
 
 
 def procrustes_weights(cross: Tensor, shared_dim: int) -> tuple[Tensor, Tensor]:
-    r"""Split the best rotation into one semi-orthogonal map per side.
+    r"""Semi-orthogonal maps (d, Dc) and (d, Dq) of the strongest directions of a cross-covariance (Dc, Dq).
 
     $$ C_{xy} = U S V^\top, \quad W_x = U_{:d}^\top, \; W_y = V_{:d}^\top $$
-
-    Args:
-        cross: Cross-covariance, (Dc, Dq), float64.
-        shared_dim: d, at most min(Dc, Dq).
-
-    Returns:
-        (d, Dc) and (d, Dq), rows orthonormal, in falling order of covariance.
-
-    Example:
-        >>> wx, wy = procrustes_weights(torch.diag(torch.tensor([1.0, 2.0])).double(), 1)
-        >>> wx.abs().tolist(), wy.abs().tolist()
-        ([[0.0, 1.0]], [[0.0, 1.0]])
     """
     left, _, right = torch.linalg.svd(cross, full_matrices=False)
     return left[:, :shared_dim].T, right[:shared_dim]
@@ -38,16 +27,13 @@ class Procrustes(MomentFit):
     exactly.
 
     Args:
-        shared_dim: Width of the shared space, at most the narrower side's; None takes the narrower side's.
+        shared_dim: Width of the shared space; None takes the narrower side's, the most there is.
             Directions are sorted by covariance, so a smaller width keeps the strongest and drops noise.
         moments_from: Rows behind the means: `"pairs"` or `"all"`.
 
     Attributes:
         rotation_: (Dc, Dq), $U V^\top$, the `R` of `scipy.linalg.orthogonal_procrustes`: `x @ R`
             is near `y`.
-
-    Raises:
-        ValueError: If `shared_dim` is out of range at `fit`.
 
     Example:
         >>> x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
@@ -57,7 +43,7 @@ class Procrustes(MomentFit):
     Source: Schönemann 1966; checked against scipy.linalg.orthogonal_procrustes.
     """
 
-    _need = (False, False)
+    _covariances = False
     rotation_: Tensor
 
     def __init__(self, shared_dim: int | None = None, moments_from: MomentsFrom = "pairs") -> None:
@@ -65,7 +51,7 @@ class Procrustes(MomentFit):
 
     def solve(self, moments: Moments) -> tuple[Tensor, Tensor]:
         """Return both weights: leading singular vectors of the cross-covariance."""
-        width = check_shared_dim(self.shared_dim, min(moments.cross_cov.shape))
-        context, query = procrustes_weights(moments.cross_cov, width)
+        width = check_shared_dim(self.shared_dim, min(moments.cross.shape))
+        context, query = procrustes_weights(moments.cross, width)
         self.rotation_ = context.T @ query
         return context, query

@@ -49,42 +49,24 @@ _UNPAIRED = (
 )
 _FIFTY = f"measured at no fewer than 50 pairs of emoji, {_RESULTS}"
 _PAPER = "from a paper, not measured here: arXiv 2602.23353"
+_NOTHING = "Nothing that used unpaired rows was better with so many pairs."
+_WHITEN = "Enough pairs to whiten; only a training can use the unpaired rows."
+_REFINE = "The pairs hold the frame, and the unpaired rows refine it."
+_SHAPE = "With so few pairs the shape of the clouds must help."
 
 # Most pairs first; of rows that fit, the first one counts.
 RECOMMENDATIONS = (
-    Recommendation(
-        100_000,
-        False,
-        "cca",
-        ("contrastive",),
-        "Nothing that used unpaired rows was better with so many pairs.",
-        _PAPER,
-    ),
-    Recommendation(
-        1_000,
-        True,
-        "cca",
-        ("contrastive", "klot"),
-        "Enough pairs to whiten; only a training can use the unpaired rows.",
-        _PAPER,
-    ),
+    Recommendation(100_000, False, "cca", ("contrastive",), _NOTHING, _PAPER),
+    Recommendation(1_000, True, "cca", ("contrastive", "klot"), _WHITEN, _PAPER),
     Recommendation(300, False, "cca", ("contrastive",), "Enough pairs to whiten; a training adds a little.", _MANY),
-    Recommendation(
-        20, True, "sinkhorn_procrustes", (), "The pairs hold the frame, and the unpaired rows refine it.", _UNPAIRED
-    ),
-    Recommendation(
-        0, True, "wasserstein_procrustes", (), "With so few pairs the shape of the clouds must help.", _FIFTY
-    ),
+    Recommendation(20, True, "sinkhorn_procrustes", (), _REFINE, _UNPAIRED),
+    Recommendation(0, True, "wasserstein_procrustes", (), _SHAPE, _FIFTY),
     Recommendation(0, False, "auto", (), "Ridge, Procrustes and CCA take turns: let validation choose.", _FEW),
 )
 
 
 def recommend(pairs: int, unpaired: int = 0) -> Recommendation:
-    """Look up what to take.
-
-    Args:
-        pairs: Pairs at hand.
-        unpaired: Unpaired rows at hand, of the side that has fewer.
+    """Look up what to take for so many pairs, and unpaired rows of the side that has fewer.
 
     Example:
         >>> recommend(50, unpaired=700).fit
@@ -93,20 +75,3 @@ def recommend(pairs: int, unpaired: int = 0) -> Recommendation:
     return next(
         row for row in RECOMMENDATIONS if pairs >= row.least_pairs and (unpaired >= LEAST_UNPAIRED or not row.unpaired)
     )
-
-
-def recommendations_table() -> str:
-    """The table in Markdown, as `docs/losses.md` has it.
-
-    Example:
-        >>> print(recommendations_table().splitlines()[0])
-        | pairs, at least | unpaired rows | fit (`--fit`) | loss terms after it | because | how we know |
-    """
-    lines = ["| pairs, at least | unpaired rows | fit (`--fit`) | loss terms after it | because | how we know |"]
-    lines.append("|---|---|---|---|---|---|")
-    for row in RECOMMENDATIONS:
-        unpaired = f"{LEAST_UNPAIRED} a side or more" if row.unpaired else "any or none"
-        loss = " + ".join(f"`{name}`" for name in row.loss) or "none"
-        pairs = f"{row.least_pairs:,}" if row.least_pairs else "any"
-        lines.append(f"| {pairs} | {unpaired} | `{row.fit}` | {loss} | {row.because} | {row.evidence} |")
-    return "\n".join(lines)

@@ -59,10 +59,7 @@ class AlignmentResult:
         results = {
             **self.encoders,
             "tokens": self.tokens,
-            **{
-                kind: {name: count[kind] for name, count in self.counts.items()}
-                for kind in ("images", "texts", "pairs")
-            },
+            **{kind: {name: row[kind] for name, row in self.counts.items()} for kind in ("images", "texts", "pairs")},
             "preflight": None if self.preflight is None else str(self.preflight),
             "notes": self.notes,
             "fit": repr(self.fit),
@@ -81,38 +78,23 @@ class AlignmentResult:
             if self.refitted
             else "Not refitted: the fit is that of the training pairs."
         )
-        return "\n".join(
-            [
-                *self.notes,
-                *([] if self.preflight is None else [str(self.preflight)]),
-                f"\nRecall@1 on validation, best {len(listed)} of {len(self.candidates)} fits:",
-                *(f"  {candidate.recall:.4f}  {candidate.fit}" for candidate in listed),
-                after,
-                f"\n{retrieval_table(self.scores['test'], *sizes)}",
-                f"Features {self.seconds['features']:.1f} s, fits {self.seconds['fit']:.1f} s.",
-            ]
-        )
+        lines = [
+            *self.notes,
+            *([] if self.preflight is None else [str(self.preflight)]),
+            f"\nRecall@1 on validation, best {len(listed)} of {len(self.candidates)} fits:",
+            *(f"  {candidate.recall:.4f}  {candidate.fit}" for candidate in listed),
+            after,
+            f"\n{retrieval_table(self.scores['test'], *sizes)}",
+            f"Features {self.seconds['features']:.1f} s, fits {self.seconds['fit']:.1f} s.",
+        ]
+        return "\n".join(lines)
 
 
 def retrieval_table(scores: dict[str, float], images: int, texts: int) -> str:
-    """Recall and median rank of both directions as lines of text.
-
-    Args:
-        scores: From [`retrieval`].
-        images: Candidates of text -> image.
-        texts: Candidates of image -> text.
-
-    Example:
-        >>> from otmerge_hf.metrics import retrieval
-        >>> import torch
-        >>> print(retrieval_table(retrieval(torch.eye(2), torch.eye(2)), 2, 2).splitlines()[1])
-        image -> text              2   1.0000   1.0000   1.0000          1.0
-    """
+    """Recall and median rank of both directions, of [`retrieval`] among so many candidates, as lines of text."""
     lines = [f"{'test':16}{'candidates':>12}{'R@1':>9}{'R@5':>9}{'R@10':>9}{'median rank':>13}"]
-    for name, direction, count in (
-        ("image -> text", "context_to_query", texts),
-        ("text -> image", "query_to_context", images),
-    ):
+    directions = ("image -> text", "context_to_query", texts), ("text -> image", "query_to_context", images)
+    for name, direction, count in directions:
         recalls = "".join(f"{scores[f'{direction}_recall@{k}']:9.4f}" for k in (1, 5, 10))
         lines.append(f"{name:16}{count:12,}{recalls}{scores[f'{direction}_median_rank']:13.1f}")
     return "\n".join(lines)

@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .moment_fit import MomentFit, check_ridge
+from .base import check_ridge
+from .moment_fit import MomentFit
 from .moments import Moments, MomentsFrom
 
 
@@ -20,14 +21,11 @@ class Ridge(MomentFit):
 
     Args:
         alpha: Penalty, relative to the mean variance; 0 is least squares and needs more pairs than
-            dimensions. scikit-learn's `alpha` is `alpha * mean variance * pairs`
-            (`alpha_scale="absolute"` takes that one).
+            dimensions.
         target: Side whose space is kept: `"query"` (context is mapped) or `"context"` (query is mapped).
-        alpha_scale: `"mean"` or `"absolute"` (scikit-learn's, added to the sum over pairs).
+        alpha_scale: `"mean"` or `"absolute"`: scikit-learn's, added to the sum over pairs, is
+            `alpha * mean variance * pairs`.
         moments_from: Rows behind the means and the covariance: `"pairs"` or `"all"`.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     Example:
         >>> x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
@@ -59,9 +57,8 @@ class Ridge(MomentFit):
     def solve(self, moments: Moments) -> tuple[Tensor, Tensor]:
         """Return both weights: the regression and the identity."""
         to_query = self.target == "query"
-        source = moments.context_cov if to_query else moments.query_cov
-        cross = moments.cross_cov if to_query else moments.cross_cov.T  # (D_source, D_target)
-        assert source is not None
+        source = moments.covariances[0 if to_query else 1]
+        cross = moments.cross if to_query else moments.cross.T  # (D_source, D_target)
         unit = source.diagonal().mean() if self.alpha_scale == "mean" else 1 / moments.count
         penalised = source + self.alpha * unit * torch.eye(len(source)).to(source)
         factor, failed = torch.linalg.cholesky_ex(penalised)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..metrics.neighbours import normalise
 from ..transport import sinkhorn
-from .base import Alignment, check_fit
+from .base import Alignment, check_fit, check_least, unpaired_rows
 from .moment_fit import MomentFit
 from .moments import Moments, paired_moments
 from .procrustes import Procrustes
@@ -16,29 +16,6 @@ from .ridge import Ridge
 
 # Ridge is the better start below about this many pairs: a rotation has too much freedom.
 RIDGE_BELOW = 100
-
-
-def unpaired_rows(pairs: Tensor, n_context: int, n_query: int) -> tuple[Tensor, Tensor]:
-    """Rows of each side that no pair names.
-
-    Args:
-        pairs: (P, 2) long.
-        n_context: Number of context rows.
-        n_query: Number of query rows.
-
-    Returns:
-        Two index vectors, long; possibly empty.
-
-    Example:
-        >>> unpaired_rows(torch.tensor([[0, 1]]), 2, 3)
-        (tensor([1]), tensor([0, 2]))
-    """
-    rows = []
-    for column, size in zip(pairs.T, (n_context, n_query), strict=True):
-        free = torch.ones(size, dtype=torch.bool, device=pairs.device)
-        free[column] = False
-        rows.append(free.nonzero()[:, 0])
-    return rows[0], rows[1]
 
 
 class SinkhornProcrustes(Alignment):
@@ -56,8 +33,7 @@ class SinkhornProcrustes(Alignment):
 
     Args:
         base: Closed form solved at each step; [`Procrustes`] when None.
-        start: Fit on the pairs that gives the first map; when None, [`Ridge`] below 100 pairs, else
-            `base`.
+        start: Fit on the pairs that gives the first map; when None, [`Ridge`] below 100 pairs, else `base`.
         epsilon: Entropic regularisation, relative to the mean cosine cost.
         pair_weight: w, in (0, 1].
         iterations: Steps.
@@ -67,9 +43,6 @@ class SinkhornProcrustes(Alignment):
     Attributes:
         iterations_: Steps done; fewer than `iterations` when the plan stopped moving.
         movement_: Change of the plan's moment from step to step, relative, one number a step.
-
-    Raises:
-        ValueError: If an argument is out of range, or a side has no unpaired row.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -100,20 +73,13 @@ class SinkhornProcrustes(Alignment):
             raise ValueError(f"pair_weight must be above 0 and at most 1, got {pair_weight}")
         if not 0 < epsilon < float("inf"):
             raise ValueError(f"epsilon must be a finite number above 0, got {epsilon}")
-        if iterations < 1 or batch_size < 2:
-            raise ValueError(
-                f"iterations must be at least 1 and batch_size at least 2, got {iterations} and {batch_size}"
-            )
+        check_least(1, iterations=iterations)
+        check_least(2, batch_size=batch_size)
         self.base, self.start, self.epsilon, self.pair_weight = base, start, epsilon, pair_weight
         self.iterations, self.batch_size, self.seed = iterations, batch_size, seed
 
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit from pairs and from the rows that no pair names; see [`Alignment`].
-
-        Raises:
-            ValueError: If the input is malformed, there are fewer than 2 pairs, or a side has no unpaired
-                row.
-        """
+        """Fit from at least 2 pairs, and from the rows that no pair names; see [`Alignment`]."""
         if pairs is None:
             raise ValueError("SinkhornProcrustes needs pairs, and rows beyond them; got pairs=None")
         context, query, pairs = check_fit("SinkhornProcrustes", context, query, pairs, least=2)
@@ -121,26 +87,25 @@ class SinkhornProcrustes(Alignment):
         for name, rows in zip(("context", "query"), free, strict=True):
             if len(rows) == 0:
                 raise ValueError(f"every {name} row is paired, so nothing is left to refine with: use Procrustes")
-        base = Procrustes() if self.base is None else self.base
+        base = self.base or Procrustes()
         start = self.start or (Ridge(alpha=10.0) if len(pairs) < RIDGE_BELOW else base)
         # The refinement's moments are about the centre of all rows, because the plan moves all of them.
         moments = paired_moments(context, query, pairs, moments_from="all")
         first = paired_moments(context, query, pairs, moments_from=start.moments_from)
         dtype = torch.promote_types(context.dtype, query.dtype)
-        means = (moments.context_mean, moments.query_mean)
-        self._set_maps(start.solve(first), means, dtype, len(pairs))
-        anchor, previous = moments.cross_cov, torch.zeros_like(moments.cross_cov)
+        self._set_maps(start.solve(first), moments.means, dtype, len(pairs))
+        anchor, previous = moments.cross, torch.zeros_like(moments.cross)
         generator = torch.Generator().manual_seed(self.seed)
         self.movement_ = []
-        for step in range(self.iterations):
+        for _ in range(self.iterations):
             batch = [self._sample(side, generator) for side in free]
             found = self._plan_moment(context[batch[0]], query[batch[1]], moments)
             self.movement_.append(float((found - previous).norm() / found.norm().clamp_min(1e-300)))
-            moments.cross_cov = self.pair_weight * anchor + (1 - self.pair_weight) * found
-            self._set_maps(base.solve(moments), means, dtype, len(pairs))
-            self.iterations_, previous = step + 1, found
+            moments.cross, previous = self.pair_weight * anchor + (1 - self.pair_weight) * found, found
+            self._set_maps(base.solve(moments), moments.means, dtype, len(pairs))
             if self.movement_[-1] < 1e-4:
                 break
+        self.iterations_ = len(self.movement_)
         return self
 
     def _sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -152,5 +117,5 @@ class SinkhornProcrustes(Alignment):
         """Cross-covariance under the plan between two samples, (Dc, Dq), float64."""
         shared = normalise(self.transform_context(x)), normalise(self.transform_query(y))
         result = sinkhorn(*shared, epsilon=self.epsilon, tol=1e-2)  # on the sphere, half |u-v|^2 = 1 - cos
-        targets = result.barycentric_projection((y.double() - moments.query_mean).to(x.dtype))
-        return (x.double() - moments.context_mean).T @ targets.double() / len(x)
+        targets = result.barycentric_projection((y.double() - moments.means[1]).to(x.dtype))
+        return (x.double() - moments.means[0]).T @ targets.double() / len(x)

@@ -7,12 +7,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..metrics.neighbours import check_vectors, normalise
-from .base import Alignment, check_fit
-from .clusters import cluster_cross_moment
-from .moment_fit import check_shared_dim
+from .base import Alignment, check_fit, check_least, check_shared_dim, unpaired_rows
+from .clusters import cluster_cross_moments
 from .moments import mean_of, paired_moments
 from .procrustes import procrustes_weights
-from .sinkhorn_procrustes import unpaired_rows
 
 
 class WassersteinProcrustes(Alignment):
@@ -29,7 +27,7 @@ class WassersteinProcrustes(Alignment):
     chance level, and look at `costs_`. Pairs, when given, keep the weight `pair_weight` in every step.
 
     Args:
-        shared_dim: Width of the shared space, at most the narrower side's; None takes the narrower side's.
+        shared_dim: Width of the shared space; None takes the narrower side's, the most there is.
         clusters: Clusters a side.
         restarts: Clusterings tried.
         iterations: Rounds of refinement.
@@ -41,9 +39,6 @@ class WassersteinProcrustes(Alignment):
         costs_: Matched cost (1 - cosine, mean over a fixed batch) of every start after its short refinement,
             lowest first, then that of the final map. Starts of nearly equal cost mean that the shape decides
             nothing.
-
-    Raises:
-        ValueError: If an argument is out of range, or a side has fewer points than clusters.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -72,20 +67,14 @@ class WassersteinProcrustes(Alignment):
     ) -> None:
         if not 0 <= pair_weight < 1:
             raise ValueError(f"pair_weight must be at least 0 and below 1, got {pair_weight}")
-        counts = {"clusters": clusters, "restarts": restarts, "iterations": iterations, "batch_size": batch_size}
-        for name, value in counts.items():
-            if value < (2 if name in ("clusters", "batch_size") else 1):
-                raise ValueError(f"{name} is too small: {value}")
+        check_least(2, clusters=clusters, batch_size=batch_size)
+        check_least(1, restarts=restarts, iterations=iterations)
         self.shared_dim, self.clusters, self.restarts = shared_dim, clusters, restarts
         self.iterations, self.batch_size = iterations, batch_size
         self.pair_weight, self.seed = pair_weight, seed
 
     def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
-        """Fit from two clouds of any sizes, and pairs if there are any; see [`Alignment`].
-
-        Raises:
-            ValueError: If the input is malformed or a side has fewer free points than `clusters`.
-        """
+        """Fit from two clouds of any sizes, and pairs if there are any; see [`Alignment`]."""
         context, query = check_vectors("context", context), check_vectors("query", query)
         width = check_shared_dim(self.shared_dim, min(context.shape[1], query.shape[1]))
         means = (mean_of(context), mean_of(query))
@@ -93,20 +82,17 @@ class WassersteinProcrustes(Alignment):
         anchor, n_pairs = None, 0
         if pairs is not None:
             context, query, pairs = check_fit("WassersteinProcrustes", context, query, pairs, least=2)
-            anchor = paired_moments(context, query, pairs, moments_from="all", need=(False, False)).cross_cov
+            anchor = paired_moments(context, query, pairs, moments_from="all", covariances=False).cross
             free, n_pairs = unpaired_rows(pairs, len(context), len(query)), len(pairs)
-        for name, rows in zip(("context", "query"), free, strict=True):
+        generator, clouds = torch.Generator().manual_seed(self.seed), []
+        for name, x, rows, mean in zip(("context", "query"), (context, query), free, means, strict=True):
             if len(rows) < self.clusters:
                 raise ValueError(f"{name} has {len(rows)} rows without a pair, fewer than clusters={self.clusters}")
-        generator = torch.Generator().manual_seed(self.seed)
-        clouds = [
-            self._batch(side, rows, mean, max(5000, self.batch_size), generator)
-            for side, rows, mean in zip((context, query), free, means, strict=True)
-        ]
-        guesses = cluster_cross_moment(*clouds, clusters=self.clusters, restarts=self.restarts, seed=self.seed)
-        rank = min(width, self.clusters - 1)
-        starts = [(cross, rank) for _, cross in guesses]
-        starts.append((torch.stack([cross for _, cross in guesses]).mean(0), width))
+            order = torch.randperm(len(rows), generator=generator)[: max(5000, self.batch_size)]
+            clouds.append(x[rows[order.to(rows.device)]].double() - mean)
+        guesses = cluster_cross_moments(*clouds, clusters=self.clusters, restarts=self.restarts, seed=self.seed)
+        starts = [(cross, min(width, self.clusters - 1)) for cross in guesses]
+        starts.append((torch.stack(guesses).mean(0), width))
         if anchor is not None:
             starts.append((anchor, min(width, n_pairs - 1)))
         size = min(self.batch_size, *(len(cloud) for cloud in clouds))
@@ -115,8 +101,7 @@ class WassersteinProcrustes(Alignment):
         for cross, start_width in starts:
             weights = procrustes_weights(cross, start_width)
             for _ in range(5):
-                _, matched = self._match(fixed, weights)
-                weights = procrustes_weights(self._mix(matched, anchor), width)
+                weights = procrustes_weights(self._mix(self._match(fixed, weights)[1], anchor), width)
             trials.append((self._match(fixed, weights)[0], weights))
         trials.sort(key=lambda trial: trial[0])
         weights = trials[0][1]
@@ -126,11 +111,6 @@ class WassersteinProcrustes(Alignment):
         self.costs_ = [cost for cost, _ in trials] + [self._match(fixed, weights)[0]]
         self._set_maps(weights, means, torch.promote_types(context.dtype, query.dtype), n_pairs)
         return self
-
-    def _batch(self, x: Tensor, rows: Tensor, mean: Tensor, most: int, generator: torch.Generator) -> Tensor:
-        """At most `most` of the rows, centred, float64."""
-        chosen = rows[torch.randperm(len(rows), generator=generator)[:most].to(rows.device)]
-        return x[chosen].double() - mean
 
     def _match(self, batch: list[Tensor], weights: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
         """Assign one to one: mean cost (1 - cosine) and cross-covariance of the matched rows."""

@@ -1,6 +1,6 @@
 """Arguments that several commands state alike: the two encoders, and a source of image-caption pairs."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ def add_encoder_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--context", required=True, help=f"image encoder: folder, Hub name, or {', '.join(IMAGE_ENCODERS)}")
     add("--query", required=True, help=f"text encoder: folder, Hub name, or {', '.join(TEXT_ENCODERS)}")
-    add("--image-size", type=int, help="pixels, a multiple of 32, for the efficientnet-lite encoders (default 224)")
+    add(
+        "--image-size",
+        type=positive,
+        help="pixels, a multiple of 32, for the efficientnet-lite encoders (default 224)",
+    )
     for side in ("context", "query"):
         add(f"--{side}-tokens", nargs="+", type=parse_tokens, default=["last_hidden_state"], help=_TOKENS)
     add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
-    add("--batch-size", type=int, default=64, help="inputs per forward of an encoder (default %(default)s)")
+    add("--batch-size", type=positive, default=64, help="inputs per forward of an encoder (default %(default)s)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s")
 
 
@@ -45,6 +49,14 @@ def pair_options(arguments: Namespace) -> dict[str, Any]:
     """What `load_pair_splits` takes beside the source."""
     given = {"filters": arguments.filter} | ({"name": arguments.config_name} if arguments.config_name else {})
     return given | {name: getattr(arguments, name) for name in _PAIR_NAMES}
+
+
+def positive(value: str) -> int:
+    """A whole number above 0."""
+    number = int(value) if value.isdecimal() else 0
+    if number < 1:
+        raise ArgumentTypeError(f"{value!r} is no whole number above 0")
+    return number
 
 
 def parse_tokens(value: str) -> str | int:

@@ -7,9 +7,9 @@ from typing import Any
 import datasets
 
 from ..alignment import align_encoders
-from ..alignment.choice import FIT_NAMES
+from ..alignment.choice import FIT_NAMES, check_fit_name
 from ..data import load_images, load_pair_splits, load_texts
-from ._arguments import add_encoder_arguments, add_pair_arguments, pair_options
+from ._arguments import add_encoder_arguments, add_pair_arguments, pair_options, positive
 from ._logging import show_features_only
 
 
@@ -28,7 +28,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--fit", choices=FIT_NAMES, default="auto", help="auto tries all that suit the rows (default %(default)s)")
     add("--unpaired-images", metavar="SOURCE", help="folder of pictures or data set: images without captions")
     add("--unpaired-texts", metavar="SOURCE", help="text file or data set: texts without images")
-    add("--shared-dim", type=int, help="width of the shared space (default: chosen on validation)")
+    add("--shared-dim", type=positive, help="width of the shared space (default: chosen on validation)")
     add("--refit", action=BooleanOptionalAction, default=True, help="fit on train and validation after choosing")
     return parser
 
@@ -42,6 +42,8 @@ def run(arguments: Namespace) -> int:
     """
     show_features_only()
     datasets.disable_progress_bars()
+    unpaired = {name: getattr(arguments, name) for name in ("unpaired_images", "unpaired_texts")}
+    check_fit_name(arguments.fit, **unpaired)  # before the data are read
     splits = load_pair_splits(arguments.pairs, **pair_options(arguments))
     images = load_images(arguments.unpaired_images) if arguments.unpaired_images else []
     texts = load_texts(arguments.unpaired_texts) if arguments.unpaired_texts else []

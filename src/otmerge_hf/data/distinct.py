@@ -8,16 +8,10 @@ T = TypeVar("T", bound=Hashable)
 
 
 def index_distinct(values: Iterable[T]) -> tuple[list[T], list[int]]:
-    """List each value once, in order of first appearance, and the place of every row's value in that list.
+    """List each of N values once, in order of first appearance, and the place of every row's value in that list.
 
-    Frozen features are computed for the distinct list only; the row ids become the dataset's
+    Frozen features are computed for the M <= N distinct values only; the N row ids, in [0, M), become the dataset's
     `context_features` or `query_features` column. `distinct[ids[i]] == values[i]` for every row i.
-
-    Args:
-        values: N hashable values (questions, paths, ids).
-
-    Returns:
-        The M <= N distinct values, and N integers in [0, M).
 
     Example:
         >>> index_distinct(["what color?", "what shape?", "what color?"])

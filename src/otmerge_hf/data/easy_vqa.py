@@ -12,10 +12,11 @@ from .distinct import index_distinct
 from .statements import statement
 
 
-SPLITS = ("train", "test")
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 _ANSWERS = (*SHAPES, *COLORS, "no", "yes")
+_TYPES = {"image": Image(), "image_id": Value("int32"), "affirmative": Value("bool")}
+_TYPES |= {"label": ClassLabel(names=list(_ANSWERS))}
 
 
 def answer_names() -> list[str]:
@@ -29,10 +30,7 @@ def answer_names() -> list[str]:
 
 
 def image_paths(split: str) -> list[Path]:
-    """Paths of the split's images; the place in the list is the `image_id`.
-
-    Args:
-        split: `train` (4,000 images) or `test` (1,000).
+    """Paths of the images of `train` (4,000) or `test` (1,000); the place in the list is the `image_id`.
 
     Raises:
         ValueError: If the split is unknown.
@@ -47,13 +45,10 @@ def image_paths(split: str) -> list[Path]:
 
 
 def load_easy_vqa(split: str) -> Dataset:
-    """Questions about images: 38,575 rows for `train`, 9,673 for `test`.
+    """Questions about images: 38,575 rows for `train`, 9,673 for `test`; no image is in both.
 
     Columns: `image` (decoded from its file when read), `image_id` (place in [`image_paths`], counted
     per split), `question`, `answer`, `label` (class of the answer, [`answer_names`]).
-
-    Args:
-        split: `train` or `test`; no image is in both.
 
     Raises:
         ValueError, ImportError: As [`image_paths`] does.
@@ -65,9 +60,9 @@ def load_easy_vqa(split: str) -> Dataset:
 
     Source: https://github.com/vzhou842/easy-VQA, version 1.0.
     """
-    questions, answers, image_ids = _questions(split)
+    questions, answers, image_ids = _get(split, "questions")
     labels = [_ANSWERS.index(answer) for answer in answers]
-    return _dataset(split, image_ids, {"question": questions, "answer": answers, "label": labels})
+    return _dataset(split, image_ids, question=questions, answer=answers, label=labels)
 
 
 def load_easy_vqa_statements(split: str, affirmative_only: bool = False) -> Dataset:
@@ -88,35 +83,27 @@ def load_easy_vqa_statements(split: str, affirmative_only: bool = False) -> Data
         >>> load_easy_vqa_statements("test")[0]["statement"]
         'the red shape is a triangle'
     """
-    questions, answers, image_ids = _questions(split)
-    statements = [statement(question, answer) for question, answer in zip(questions, answers, strict=True)]
-    pairs, _ = index_distinct(zip(image_ids, statements, strict=True))
+    rows = zip(*_get(split, "questions"), strict=True)
+    pairs, _ = index_distinct((image_id, statement(question, answer)) for question, answer, image_id in rows)
     if affirmative_only:
         pairs = [pair for pair in pairs if _is_affirmative(pair[1])]
-    texts = [text for _, text in pairs]
-    columns = {"statement": texts, "affirmative": [_is_affirmative(text) for text in texts]}
-    return _dataset(split, [image_id for image_id, _ in pairs], columns)
+    image_ids, texts = map(list, zip(*pairs, strict=True))
+    return _dataset(split, image_ids, statement=texts, affirmative=list(map(_is_affirmative, texts)))
 
 
 def _is_affirmative(text: str) -> bool:
     return not {"no", "not"} & set(text.split())
 
 
-def _questions(split: str) -> tuple[list[str], list[str], list[int]]:
-    return _get(split, "questions")
-
-
-def _dataset(split: str, image_ids: list[int], columns: dict[str, Any]) -> Dataset:
+def _dataset(split: str, image_ids: list[int], **columns: list[Any]) -> Dataset:
     paths = image_paths(split)
     columns = {"image": [str(paths[image_id]) for image_id in image_ids], "image_id": image_ids, **columns}
-    kinds: dict[str, Any] = {"image": Image(), "image_id": Value("int32"), "affirmative": Value("bool")}
-    kinds["label"] = ClassLabel(names=answer_names())
-    return Dataset.from_dict(columns, features=Features({name: kinds.get(name, Value("string")) for name in columns}))
+    return Dataset.from_dict(columns, features=Features({name: _TYPES.get(name, Value("string")) for name in columns}))
 
 
 def _get(split: str, what: str) -> Any:
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be one of train, test; got {split!r}")
     try:
         import easy_vqa
     except ImportError as error:

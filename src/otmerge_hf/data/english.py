@@ -7,55 +7,39 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-COLORS = _words(
-    "black white gray grey red green blue yellow orange purple pink brown beige tan teal turquoise gold golden silver "
-    "maroon navy cream violet magenta cyan khaki olive ivory peach lavender blonde blond"
-)
+COLORS = _words("""black white gray grey red green blue yellow orange purple pink brown beige tan teal turquoise gold
+    golden silver maroon navy cream violet magenta cyan khaki olive ivory peach lavender blonde blond""")
 # Colours that are things as well: "orange" may lie on a plate.
 _COLORED_THINGS = _words("orange gold silver cream olive peach lavender")
 _COLOR_MODIFIERS = _words("light dark bright pale deep and multicolored colorful")
-SHAPES = _words(
-    "circle rectangle triangle square oval octagon hexagon pentagon diamond star heart cube sphere cylinder cone "
-    "ellipse cross arrow round rectangular triangular circular cylindrical"
-)
+SHAPES = _words("""circle rectangle triangle square oval octagon hexagon pentagon diamond star heart cube sphere
+    cylinder cone ellipse cross arrow round rectangular triangular circular cylindrical""")
 _ROUND = _words("square oval round rectangular triangular circular cylindrical")  # said without an article
-_NUMBERS = _words(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty none many several few"
-)
-PREPOSITIONS = _words(
-    "in on at under above below behind beside besides between near next over around inside outside against by from "
-    "with across along through to underneath beneath among opposite atop within off into onto left right"
-)
+_NUMBERS = _words("""zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen twenty none many several few""")
+PREPOSITIONS = _words("""in on at under above below behind beside besides between near next over around inside outside
+    against by from with across along through to underneath beneath among opposite atop within off into onto left
+    right""")
 DETERMINERS = _words("a an the this that these those his her its their my your our some any no each every")
 _PRONOUNS = _words("it he she they this that these those you we i there everyone anyone someone")
 # Words that begin what is said of a subject, beside words in -ing and -ed.
-STATES = _words(
-    "made taken found kept hung shown seen written worn put hidden lit built born open closed empty full visible "
-    "present asleep awake alive happy sad wet dry clean dirty on off ready very really too also both all currently "
-    "being been not"
-)
-TAKE_OBJECT = _words(
-    "holding wearing eating playing riding carrying using drinking reading watching pulling pushing throwing hitting "
-    "catching cooking cutting making driving touching showing selling feeding chasing walking"
-)
+STATES = _words("""made taken found kept hung shown seen written worn put hidden lit built born open closed empty full
+    visible present asleep awake alive happy sad wet dry clean dirty on off ready very really too also both all
+    currently being been not""")
+TAKE_OBJECT = _words("""holding wearing eating playing riding carrying using drinking reading watching pulling pushing
+    throwing hitting catching cooking cutting making driving touching showing selling feeding chasing walking""")
 # Nouns whose value stands without an article ("the name of the shop is ..."), and those whose value is a number.
 VALUE_NOUNS = _words("name time weather material brand gender number sport temperature date year word title age")
 NUMBER_NOUNS = _words("number time year date temperature price age")
-_NOUNS_IN_ING = _words(
-    "building painting ceiling ring king string wing swing drawing railing thing clothing evening morning living "
-    "dining wedding"
-)
+_NOUNS_IN_ING = _words("""building painting ceiling ring king string wing swing drawing railing thing clothing evening
+    morning living dining wedding""")
 _NOUNS_IN_ED = _words("bed shed red seed")
-_VERBS = _words(
-    "have has look appear seem contain show wear need like want eat drink play work match fit hold belong go run say "
-    "use see read mean represent carry cover cost come stand sit lie hang make know swim fly move feel smell live"
-)
-_MASS = _words(
-    "water food grass snow sand wood metal plastic glass paper pizza bread rice fruit cheese meat chicken fish tennis "
-    "baseball soccer football basketball frisbee wine beer coffee tea milk juice furniture luggage traffic hair "
-    "clothing jewelry concrete brick dirt mud ice leather cotton nothing something everything"
-)
+_VERBS = _words("""have has look appear seem contain show wear need like want eat drink play work match fit hold belong
+    go run say use see read mean represent carry cover cost come stand sit lie hang make know swim fly move feel smell
+    live""")
+_MASS = _words("""water food grass snow sand wood metal plastic glass paper pizza bread rice fruit cheese meat chicken
+    fish tennis baseball soccer football basketball frisbee wine beer coffee tea milk juice furniture luggage traffic
+    hair clothing jewelry concrete brick dirt mud ice leather cotton nothing something everything""")
 _IRREGULAR = dict(people="person", men="man", women="woman", children="child", feet="foot", teeth="tooth")
 _SINGULAR_IN_S = _words("bus gas lens tennis glass grass dress cactus canvas christmas news")
 

@@ -11,20 +11,11 @@ from PIL.Image import Image
 from ..model.images import open_image
 
 
-# What a folder of pictures may hold; other files are not looked at.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
-
-
 class ImageInputs(Sequence[Path | Image]):
-    """Some images of a data set, as [`features.encode`] takes them.
+    """Images of some rows of a data set (all by default), in that order, as [`features.encode`] takes them.
 
     An image kept as a file is given as its path, which needs no decoding to be recognised; others are opened by
     `open_image` when they are asked for, so that a large data set never lies in memory.
-
-    Args:
-        dataset: Rows with a column of images.
-        rows: Rows to take, in this order; all by default.
-        column: The column.
 
     Example:
         >>> from PIL import Image as Picture
@@ -50,8 +41,3 @@ class ImageInputs(Sequence[Path | Image]):
         if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():
             return Path(record["path"])
         return open_image(self.images[row][self.column])
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Every picture below a folder, sorted by path; an empty list if there is none."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())

@@ -15,8 +15,7 @@ from .sources import Source, split_names
 
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-# Share of the images that validation and test each take where the source has no such split.
-HELD_OUT = 0.1
+HELD_OUT = 0.1  # of the images, for validation and for test each where the source has no such split
 _FEWEST_IMAGES = 6
 
 
@@ -24,11 +23,8 @@ _FEWEST_IMAGES = 6
 class PairSplit:
     """Image-caption pairs with every image and every text once; `str()` of it counts them.
 
-    Attributes:
-        images: N distinct images, as [`features.encode`] takes them.
-        texts: M distinct texts.
-        pairs: (P, 2) long: image, text. An input that no pair names is unpaired.
-        origin: Where they come from, in words.
+    `pairs` (P, 2) long names image and text of each pair; an input that no pair names is unpaired. The N `images` are
+    as [`features.encode`] takes them; `origin` says in words where they come from.
 
     Example:
         >>> print(PairSplit(["1.png", "2.png"], ["a dog"], torch.tensor([[0, 0], [1, 0]]), "train[:2]"))
@@ -60,24 +56,14 @@ def load_pair_splits(
 ) -> dict[str, PairSplit]:
     """Load the splits `train`, `validation` and `test` of a source of image-caption pairs.
 
-    A split that the source lacks is taken from the training images: a tenth of them, whole images with all their
-    captions.
+    A split that the source lacks is a tenth of the training images, each with all its captions.
 
     Args:
-        source: See [`load_pairs`], as for `image_column`, `text_column`, `group_column`, `filters` and `options`.
+        source: See [`load_pairs`], as for the columns, `filters` and `options`.
         train_split: A split, or a slice such as `"train[:100]"`, which counts the source's rows; None: `train`, else
             the source's first.
-        validation_split: Likewise; None: the source's own, else images held out.
-        test_split: Likewise.
-        image_column: Column of images.
-        text_column: Column of captions.
-        group_column: Column that is equal for captions of one image.
-        filters: Conditions on the rows.
+        validation_split: Likewise, as `test_split`; None: the source's own, else images held out.
         seed: Of the images held out.
-        **options: For `datasets.load_dataset`.
-
-    Returns:
-        The three splits, by name.
 
     Raises:
         ValueError: If the source cannot be read, a split does not exist, or fewer than 6 training images are left.
@@ -94,45 +80,36 @@ def load_pair_splits(
     """
     names = split_names(source, **options)
     train = train_split or ("train" if "train" in names else names[0])
-    own = [name for name in (*VALIDATION_NAMES, "test") if name in names and name != train]
-    asked = {
-        "validation": validation_split or next((name for name in own if name != "test"), None),
-        "test": test_split or ("test" if "test" in own else None),
-    }
+    own = [name for name in names if name != train]
+    validation = validation_split or next((name for name in VALIDATION_NAMES if name in own), None)
+    test = test_split or ("test" if "test" in own else None)
+    options |= {"image_column": image_column, "text_column": text_column, "group_column": group_column}
+    options["filters"] = filters
 
-    def load(split: str) -> Dataset:
-        columns = {"image_column": image_column, "text_column": text_column, "group_column": group_column}
-        return load_pairs(source, split, filters=filters, **columns, **options)
-
-    everything = load(train)
+    everything = load_pairs(source, train, **options)
     left = torch.randperm(max(everything["group"]) + 1, generator=torch.Generator().manual_seed(seed)).tolist()
     total, share = len(left), max(int(len(left) * HELD_OUT), 1)
     splits = {}
-    for name, split in asked.items():
+    for name, split in (("validation", validation), ("test", test)):
         if split is None:
             held, left = left[:share], left[share:]
             splits[name] = _select(everything, held, f"{len(held):,} images held out of {train}")
         else:
-            rows = load(split)
+            rows = load_pairs(source, split, **options)
             splits[name] = _select(rows, sorted(set(rows["group"])), split)
     if len(left) < _FEWEST_IMAGES:
-        raise ValueError(
-            f"source: {len(left)} of the {total} images of {train!r} are left to train on; "
-            f"{_FEWEST_IMAGES} are the least"
-        )
+        kept = f"{len(left)} of the {total} images of {train!r} are left to train on"
+        raise ValueError(f"source: {kept}; {_FEWEST_IMAGES} are the least")
     rest = "" if len(left) == total else f", the rest of its {total:,} images with {len(everything):,} captions"
     return {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
 
 
 def _select(rows: Dataset, groups: list[int], origin: str) -> PairSplit:
+    group_of, texts = rows["group"][:], rows["text"][:]
     place = {group: image for image, group in enumerate(groups)}
-    first: dict[int, int] = {}
-    pairs, texts = [], []
-    for row, (group, text) in enumerate(zip(rows["group"][:], rows["text"][:], strict=True)):
-        if group in place:
-            first.setdefault(group, row)
-            pairs.append(place[group])
-            texts.append(text)
-    distinct, text_ids = index_distinct(texts)
+    kept = [row for row, group in enumerate(group_of) if group in place]
+    first = {group_of[row]: row for row in reversed(kept)}
+    distinct, text_ids = index_distinct(texts[row] for row in kept)
+    pairs = [(place[group_of[row]], text) for row, text in zip(kept, text_ids, strict=True)]
     images = ImageInputs(rows, [first[group] for group in groups])
-    return PairSplit(images, distinct, torch.tensor(list(zip(pairs, text_ids, strict=True))), origin)
+    return PairSplit(images, distinct, torch.tensor(pairs), origin)

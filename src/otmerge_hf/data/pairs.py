@@ -4,12 +4,13 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Image, Value, concatenate_datasets
 
 from .distinct import index_distinct
-from .sources import Source, check_column, describe_columns, load_source, matching_rows, source_folder
+from .sources import Source, check_column, column_values, describe_columns, load_source, matching_rows, source_folder
 
 
 logger = logging.getLogger(__name__)
@@ -38,13 +39,11 @@ def load_pairs(
 
     Args:
         source: See [`load_source`], as for `split` and `options`.
-        split: A split or a slice of one.
         image_column: Column of images, or of paths relative to the source; found by its type when None.
         text_column: Column of captions: text, a list of texts, or records with a field `raw` or `caption`;
             found by its name when None.
         group_column: Column that is equal for captions of one image; the images' content when None.
         filters: `"column=value"` or `"column!=value"`; rows must meet all of them.
-        **options: For `datasets.load_dataset`.
 
     Returns:
         Rows with `image`, `text` and `group` (from 0, in order of first appearance).
@@ -67,10 +66,8 @@ def load_pairs(
     rows = matching_rows(dataset, filters)
     dataset, image = open_images(dataset, source, image_column)
     text = find_text_column(dataset, text_column)
-    if group_column is not None:
-        check_column(dataset, "group_column", group_column)
-
-    captions = [list(captions_of(value, text)) for value in dataset.select_columns([text])[:][text]]
+    check_column(dataset, "group_column", group_column)
+    captions = [list(captions_of(value, text)) for value in column_values(dataset, text)]
     identity = image_identities(dataset, image, group_column)
     kept = [row for row in rows if identity[row] is not None and captions[row]]
     if len(kept) < len(rows):
@@ -78,18 +75,13 @@ def load_pairs(
     if not kept:
         raise ValueError(f"no pair is left in split {split!r}: {len(rows)} of {len(dataset)} rows met the filters")
     _, groups = index_distinct(identity[row] for row in kept)
-    group_of = dict(zip(kept, groups, strict=True))
-    return _expand(dataset.select_columns([image]).rename_columns({image: "image"}), captions, group_of)
+    images = dataset.select_columns([image]).rename_columns({image: "image"})
+    return _expand(images, captions, dict(zip(kept, groups, strict=True)))
 
 
 def open_images(dataset: Dataset, source: Source, column: str | None = None) -> tuple[Dataset, str]:
-    """Rows whose paths of images, relative to `source`, are images; and their column of type `datasets.Image`.
-
-    Raises:
-        ValueError: If there is none, more than one, or the paths name no file.
-    """
-    if column is not None:
-        check_column(dataset, "image_column", column)
+    """Rows whose paths of images, relative to `source`, are images; and their one column of type `datasets.Image`."""
+    check_column(dataset, "image_column", column)
     names = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
     wanted = [column] if column else ["image"] if "image" in names else names
     if len(wanted) == 1 and wanted[0] in names:
@@ -100,11 +92,11 @@ def open_images(dataset: Dataset, source: Source, column: str | None = None) -> 
     folder = source_folder(source)
     looked = []
     for name in [column] if column else [name for name in PATH_COLUMNS if name in text]:
-        if name not in text or folder is None or len(dataset) == 0:
+        if name not in text or folder is None or not len(dataset):
             continue
-        paths = [None if value is None else str(folder / value) for value in dataset.select_columns([name])[:][name]]
-        first = next((path for path in paths if path), None)
-        if first is not None and (folder / first).is_file():
+        paths = [None if value is None else str(folder / value) for value in column_values(dataset, name)]
+        first = next(filter(None, paths), None)
+        if first and Path(first).is_file():
             return dataset.remove_columns(name).add_column(name, paths).cast_column(name, Image()), name
         looked.append(f"{name!r} names no file ({first}; addresses are not fetched)")
     why = f"; column {', column '.join(looked)}" if looked else ""
@@ -113,34 +105,20 @@ def open_images(dataset: Dataset, source: Source, column: str | None = None) -> 
 
 
 def find_text_column(dataset: Dataset, column: str | None = None) -> str:
-    """Check the name of the column of captions, or find it by its name.
-
-    Raises:
-        ValueError: If there is no such column; the message lists those there are.
-    """
-    if column is not None:
-        check_column(dataset, "text_column", column)
-        return column
+    """Check the name of the column of captions, or find it by its name."""
+    check_column(dataset, "text_column", column)
     by_name = {name.lower(): name for name in reversed(dataset.column_names)}
-    found = next((by_name[name] for name in TEXT_COLUMNS if name in by_name), None)
+    found = column or next((by_name[name] for name in TEXT_COLUMNS if name in by_name), None)
     if found is None:
-        raise ValueError(
-            f"no column of captions was found (looked for {', '.join(TEXT_COLUMNS)}); "
-            f"the columns are {describe_columns(dataset)}; pass text_column"
-        )
+        looked = f"no column of captions was found (looked for {', '.join(TEXT_COLUMNS)})"
+        raise ValueError(f"{looked}; the columns are {describe_columns(dataset)}; pass text_column")
     return found
 
 
 def captions_of(value: Any, column: str) -> Iterator[str]:
-    """Every non-empty caption of one row: of a text, a list of texts, or records with a field `raw` or `caption`.
-
-    Raises:
-        ValueError: If the value is of another kind; the message names the column.
-    """
-    if value is None:
-        return
-    if isinstance(value, str):
-        if value.strip():
+    """Every non-empty caption of one row: of a text, a list of texts, or records with a field `raw` or `caption`."""
+    if value is None or isinstance(value, str):
+        if value and value.strip():
             yield value
     elif isinstance(value, list):
         for item in value:
@@ -149,10 +127,8 @@ def captions_of(value: Any, column: str) -> Iterator[str]:
         yield from captions_of(value[field], column)
     else:
         kind = f"a record of {', '.join(value)}" if isinstance(value, dict) else f"a {type(value).__name__}"
-        raise ValueError(
-            f"text_column {column!r} must hold text, lists of text, or records with one of "
-            f"{', '.join(_CAPTION_FIELDS)}; got {kind}"
-        )
+        known = f"text, lists of text, or records with one of {', '.join(_CAPTION_FIELDS)}"
+        raise ValueError(f"text_column {column!r} must hold {known}; got {kind}")
 
 
 def image_identities(dataset: Dataset, image: str, group_column: str | None = None) -> list[Any]:
@@ -165,20 +141,16 @@ def image_identities(dataset: Dataset, image: str, group_column: str | None = No
     ]
     if group_column is None:
         return identities
-    values = dataset.select_columns([group_column])[:][group_column]
-    return [None if image_id is None else str(value) for image_id, value in zip(identities, values, strict=True)]
+    values = zip(identities, column_values(dataset, group_column), strict=True)
+    return [None if identity is None else str(value) for identity, value in values]
 
 
 def _expand(images: Dataset, captions: list[list[str]], group_of: dict[int, int]) -> Dataset:
     """One row a caption, without copying an image: the table is stacked once per caption, then rows are picked."""
     size = len(images)
     used = [captions[row] if row in group_of else [] for row in range(size)]
-    groups = [group_of.get(row, -1) for row in range(size)]
-    layers = [
-        images.add_column("text", list(texts), feature=Value("string")).add_column(
-            "group", groups, feature=Value("int64")
-        )
-        for texts in zip_longest(*used)  # every row's first caption, then every row's second, ...
-    ]
+    images = images.add_column("group", [group_of.get(row, -1) for row in range(size)], feature=Value("int64"))
+    # every row's first caption, then every row's second, ...
+    layers = [images.add_column("text", list(texts), feature=Value("string")) for texts in zip_longest(*used)]
     picked = [layer * size + row for row in range(size) for layer in range(len(used[row]))]
-    return concatenate_datasets(layers).select(picked)
+    return concatenate_datasets(layers).select_columns(["image", "text", "group"]).select(picked)

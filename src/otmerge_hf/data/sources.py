@@ -13,6 +13,8 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 Source = str | os.PathLike | Sequence[str | os.PathLike]
 # Ending of a file -> the builder of `datasets` that reads it.
 BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tar": "webdataset"}
+# Errors of `datasets` that say that a source cannot be read.
+_UNREADABLE = (ValueError, OSError, RuntimeError, DatasetGenerationError, DatasetNotFoundError)
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _CONDITION = re.compile(r"(?P<column>[^!=]+)(?P<operator>!?=)(?P<value>.*)", flags=re.DOTALL)
 
@@ -39,11 +41,9 @@ def load_source(source: Source, split: str = "train", **options: Any) -> Dataset
     path, files = _resolve(source)
     try:
         return load_dataset(path, split=split, **files, **options)
-    except ValueError as error:
+    except _UNREADABLE as error:
         if found := re.search(r"Unknown split .*?\. Should be one of (\[.*?\])", str(error)):
             raise ValueError(f"split {split!r} is not in {_shown(source)}; it has {found[1]}") from error
-        raise ValueError(f"source {_shown(source)}: {_first_line(error)}") from error
-    except _UNREADABLE as error:
         raise _unreadable(source, error) from error
 
 
@@ -54,10 +54,9 @@ def split_names(source: Source, **options: Any) -> list[str]:
         ValueError: If nothing is found there or it cannot be read.
     """
     path, files = _resolve(source)
-    name = options.pop("name", None)
     try:
-        return list(get_dataset_split_names(path, name, **files, **options))
-    except (ValueError, *_UNREADABLE) as error:
+        return list(get_dataset_split_names(path, options.pop("name", None), **files, **options))
+    except _UNREADABLE as error:
         raise _unreadable(source, error) from error
 
 
@@ -68,15 +67,7 @@ def source_folder(source: Source) -> Path | None:
 
 
 def matching_rows(dataset: Dataset, conditions: Sequence[str]) -> list[int]:
-    """Row numbers where every `"column=value"` or `"column!=value"` holds, as text; class labels by their name.
-
-    Raises:
-        ValueError: If a condition is of another form or its column does not exist.
-
-    Example:
-        >>> matching_rows(Dataset.from_dict({"kind": ["flag", "food"], "id": [1, 2]}), ["kind!=flag", "id=2"])
-        [1]
-    """
+    """Row numbers where every `"column=value"` or `"column!=value"` holds, as text; class labels by their name."""
     keep = list(range(len(dataset)))
     for condition in conditions:
         parts = _CONDITION.fullmatch(condition)
@@ -84,30 +75,28 @@ def matching_rows(dataset: Dataset, conditions: Sequence[str]) -> list[int]:
             raise ValueError(f"filter must be COLUMN=VALUE or COLUMN!=VALUE; got {condition!r}")
         column = parts["column"].strip()
         check_column(dataset, "filter", column)
-        values = dataset.select_columns([column])[:][column]
-        feature = dataset.features[column]
+        values, feature = column_values(dataset, column), dataset.features[column]
         if isinstance(feature, ClassLabel):
             values = [None if value is None else feature.int2str(value) for value in values]
-        equal = parts["operator"] == "="
-        keep = [row for row in keep if (str(values[row]) == parts["value"].strip()) is equal]
+        keep = [row for row in keep if (str(values[row]) == parts["value"].strip()) is (parts["operator"] == "=")]
     return keep
 
 
-def check_column(dataset: Dataset, argument: str, column: str) -> None:
-    """Refuse a column that the rows do not have, with a ValueError that lists those they have."""
-    if column not in dataset.column_names:
+def column_values(dataset: Dataset, column: str) -> list[Any]:
+    """All values of a column, without decoding the others."""
+    return dataset.select_columns([column])[:][column]
+
+
+def check_column(dataset: Dataset, argument: str, column: str | None) -> None:
+    """Refuse the name of a column that the rows do not have, with a ValueError that lists those they have."""
+    if column is not None and column not in dataset.column_names:
         raise ValueError(f"{argument} names column {column!r}; the columns are {describe_columns(dataset)}")
 
 
 def describe_columns(dataset: Dataset) -> str:
     """Columns and their kinds in one line: "text (string), id (int64)"."""
-    columns = dataset.features.items()
-    return ", ".join(
-        f"{name} ({kind.dtype if isinstance(kind, Value) else type(kind).__name__})" for name, kind in columns
-    )
-
-
-_UNREADABLE = (OSError, RuntimeError, DatasetGenerationError, DatasetNotFoundError)
+    kinds = [kind.dtype if isinstance(kind, Value) else type(kind).__name__ for kind in dataset.features.values()]
+    return ", ".join(f"{name} ({kind})" for name, kind in zip(dataset.features, kinds, strict=True))
 
 
 def _resolve(source: Source) -> tuple[str, dict[str, Any]]:
@@ -117,9 +106,8 @@ def _resolve(source: Source) -> tuple[str, dict[str, Any]]:
     if not several and paths[0].is_dir():
         return str(paths[0]), {}
     if paths and all(path.is_file() for path in paths):
-        builders = {BUILDERS.get(path.suffix.lower()) for path in paths}
-        builder = builders.pop()
-        if builders or builder is None:
+        builder, *others = {BUILDERS.get(path.suffix.lower()) for path in paths}
+        if others or builder is None:
             known = ", ".join(BUILDERS)
             raise ValueError(f"source {_shown(source)} must be files of one kind out of {known}, or a folder")
         return builder, {"data_files": {"train": [str(path) for path in paths]}}
@@ -130,12 +118,11 @@ def _resolve(source: Source) -> tuple[str, dict[str, Any]]:
 
 
 def _unreadable(source: Source, error: Exception) -> ValueError:
+    reason = _first_line(error)
     if "scripts are no longer supported" in str(error):
-        reason = f"{_first_line(error)}; look for a parquet copy of it, or download it and pass the files"
+        reason += "; look for a parquet copy of it, or download it and pass the files"
     elif isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
         reason = f"its files cannot be read together: {_first_line(error.__cause__)}; pass some of the files"
-    else:
-        reason = _first_line(error)
     kind = "" if source_folder(source) else " is no file or folder here, and as a name on the Hub"
     return ValueError(f"source {_shown(source)}{kind}: {reason}")
 

@@ -6,21 +6,21 @@ from pathlib import Path
 from PIL.Image import Image
 
 from .distinct import index_distinct
-from .image_inputs import ImageInputs, image_files
+from .image_inputs import ImageInputs
 from .pairs import captions_of, find_text_column, image_identities, open_images
-from .sources import BUILDERS, Source, load_source
+from .sources import BUILDERS, Source, column_values, load_source
+
+
+# What a folder of pictures may hold; other files are not looked at.
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def load_images(source: Source, split: str = "train", column: str | None = None) -> Sequence[Path | Image]:
-    """Every picture below a folder, or each distinct image of a data set, once.
+    """Every picture below a folder, or each distinct image of a data set, once, as [`features.encode`] takes them.
 
     Args:
-        source: A folder of pictures, or whatever [`load_source`] reads.
-        split: Split of a data set.
-        column: Its column of images; found by its type when None.
-
-    Returns:
-        Images as [`features.encode`] takes them.
+        source: A folder of pictures, or whatever [`load_source`] reads, as for `split`.
+        column: Column of images; found by its type when None.
 
     Raises:
         ValueError: If there is no image.
@@ -33,8 +33,10 @@ def load_images(source: Source, split: str = "train", column: str | None = None)
         >>> [path.name for path in load_images(folder)]
         ['black.png']
     """
-    if isinstance(source, str | Path) and Path(source).is_dir() and (found := image_files(Path(source))):
-        return found
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        files = (path for path in Path(source).rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+        if found := sorted(files):
+            return found
     dataset, name = open_images(load_source(source, split), source, column)
     identities = image_identities(dataset, name)
     rows = {identity: row for row, identity in reversed(list(enumerate(identities))) if identity is not None}
@@ -48,12 +50,10 @@ def load_texts(source: Source, split: str = "train", column: str | None = None) 
 
     Args:
         source: A file with one text a line (`.txt`, or any kind that holds no rows), or as for [`load_source`].
-        split: Split of a data set.
-        column: Its column of texts, lists of texts, or records; found by its name when None.
+        column: Column of texts, lists of texts, or records; found by its name when None.
 
     Raises:
-        ValueError: If there is no text.
-        OSError: If the file cannot be read.
+        ValueError, OSError: If there is no text, or the file cannot be read.
 
     Example:
         >>> import tempfile
@@ -63,14 +63,12 @@ def load_texts(source: Source, split: str = "train", column: str | None = None) 
         ['a dog', 'a cat']
     """
     path = Path(source) if isinstance(source, str | Path) else None
-    kind = path.suffix.lower() if path else ""
-    if path and (kind == ".txt" or (path.is_file() and kind not in BUILDERS)):
-        lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()
+    if path and (path.suffix.lower() == ".txt" or (path.is_file() and path.suffix.lower() not in BUILDERS)):
+        lines = path.read_text(encoding="utf-8").splitlines()
     else:
         dataset = load_source(source, split)
         name = find_text_column(dataset, column)
-        values = dataset.select_columns([name])[:][name]
-        lines = [text for value in values for text in captions_of(value, name)]
+        lines = [text for value in column_values(dataset, name) for text in captions_of(value, name)]
     texts, _ = index_distinct(text.strip() for text in lines if text.strip())
     if not texts:
         raise ValueError(f"source {str(source)!r} has no text")

@@ -45,31 +45,25 @@ def _round_channels(channels: int, width: float) -> int:
 def _config(name: str, image_size: int) -> EfficientNetConfig:
     width, depth = COEFFICIENTS[name]
     channels = [_round_channels(c, width) for c in _CHANNELS]
-    inner = [math.ceil(depth * r) for r in _REPEATS[1:-1]]
-    config = EfficientNetConfig(
+    return EfficientNetConfig(
         image_size=image_size,
         width_coefficient=1.0,
         depth_coefficient=1.0,
         in_channels=[32, *channels[:-1]],
         out_channels=channels,
-        num_block_repeats=[_REPEATS[0], *inner, _REPEATS[-1]],
+        num_block_repeats=[_REPEATS[0], *(math.ceil(depth * r) for r in _REPEATS[1:-1]), _REPEATS[-1]],
         hidden_dim=1280,
         hidden_act="relu6",
         squeeze_expansion_ratio=1e-6,  # one channel: Lite has no squeeze-and-excite, transformers always has
         batch_norm_eps=1e-3,
         batch_norm_momentum=0.01,  # torch's sense; transformers' default 0.99 is TensorFlow's
         dropout_rate=0.3 if name.endswith("2") else 0.2,
+        num_labels=1000,  # type: ignore[call-arg]
     )
-    config.num_labels = 1000
-    return config
 
 
 def build_model(name: str, weights: Path, image_size: int) -> EfficientNetForImageClassification:
-    """The original weights in a transformers model, in evaluation mode.
-
-    Raises:
-        ValueError: If the file's tensors do not fit the architecture.
-    """
+    """The original weights in a transformers model, in evaluation mode; a ValueError if they do not fit it."""
     model = EfficientNetForImageClassification(_config(name, image_size))
     source = torch.load(weights, map_location="cpu", weights_only=True)
     result = model.load_state_dict({_rename(key): value for key, value in source.items()}, strict=False)
@@ -84,26 +78,17 @@ def build_model(name: str, weights: Path, image_size: int) -> EfficientNetForIma
 
 
 def _rename(key: str) -> str:
-    for pattern, replacement in _RENAMES:
-        renamed, hits = re.subn(f"^{pattern}", replacement, key)
-        if hits:
-            return renamed
-    return key  # reported by the caller as unexpected
+    hits = (re.subn(f"^{pattern}", replacement, key) for pattern, replacement in _RENAMES)
+    return next((renamed for renamed, count in hits if count), key)  # the caller reports an unknown one as unexpected
 
 
 def build_image_processor(image_size: int) -> EfficientNetImageProcessorPil:
     """Pixels to (x - 127) / 128, bicubic, no crop, as the weights were trained."""
     side = {"height": image_size, "width": image_size}
     return EfficientNetImageProcessorPil(
-        do_resize=True,
         size=side,
         resample=3,
-        do_center_crop=False,
         crop_size=side,
-        do_rescale=True,
-        rescale_factor=1 / 255,
-        rescale_offset=False,
-        do_normalize=True,
         image_mean=[127 / 255] * 3,
         image_std=[128 / 255] * 3,
         include_top=False,

@@ -14,16 +14,10 @@ _LINEAR = re.compile(r"/model/model\.0/auto_model/(.+)/MatMul")
 
 
 def build_minilm_l3(graph_file: Path) -> BertModel:
-    """Three-layer BERT, 384 wide, with the graph's weights.
+    """Three-layer BERT, 384 wide, with the graph's weights; a ValueError if they are not exactly those of the model.
 
     The graph has no pooler: an identity stands in, so that `pooler_output` is the tanh of the first token's state
     and not of something drawn at random.
-
-    Shapes: tokens (B, T) -> `last_hidden_state` (B, T, 384).
-
-    Raises:
-        ImportError: If the package `onnx` is not installed.
-        ValueError: If the graph's weights are not exactly those of the model.
     """
     try:
         import onnx
@@ -35,8 +29,7 @@ def build_minilm_l3(graph_file: Path) -> BertModel:
     for node in graph.node:
         path = _LINEAR.fullmatch(node.name)
         if path and node.input[1] in stored:
-            layer = path[1].replace("/", ".")
-            weights[f"{layer}.weight"] = stored[node.input[1]].T.contiguous()
+            weights[f"{path[1].replace('/', '.')}.weight"] = stored[node.input[1]].T.contiguous()
     config = BertConfig(hidden_size=384, num_hidden_layers=3, num_attention_heads=12, intermediate_size=1536)
     weights |= {"pooler.dense.weight": torch.eye(384), "pooler.dense.bias": torch.zeros(384)}
     model = BertModel(config)

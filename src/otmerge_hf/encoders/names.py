@@ -12,16 +12,11 @@ TEXT_ENCODERS = tuple(_TEXT)
 
 
 def resolve_encoder(name: str, image_size: int | None = None) -> str:
-    """Folder of an encoder that comes as a package; any other name as it is.
-
-    A folder of the same name in the working directory comes first.
+    """Folder of an encoder that comes as a package; any other name as it is, for `AutoModel.from_pretrained`.
 
     Args:
-        name: One of `IMAGE_ENCODERS` or `TEXT_ENCODERS`, a folder, or a name on the Hub.
+        name: One of `IMAGE_ENCODERS` or `TEXT_ENCODERS`, a folder (which comes first), or a name on the Hub.
         image_size: See [`convert_efficientnet_lite`]; only for `IMAGE_ENCODERS` (224 when None).
-
-    Returns:
-        What `AutoModel.from_pretrained` takes.
 
     Raises:
         ValueError: If `image_size` does not fit, or is given for another encoder.

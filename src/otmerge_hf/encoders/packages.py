@@ -57,12 +57,10 @@ def convert_efficientnet_lite(
         raise ValueError(f"name must be one of {', '.join(COEFFICIENTS)}; got {name!r}")
     if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size <= 0:
         raise ValueError(f"image_size must be a positive whole number of pixels; got {image_size!r}")
-    if image_size % TOTAL_STRIDE:
-        below = image_size // TOTAL_STRIDE * TOTAL_STRIDE
-        raise ValueError(
-            f"image_size must be a multiple of {TOTAL_STRIDE} (elsewhere the features differ from the original's); "
-            f"got {image_size}, next are {below} and {below + TOTAL_STRIDE}"
-        )
+    if rest := image_size % TOTAL_STRIDE:
+        wanted = f"a multiple of {TOTAL_STRIDE} (elsewhere the features differ from the original's)"
+        near = f"{image_size - rest} and {image_size - rest + TOTAL_STRIDE}"
+        raise ValueError(f"image_size must be {wanted}; got {image_size}, next are {near}")
     weights = _weights_file(name)
 
     def save(folder: Path) -> None:
@@ -76,12 +74,9 @@ def convert_efficientnet_lite(
 def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:
     """Write the sentence encoder paraphrase-MiniLM-L3-v2, which comes as an ONNX graph, as a BERT checkpoint.
 
-    The folder loads with `AutoModel` ([`build_minilm_l3`]) and `AutoTokenizer`; it is written and reused as
-    [`convert_efficientnet_lite`] does. The package has no vocabulary: it is BERT's uncased one, taken from the
-    package of [`minilm_l6_path`].
-
-    Args:
-        output_dir: The checkpoint folder itself; by default `otmerge_hf/minilm-l3` in `HF_HOME`.
+    The folder loads with `AutoModel` ([`build_minilm_l3`]) and `AutoTokenizer`; it is written to `output_dir` and
+    reused as [`convert_efficientnet_lite`] does. The package has no vocabulary: it is BERT's uncased one, taken from
+    the package of [`minilm_l6_path`].
 
     Raises:
         ValueError: If `output_dir` holds files that this function did not write.
@@ -130,9 +125,8 @@ def _package_file(module: str, pattern: str, distribution: str, version: str = "
     found = sorted(path for root in roots for path in Path(root).glob(pattern))
     if not found:
         state = "is not installed" if spec is None else f"is installed without {pattern}"
-        raise ImportError(
-            f"the package {distribution} {state}; run: pip install --force-reinstall {distribution}=={version}"
-        )
+        command = f"pip install --force-reinstall {distribution}=={version}"
+        raise ImportError(f"the package {distribution} {state}; run: {command}")
     return found[0]
 
 
@@ -146,11 +140,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_once(
-    output_dir: str | os.PathLike | None, default: str, made_of: dict, save: Callable[[Path], None]
-) -> Path:
-    """Let `save` fill a scratch folder and rename that to `output_dir`, unless this conversion is there already."""
-    target = Path(HF_HOME) / "otmerge_hf" / default if output_dir is None else Path(output_dir)
+def _write_once(folder: str | os.PathLike | None, default: str, made_of: dict, save: Callable[[Path], None]) -> Path:
+    """Let `save` fill a scratch folder and rename that to `folder`, unless this conversion is there already."""
+    target = Path(HF_HOME) / "otmerge_hf" / default if folder is None else Path(folder)
     wanted = {"converter_version": _CONVERTER_VERSION, **made_of}
     if _is_current(target, wanted):
         return target
@@ -171,16 +163,14 @@ def _write_once(
 
 def _is_current(folder: Path, wanted: dict) -> bool:
     """Whether this converter wrote `folder` from these weights, and its own weights are still whole."""
-    model, marker = folder / "model.safetensors", folder / _MARKER
-    inputs = ("preprocessor_config.json", "tokenizer.json")  # whichever the encoder's inputs need
-    whole = all(path.is_file() for path in (marker, model, folder / "config.json"))
-    if not whole or not any((folder / name).is_file() for name in inputs):
+    known, inputs = folder / _MARKER, ("preprocessor_config.json", "tokenizer.json")  # whichever the encoder needs
+    there = [(folder / name).is_file() for name in (_MARKER, "model.safetensors", "config.json")]
+    if not all(there) or not any((folder / name).is_file() for name in inputs):
         return False
     try:
-        found = json.loads(marker.read_text())
+        return json.loads(known.read_text()) == wanted | {"model_sha256": _sha256(folder / "model.safetensors")}
     except json.JSONDecodeError:
         return False
-    return found == wanted | {"model_sha256": _sha256(model)}
 
 
 def _move_into_place(scratch: Path, target: Path, wanted: dict) -> None:

@@ -14,10 +14,12 @@ Rows = list[dict[str, Any]]
 
 
 class FeatureCollator:
-    """Look up both sides' cached features for a list of dataset rows.
+    """Look up both sides' cached features for a list of B dataset rows.
 
     A row has `context_features` and `query_features`, row numbers in the two stores, and `labels` if it has
-    a label. The columns are named like `forward`'s arguments because the stock Trainer drops all others.
+    a label. The columns are named like `forward`'s arguments because the stock Trainer drops all others. A call gives
+    `context_features` (B, S_c, D_c) and `query_features` (B, S_q, D_q) with their `..._mask` (B, S) int64, and
+    `labels`: (B,) int64, or (B, C) float32 of scores.
 
     Args:
         context_store: Features of the context side, or None if that side is not cached.
@@ -27,10 +29,6 @@ class FeatureCollator:
         pooling: None gives every token. `"mean"` gives each row's mean token, (B, 1, D): faster, and exact for the
             losses on shared embeddings with affine adapters (`linear`, `orthogonal`, `monge`). A fuser and a
             reconstruction look at single tokens: for them leave it None.
-
-    Returns:
-        (when called with a list of B rows) a dict of `context_features` (B, S_c, D_c) and `query_features`
-        (B, S_q, D_q) with their `..._mask` (B, S) int64, and `labels`: (B,) int64, or (B, C) float32 of scores.
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.
@@ -62,27 +60,24 @@ class FeatureCollator:
         self._means = {column: mean_features(store) for column, store in self.stores.items() if pooling == "mean"}
 
     def __call__(self, rows: Rows) -> dict[str, Any]:
-        """Collate rows; see the class."""
         batch: dict[str, Any] = {}
-        for column in self.stores:
+        for column, store in self.stores.items():
             ids = _column(rows, column)
             try:
-                batch[column], batch[f"{column}_mask"] = self._look_up(column, ids)
+                if self.pooling is None:
+                    batch[column], batch[f"{column}_mask"] = store.batch(ids)
+                    continue
+                store.check_rows(ids)
             except IndexError as error:
                 raise IndexError(f"column {column}: {error}") from error
+            batch[column] = self._means[column][ids, None]  # (B, 1, D)
+            batch[f"{column}_mask"] = torch.ones(len(ids), 1, dtype=torch.int64)
         if any("labels" in row for row in rows):
             batch["labels"] = _labels(_column(rows, "labels"))
         left = [{k: v for k, v in row.items() if k not in self.stores and k != "labels"} for row in rows]
         if any(left):
             batch |= self.rest(left)
         return batch
-
-    def _look_up(self, column: str, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (B, S, D) and their mask (B, S) of some rows of one store; S is 1 where they are means."""
-        if self.pooling is None:
-            return self.stores[column].batch(ids)
-        self.stores[column].check_rows(ids)
-        return self._means[column][ids, None], torch.ones(len(ids), 1, dtype=torch.int64)
 
 
 def _column(rows: Rows, name: str) -> list[Any]:

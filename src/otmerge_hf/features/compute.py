@@ -8,27 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from . import shards
 from .keys import digest, inputs_key
 from .reading import ShardReader, open_files
-from .shards import (
-    INDEX,
-    Shard,
-    Verify,
-    find_shards,
-    read_index,
-    remove_leftovers,
-    shard_problem,
-    write_index,
-    write_shard,
-)
+from .shards import INDEX, Shard, Verify, read_index
 from .store import FeatureStore, check_verify
 
 
 logger = logging.getLogger(__name__)
 
-Encode = Callable[[list[Any]], tuple[torch.Tensor, torch.Tensor | None]]
+Encode = Callable[[list[Any]], tuple[Tensor, Tensor | None]]
 Span = tuple[int, int]
 
 
@@ -44,7 +36,7 @@ def compute_features(
     progress: bool = True,
     verify: Verify = "full",
 ) -> FeatureStore:
-    """Encode every input once and keep the tokens on disk; later calls with the same key read them.
+    """Encode every input once and keep the tokens on disk, row by row; later calls with the same key read them.
 
     The folder is named by a hash of `key`, the inputs' content and `dtype`. Finished shards of an interrupted
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
@@ -58,11 +50,7 @@ def compute_features(
         batch_size: Inputs per call of `encode`.
         shard_size: Rows per file; at most this many are computed twice after an interruption.
         dtype: Type in which the features are kept.
-        progress: Whether to show a progress bar.
         verify: `full` compares every file's SHA-256, `size` only its size.
-
-    Returns:
-        The store; row i holds the features of `inputs[i]`.
 
     Raises:
         ValueError: If `inputs` is empty, a size is not positive, `key` is not JSON, or `encode` returns
@@ -82,7 +70,7 @@ def compute_features(
     full_key = json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
     folder = Path(cache_dir) / name[:32]
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    shards.remove_leftovers(folder)
 
     spans, done = _usable(folder, full_key, len(inputs), shard_size, verify)
     missing = [span for span in spans if span not in done]
@@ -99,16 +87,14 @@ def compute_features(
                 found = tokens.shape[1]
                 feature_dim = feature_dim or found
                 if found != feature_dim:
-                    place = f"rows {start} to {stop - 1}"
-                    raise ValueError(
-                        f"encode returned {found} features per token for {place}, but {feature_dim} before"
-                    )
+                    got = f"{found} features per token for rows {start} to {stop - 1}"
+                    raise ValueError(f"encode returned {got}, but {feature_dim} before")
                 parts.append((tokens, lengths))
                 bar.update(stop - start)
             tokens, lengths = (torch.cat(column) for column in zip(*parts, strict=True))
-            done[first, last] = write_shard(folder, first, tokens, lengths, name)
+            done[first, last] = shards.write_shard(folder, first, tokens, lengths, name)
     if missing or not (folder / INDEX).is_file():
-        write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
+        shards.write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
 
     store = FeatureStore(folder, verify="size")  # every shard was checked or written just now
     store.reused = not missing
@@ -119,11 +105,9 @@ def compute_features(
     return store
 
 
-def _usable(
-    folder: Path, key: dict, rows: int, shard_size: int, verify: Verify
-) -> tuple[list[Span], dict[Span, Shard]]:
+def _usable(folder: Path, key: dict, rows: int, size: int, verify: Verify) -> tuple[list[Span], dict[Span, Shard]]:
     """The row ranges of the store's shards, and the shards that are there and sound."""
-    spans = [(first, min(first + shard_size, rows)) for first in range(0, rows, shard_size)]
+    spans = [(first, min(first + size, rows)) for first in range(0, rows, size)]
     problems: dict[str, str] = {}
     try:
         index = read_index(folder)
@@ -131,15 +115,14 @@ def _usable(
             raise ValueError(f"{folder / INDEX} belongs to another key")
         found = index["shards"]
         spans = [(shard.first, shard.last) for shard in found]
-        problems = {s.file: problem for s in found if (problem := shard_problem(folder, s, verify))}
+        problems = {s.file: problem for s in found if (problem := shards.shard_problem(folder, s, verify))}
     except (FileNotFoundError, ValueError) as error:
         if isinstance(error, ValueError):
             logger.warning("%s; rebuilt from the shards that are sound", error)
             (folder / INDEX).unlink(missing_ok=True)
-        found, problems = find_shards(folder, digest(key))
-        for shard in found:
-            if (shard.first, shard.last) not in spans:
-                problems[shard.file] = f"does not hold {shard_size} rows as asked for"
+        found, problems = shards.find_shards(folder, digest(key))
+        others = [shard.file for shard in found if (shard.first, shard.last) not in spans]
+        problems |= dict.fromkeys(others, f"does not hold {size} rows as asked for")
     for file, problem in problems.items():
         logger.warning("%s %s; its rows are computed again", folder / file, problem)
         (folder / file).unlink(missing_ok=True)
@@ -156,23 +139,20 @@ def _name_stale_siblings(folder: Path, key: dict) -> None:
             continue
         if other.get("inputs") == key["inputs"] and other != key:
             ours, theirs = ({**k["encoder"], "stored_dtype": k["stored_dtype"]} for k in (key, other))
-            changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-            names = ", ".join(changed)
+            names = ", ".join(sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)))
             logger.warning("%s has features of the same inputs with another %s; not used", path.parent, names)
 
 
-def _encode(
-    encode: Encode, inputs: Sequence[Any], start: int, stop: int, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
+@torch.no_grad()
+def _encode(encode: Encode, inputs: Sequence[Any], start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Real tokens (T, D) of rows [start, stop) and their number per row (stop - start,)."""
     batch = [inputs[row] for row in range(start, stop)]
-    with torch.no_grad():
-        tokens, mask = encode(batch)
+    tokens, mask = encode(batch)
     if tokens.ndim != 3 or len(tokens) != len(batch):
         wanted = f"tokens of shape ({len(batch)}, S, D) for rows {start} to {stop - 1}"
         raise ValueError(f"encode must return {wanted}; got {tuple(tokens.shape)}")
-    tokens = tokens.detach().to("cpu", dtype)
-    real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.detach().cpu().bool()
+    tokens = tokens.to("cpu", dtype)
+    real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.cpu().bool()
     if real.shape != tokens.shape[:2]:
         raise ValueError(f"encode must return a mask of shape {tuple(tokens.shape[:2])}; got {tuple(real.shape)}")
     # A padded token may hold anything; only real ones are kept.

@@ -30,17 +30,14 @@ def embed(
 
     With an affine adapter (`linear`, `orthogonal`, `monge`) only the rows' means from [`mean_features`] are mapped.
 
-    Shapes: N rows of the store, B rows asked for, D shared width.
-
     Args:
         model: The merge.
         store: Features of one side, from [`encode`].
         side: `"context"` or `"query"`: whose features they are.
-        rows: B row numbers, repeats allowed; all N by default.
-        batch_size: Rows mapped at a time.
+        rows: B row numbers in [0, N), repeats allowed; all N by default.
 
     Returns:
-        (B, D), on the model's device, in its dtype, without gradient.
+        (B, D), D the shared width, on the model's device, in its dtype, without gradient.
 
     Raises:
         IndexError: If a row number is not in [0, N).
@@ -52,7 +49,7 @@ def embed(
         >>> from transformers import BertConfig, ViTConfig
         >>> from otmerge_hf import OTMergeConfig
         >>> from otmerge_hf.features import compute_features
-        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
         >>> config = OTMergeConfig.from_encoder_configs(ViTConfig(**small), BertConfig(**small), shared_dim=8)
         >>> tokens = lambda texts: (torch.ones(len(texts), 3, 16), None)
         >>> store = compute_features(tokens, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={})
@@ -66,8 +63,7 @@ def embed(
     base = model if isinstance(model, OTMergeModel) else model.otmerge
     numbers = list(range(len(store))) if rows is None else torch.as_tensor(rows).tolist()
     store.check_rows(numbers)
-    affine = base.config.adapter_type in AFFINE_ADAPTERS
-    means = mean_features(store, rows) if affine else None  # (B, D_side)
+    means = mean_features(store, rows) if base.config.adapter_type in AFFINE_ADAPTERS else None  # (B, D_side)
     get_embeds = base.get_context_embeds if side == "context" else base.get_query_embeds
     parts = []
     for start in range(0, len(numbers), batch_size):

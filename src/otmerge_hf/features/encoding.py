@@ -33,13 +33,10 @@ def encode(
 
     Args:
         model: The merge; its encoder of `side` must be frozen, or the features would go stale.
-        processor: The merge's processor.
         side: `"context"` or `"query"`.
         inputs: Distinct images (PIL or paths), waveforms, or texts: what the side's encoder takes.
-        cache_dir: As `batch_size` and `options` for [`compute_features`].
-        batch_size: Inputs per forward of the encoder.
+        cache_dir: As `batch_size` and `options` (`shard_size`, `dtype`, `progress`, `verify`) in [`compute_features`].
         sampling_rate: Of waveforms, in Hz; needed for them.
-        **options: `shard_size`, `dtype`, `progress`, `verify`.
 
     Raises:
         ValueError: If `side` is unknown, the encoder is not frozen, waveforms come without their sampling rate, or an
@@ -57,10 +54,9 @@ def encode(
     options_of_call = {"sampling_rate": sampling_rate} if "sampling_rate" in row.call_options else {}
 
     def tokens_of(batch: list[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        items = [row.open_item(item) for item in batch]
-        made = processor(**{row.call_argument: items}, **options_of_call, return_tensors="pt").to(encoder.device)
-        more = {name: made[name] for name in row.encoder_options if name in made}
-        value = made[row.argument]
+        items = {row.call_argument: [row.open_item(item) for item in batch]}
+        made = processor(**items, **options_of_call, return_tensors="pt").to(encoder.device)
+        more, value = {name: made[name] for name in row.encoder_options if name in made}, made[row.argument]
         if value.dim() == 4 and encoder.device.type == "cpu":
             # convolutions on the CPU are about a quarter faster in this layout, with the same values
             value = value.to(memory_format=torch.channels_last)

@@ -38,7 +38,7 @@ def digest(value: Any) -> str:
 def encoder_key(
     encoder: PreTrainedModel, processor: Any, *, tokens: str | int, dtype: torch.dtype | str
 ) -> dict[str, Any]:
-    """Key of features: content hashes of the encoder and the processor, token selection and dtype.
+    """Key of features, a flat dict of JSON: content hashes of encoder and processor, token selection and dtype.
 
     The same for equal weights wherever they were loaded from, in `train()` or `eval()`, frozen or not, and
     before or after the tokenizer was used; another for one changed weight, setting or tokenizer rule.
@@ -48,9 +48,6 @@ def encoder_key(
         processor: Image processor, feature extractor, tokenizer, a processor made of them, or None.
         tokens: Which tokens are kept, `last_hidden_state` for instance, or the index of a hidden layer.
         dtype: Type in which the encoder computes.
-
-    Returns:
-        A flat dict of JSON values.
 
     Raises:
         ValueError: If a weight has no data (meta device), or the processor's settings are not JSON.

@@ -21,12 +21,7 @@ def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None
     An affine map of the tokens commutes with their mean, so a fit on these serves every token
     ([`OTMergeModel.load_alignment`]). The means of all rows are computed once and kept in the store's folder.
 
-    Args:
-        store: Features of N inputs.
-        ids: B row numbers, repeats allowed; all N by default.
-
-    Returns:
-        (B, D), float32, in feature units.
+    Shapes: B row numbers `ids`, repeats allowed (all of the store by default) -> (B, D), float32, in feature units.
 
     Raises:
         IndexError: If a row number is not in [0, N).
@@ -42,8 +37,7 @@ def mean_features(store: FeatureStore, ids: Sequence[int] | Tensor | None = None
     """
     if ids is not None:
         return _means(store, torch.as_tensor(ids).tolist())
-    everything = list(range(len(store)))
-    path = store.folder / "means.safetensors"
+    path, everything = store.folder / "means.safetensors", list(range(len(store)))
     return remember(path, store.shards_digest, lambda: {"means": _means(store, everything)})["means"]
 
 

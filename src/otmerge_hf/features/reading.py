@@ -54,9 +54,7 @@ class ShardReader:
     def read(self, row: int, target: np.ndarray) -> None:
         """Fill `target` (tokens, D), contiguous and of the stored element size, with the tokens of a row.
 
-        Raises:
-            OSError: If the file has gone.
-            ValueError: If it has become shorter.
+        Raises an OSError if the file has gone, a ValueError if it has become shorter.
         """
         if target.size == 0:
             return
@@ -65,9 +63,8 @@ class ShardReader:
         while len(view):
             count = self._read_at(position, view)
             if count == 0:
-                raise ValueError(
-                    f"{self.path} is shorter than when it was opened; call compute_features again to rebuild it"
-                )
+                problem = "is shorter than when it was opened"
+                raise ValueError(f"{self.path} {problem}; call compute_features again to rebuild it")
             position, view = position + count, view[count:]
 
     def _read_at(self, position: int, view: memoryview) -> int:

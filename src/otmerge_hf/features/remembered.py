@@ -19,12 +19,8 @@ logger = logging.getLogger(__name__)
 def remember(path: Path, shards: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Read what was computed from exactly these shards; compute and write it where there is nothing to read.
 
-    A file that is damaged, or that belongs to other shards, is named in a warning and computed again.
-
-    Args:
-        path: The file, `<name>.safetensors` in the folder of the store.
-        shards: Digest of the shards.
-        compute: Makes the tensors, by name.
+    A file (`<name>.safetensors` in the folder of the store) that is damaged, or that belongs to other shards, is named
+    in a warning and computed again.
     """
     if path.is_file():
         try:

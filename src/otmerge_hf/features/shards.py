@@ -71,21 +71,15 @@ def find_shards(folder: Path, key: str) -> tuple[list[Shard], dict[str, str]]:
             problems[path.name] = "has another SHA-256 than its name says"
             continue
         with safe_open(path, framework="pt") as file:
-            written = file.metadata()
-        if written != _stamp(key):
-            problems[path.name] = "belongs to another key or format"
-            continue
+            if file.metadata() != _stamp(key):
+                problems[path.name] = "belongs to another key or format"
+                continue
         found.append(Shard(path.name, int(match[1]), int(match[2]), path.stat().st_size, sha256))
     return found, problems
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The index of a store.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is damaged or of another format.
-    """
+    """The index of a store; FileNotFoundError if there is none, ValueError if it is damaged or of another format."""
     data = (folder / INDEX).read_bytes()
     try:
         index = json.loads(data)
@@ -101,14 +95,8 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 def write_index(folder: Path, key: dict, feature_dim: int, dtype: torch.dtype, shards: list[Shard]) -> None:
     """List the shards of a finished store, atomically."""
-    index = {
-        "format": FORMAT,
-        "key": key,
-        "rows": shards[-1].last,
-        "feature_dim": feature_dim,
-        "dtype": str(dtype).removeprefix("torch."),
-        "shards": [dataclasses.asdict(shard) for shard in shards],
-    }
+    index = {"format": FORMAT, "key": key, "rows": shards[-1].last, "feature_dim": feature_dim}
+    index |= {"dtype": str(dtype).removeprefix("torch."), "shards": [dataclasses.asdict(shard) for shard in shards]}
     index["digest"] = digest(index)
     write_atomically(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
 

@@ -21,14 +21,10 @@ _BLOCK = 2048  # tokens held in float64 at a time
 
 
 class FeatureStore:
-    """Features of N inputs on disk, read by row number when they are asked for.
+    """Features of N inputs in a folder on disk, read by row number when they are asked for.
 
-    Made by [`compute_features`]; opening one by hand checks it in the same way. A store may be sent to
-    `DataLoader` workers: it travels as its path. The files must stay where they are while it is in use.
-
-    Args:
-        folder: Folder that [`compute_features`] wrote.
-        verify: As for [`compute_features`].
+    Made by [`compute_features`]; opening one by hand checks it in the same way, as `verify` says there. A store may be
+    sent to `DataLoader` workers: it travels as its path. The files must stay where they are while it is in use.
 
     Attributes:
         key: What they depend on, a dict.
@@ -67,12 +63,7 @@ class FeatureStore:
         return digest([shard.sha256 for shard in self._shards])
 
     def batch(self, ids: Sequence[int] | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of some rows, padded with zeros to the longest of them.
-
-        Shapes: B rows, S tokens of the longest row, D features.
-
-        Args:
-            ids: B row numbers, repeats allowed.
+        """Features of B rows, repeats allowed, padded with zeros to the S tokens of the longest.
 
         Returns:
             Features (B, S, D) in the store's dtype, a copy; mask (B, S) of int64, 1 where a token is real.
@@ -87,9 +78,8 @@ class FeatureStore:
             >>> from otmerge_hf.features import compute_features
             >>> encode = lambda texts: (torch.ones(len(texts), 3, 8), None)
             >>> store = compute_features(encode, ["a", "b"], cache_dir=tempfile.mkdtemp(), key={})
-            >>> features, mask = store.batch([1, 0, 1])
-            >>> features.shape, mask.shape
-            (torch.Size([3, 3, 8]), torch.Size([3, 3]))
+            >>> [tuple(tensor.shape) for tensor in store.batch([1, 0, 1])]
+            [(3, 3, 8), (3, 3)]
         """
         rows = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
         self.check_rows(rows)
@@ -112,8 +102,8 @@ class FeatureStore:
             ids: Rows to count, each once; all by default, whose result is kept in the folder.
 
         Returns:
-            Mean (D,) and standard deviation (D,), float32, in feature units. The deviation is zero where a
-            feature never changes: whoever divides by it must guard against that.
+            (D,) and (D,), float32, in feature units. The deviation is zero where a feature never changes: whoever
+            divides by it must guard against that.
 
         Raises:
             IndexError: If a row number is not in [0, N).
@@ -123,7 +113,8 @@ class FeatureStore:
             return feature_statistics(self._real_tokens(sorted(set(ids))))
 
         def compute() -> dict[str, torch.Tensor]:
-            return dict(zip(("mean", "std"), feature_statistics(self._real_tokens(range(len(self)))), strict=True))
+            mean, std = feature_statistics(self._real_tokens(range(len(self))))
+            return {"mean": mean, "std": std}
 
         known = remember(self.folder / "statistics.safetensors", self.shards_digest, compute)
         return known["mean"], known["std"]
@@ -131,18 +122,14 @@ class FeatureStore:
     def _real_tokens(self, ids: Sequence[int]) -> Iterator[torch.Tensor]:
         """Tokens (T, D) of the rows, some `_BLOCK` at a time, without padding."""
         self.check_rows(ids)
-        start = 0
-        while start < len(ids):
-            places: list[tuple[ShardReader, int, int]] = []
-            count = 0
-            while start < len(ids) and (not places or count < _BLOCK):
-                reader, place = self._place(ids[start])
-                places.append((reader, place, count))
-                count, start = count + reader.length(place), start + 1
-            tokens = np.empty((count, self.feature_dim), dtype=_BITS[self.dtype.itemsize])
-            for reader, place, first in places:
-                reader.read(place, tokens[first : first + reader.length(place)])
-            yield torch.from_numpy(tokens).view(self.dtype)
+        rows, count = [], 0
+        for i, (reader, place) in enumerate(map(self._place, ids), 1):
+            rows.append(np.empty((reader.length(place), self.feature_dim), dtype=_BITS[self.dtype.itemsize]))
+            reader.read(place, rows[-1])
+            count += len(rows[-1])
+            if count >= _BLOCK or i == len(ids):
+                yield torch.from_numpy(np.concatenate(rows)).view(self.dtype)
+                rows, count = [], 0
 
     def check_rows(self, rows: Sequence[int]) -> None:
         """Refuse no row with a ValueError, and a row number that is not in [0, N) with an IndexError."""

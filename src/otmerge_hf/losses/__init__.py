@@ -1,7 +1,7 @@
 """Loss terms: pure functions of the model's outputs, one file each. Which one to take: `docs/losses.md`.
 
 Every function returns a float32 scalar (float64 for float64 inputs), whatever the surrounding autocast says, and
-raises ValueError for shapes that do not fit, numbers out of range and unknown names.
+raises ValueError for shapes that do not fit, numbers out of range or not finite, and unknown names.
 """
 
 from .contrastive import ContrastiveTerm, contrastive_loss

@@ -22,7 +22,7 @@ def contrastive_loss(
     variant: str = "infonce",
     bias: float = -10.0,
 ) -> torch.Tensor:
-    r"""Tell each pair from all other combinations in the batch.
+    r"""Tell each pair from all other combinations in the batch; in nats.
 
     $$ z_{ij} = t \cos(x_i, y_j), \quad
        L_\text{InfoNCE} = -\frac{1}{2B} \sum_i
@@ -35,19 +35,12 @@ def contrastive_loss(
     embeddings.
 
     Args:
-        context_embeds: (B, D); the loss is zero if there are no rows.
-        query_embeds: (B, D), row i belonging to row i of the context.
+        context_embeds, query_embeds: (B, D), row i belonging to row i; the loss is zero if there are no rows.
         scale: t, the inverse temperature, a number or a scalar tensor (a learned one gets its gradient).
         group_ids: (B,) integers. Combinations of one group (captions of one image, a pair drawn twice) are neither
             positives nor negatives. None: all rows differ.
         variant: `"infonce"`, symmetric softmax over the batch, or `"siglip"`, a logistic loss per combination.
         bias: b of SigLIP, in logits.
-
-    Returns:
-        Scalar, nats.
-
-    Raises:
-        ValueError: If the shapes differ or the variant is unknown.
 
     Example:
         >>> x = torch.eye(2)
@@ -88,7 +81,6 @@ class ContrastiveTerm(LossTerm):
     temperature: float | None = None
     bias: float = -10.0
     name: ClassVar[str] = "contrastive"
-    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         context, query, groups = pair_rows(outputs)

@@ -3,19 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 
-
-class Solved(Protocol):
-    """Result of a transport solver."""
-
-    @property
-    def converged(self) -> torch.Tensor: ...
+from ..transport import DivergenceResult, TransportResult
 
 
-Result = TypeVar("Result", bound=Solved)
+Result = TypeVar("Result", TransportResult, DivergenceResult)
 _watched: ContextVar[list[torch.Tensor] | None] = ContextVar("_watched", default=None)
 
 

@@ -7,12 +7,8 @@ import torch
 
 from ..transport import sinkhorn_from_cost
 from .convergence import noted
-from .points import check_clouds, check_positive, connected_zero, in_float32, squared_distances, unit
+from .points import PLAN_TOL, check_clouds, check_positive, connected_zero, in_float32, squared_distances, unit
 from .term import LossTerm
-
-
-# Plans feed the next linearisation, so that they are solved more finely than a value alone would need.
-_TOL = 1e-3
 
 
 @in_float32
@@ -23,7 +19,7 @@ def gromov_loss(
     normalize: bool = True,
     max_iterations: int = 50,
 ) -> torch.Tensor:
-    r"""Debiased entropic Gromov-Wasserstein discrepancy of two clouds.
+    r"""Debiased entropic Gromov-Wasserstein discrepancy of two clouds; in squared cost units.
 
     $$ GW_\epsilon(x, y) = \min_{P \in U(a, b)} \sum_{ijkl} (C^x_{ik} - C^y_{jl})^2 P_{ij} P_{kl}
        + \epsilon \operatorname{KL}(P \mid a b^\top), \quad C^x_{ik} = \tfrac12 \lVert x_i - x_k \rVert^2 $$
@@ -39,17 +35,10 @@ def gromov_loss(
     The gradient holds plans and epsilon still (envelope theorem). A step of the descent costs O(N^2 M + N M^2).
 
     Args:
-        context_embeds: (N, D).
-        query_embeds: (M, D); the width may differ from the context's.
+        context_embeds, query_embeds: (N, D) and (M, D'); the widths may differ.
         epsilon: Regularisation, as a fraction of the mean linearised cost at the product of the marginals.
         normalize: Put the points on the unit sphere first, so that C is one minus the cosine.
         max_iterations: Steps of the descent.
-
-    Returns:
-        Scalar, squared cost units.
-
-    Raises:
-        ValueError: If a cloud is not a matrix or is empty, `epsilon` is not positive or a point is not finite.
 
     Example:
         >>> x = torch.randn(8, 3)
@@ -91,9 +80,11 @@ def entropic_plan(
     potentials = None
     for _ in range(max_iterations):
         cost = 2 * _linearised(inner_x, inner_y, plan)
-        solved = sinkhorn_from_cost(cost, epsilon=epsilon, epsilon_scale="absolute", tol=_TOL, potentials=potentials)
+        solved = sinkhorn_from_cost(
+            cost, epsilon=epsilon, epsilon_scale="absolute", tol=PLAN_TOL, potentials=potentials
+        )
         before, plan, potentials = plan, solved.plan(), solved.potentials
-        if (plan - before).abs().sum() <= _TOL:
+        if (plan - before).abs().sum() <= PLAN_TOL:
             break
     noted(solved)  # the last one made the plan
     return plan, torch.special.xlogy(plan, plan * (rows * columns)).sum()
@@ -114,7 +105,6 @@ class GromovTerm(LossTerm):
     normalize: bool = True
     max_iterations: int = 50
     name: ClassVar[str] = "gromov"
-    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         return gromov_loss(

@@ -5,27 +5,23 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from ..model.fusers import masked_mean
 from ..transport import sinkhorn_from_cost
 from .convergence import noted
-from .points import check_positive, cosines, in_float32
+from .points import PLAN_TOL, check_positive, cosines, in_float32, token_means
 from .term import LossTerm
-
-
-# Plans are compared entry by entry, so that they are solved more finely than a loss that only sees their value.
-_TOL = 1e-3
 
 
 @in_float32
 def klot_loss(
     similarity: torch.Tensor, teacher_similarity: torch.Tensor, epsilon: float = 0.05, teacher_epsilon: float = 0.01
 ) -> torch.Tensor:
-    r"""Divergence of the batch's entropic plan from a teacher's.
+    r"""Divergence of the batch's entropic plan from a teacher's; in nats.
 
     $$ P = \arg\max_{P \in U(a, b)} \langle P, K \rangle - \epsilon \operatorname{KL}(P \mid a b^\top), \quad
        L = \operatorname{KL}(P^* \mid P), \quad \nabla_K L = \frac{P - P^*}{\epsilon} $$
 
-    P* solves the same problem for the teacher's similarities K* and epsilon*; weights a, b are uniform. The
+    P* solves the same problem for the teacher's similarities K* and epsilon*; weights a, b are uniform, with sum 1
+    (with rows of mass 1, as the paper has it, the loss is N times as much). The
     gradient's denominator is the student's epsilon: equation 13 of the paper prints epsilon*, its code and finite
     differences say epsilon. The term to prefer with 1k to 10k pairs and many unpaired points: the teacher is fitted
     on the pairs in closed form and carries them to the unpaired. Blind to shifts of whole rows or columns of K, so
@@ -36,12 +32,6 @@ def klot_loss(
         teacher_similarity: K*, (N, M), cosines under the teacher, or any precomputed similarity; no gradient.
         epsilon: In units of the similarity (absolute).
         teacher_epsilon: epsilon*, the same.
-
-    Returns:
-        Scalar, nats, of plans with total mass 1 (with rows of mass 1, as the paper has it, N times as much).
-
-    Raises:
-        ValueError: If the shapes differ, an epsilon is not positive, or a similarity is not finite.
 
     Example:
         >>> k = torch.eye(3)
@@ -59,7 +49,7 @@ def klot_loss(
     check_positive(teacher_epsilon, "teacher_epsilon")
     # log P is linear in K and the potentials, so that the divergence is a Fenchel-Young gap: the value of the
     # optimum minus what the teacher's plan reaches, in units of epsilon. The envelope theorem gives the gradient.
-    options: dict[str, Any] = {"epsilon_scale": "absolute", "tol": _TOL}
+    options: dict[str, Any] = {"epsilon_scale": "absolute", "tol": PLAN_TOL}
     target = noted(sinkhorn_from_cost(-teacher_similarity.detach(), epsilon=teacher_epsilon, **options)).plan()
     least = noted(sinkhorn_from_cost(-similarity, epsilon=epsilon, **options)).value
     information = (torch.special.xlogy(target, target * target.numel())).sum()  # KL(P* | a b^T)
@@ -78,21 +68,11 @@ class Teacher(NamedTuple):
     query_weight: torch.Tensor
     query_bias: torch.Tensor
 
+    @in_float32
     def similarity(self, context: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         """Cosines (N, M) of means (N, D_c) and (M, D_q) under the teacher."""
-        return _teacher_cosines(context, query, *(tensor.to(context.device) for tensor in self))
-
-
-@in_float32
-def _teacher_cosines(
-    context: torch.Tensor,
-    query: torch.Tensor,
-    context_weight: torch.Tensor,
-    context_bias: torch.Tensor,
-    query_weight: torch.Tensor,
-    query_bias: torch.Tensor,
-) -> torch.Tensor:
-    return cosines(context @ context_weight.T + context_bias, query @ query_weight.T + query_bias)
+        context_weight, context_bias, query_weight, query_bias = (tensor.to(context) for tensor in self)
+        return cosines(context @ context_weight.T + context_bias, query @ query_weight.T + query_bias)
 
 
 @dataclass
@@ -105,7 +85,6 @@ class KLOTTerm(LossTerm):
     epsilon: float = 0.05
     teacher_epsilon: float = 0.01
     name: ClassVar[str] = "klot"
-    batch_level: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -114,9 +93,6 @@ class KLOTTerm(LossTerm):
     def __call__(self, outputs: Any) -> torch.Tensor:
         if self.teacher is None:
             raise ValueError("The klot term has no teacher: set `term.teacher`, or use KLOTLossCallback(teacher=...).")
-        means = (
-            masked_mean(outputs.context_tokens, outputs.context_mask),
-            masked_mean(outputs.query_tokens, outputs.query_mask),
-        )
         similarity = cosines(outputs.context_embeds, outputs.query_embeds)
-        return klot_loss(similarity, self.teacher.similarity(*means), self.epsilon, self.teacher_epsilon)
+        wanted = self.teacher.similarity(*token_means(outputs))
+        return klot_loss(similarity, wanted, self.epsilon, self.teacher_epsilon)

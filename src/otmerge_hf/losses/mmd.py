@@ -21,7 +21,7 @@ def mmd_loss(
     unbiased: bool = False,
     scale: float | None = None,
 ) -> torch.Tensor:
-    r"""Squared maximum mean discrepancy under a mean of Gaussian kernels.
+    r"""Squared maximum mean discrepancy under a mean of Gaussian kernels; in [0, 2] when biased.
 
     $$ k(x, y) = \frac1H \sum_h \exp\Big(-\frac{\lVert x - y \rVert^2}{h\, s}\Big), \quad
        L = \overline{k(x, x')} + \overline{k(y, y')} - 2\, \overline{k(x, y)} $$
@@ -30,19 +30,12 @@ def mmd_loss(
     clouds are further apart than the widest kernel. Zero for constant maps: use it with a term that spreads.
 
     Args:
-        context_embeds: (N, D).
-        query_embeds: (M, D).
+        context_embeds, query_embeds: (N, D) and (M, D).
         bandwidths: h, multiples of the scale.
         unbiased: False: means over all N^2 and M^2 combinations, never negative, too large by O(1/N).
             True: without each point's kernel with itself; right on average, may be negative, needs two points a side.
         scale: s, squared units of the shared space; None takes the mean squared distance of two different points of
             both clouds together, which the gradient holds still.
-
-    Returns:
-        Scalar, in [0, 2] when biased.
-
-    Raises:
-        ValueError: If the widths differ, a bandwidth or the scale is not positive, or `unbiased` has too few points.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0]])
@@ -75,7 +68,7 @@ def mmd_loss(
 def _mean(kernel: torch.Tensor, unbiased: bool) -> torch.Tensor:
     if not unbiased:
         return kernel.mean()
-    return (kernel.sum() - kernel.diagonal().sum()) / (len(kernel) * (len(kernel) - 1))
+    return (kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))
 
 
 @dataclass
@@ -85,7 +78,6 @@ class MMDTerm(LossTerm):
     bandwidths: Sequence[float] = BANDWIDTHS
     unbiased: bool = False
     name: ClassVar[str] = "mmd"
-    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         return mmd_loss(outputs.context_embeds, outputs.query_embeds, self.bandwidths, self.unbiased)

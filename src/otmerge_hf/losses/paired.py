@@ -11,7 +11,7 @@ from .term import LossTerm
 
 @in_float32
 def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> torch.Tensor:
-    r"""Mean squared distance of paired embeddings.
+    r"""Mean squared distance of paired embeddings; in squared units of the shared space.
 
     $$ L = \frac1B \sum_i \lVert x_i - y_i \rVert^2 $$
 
@@ -19,14 +19,7 @@ def paired_loss(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> tor
     use it with a variance, contrastive or reconstruction term.
 
     Args:
-        context_embeds: (B, D); the loss is zero if there are no rows.
-        query_embeds: (B, D), row i belonging to row i of the context.
-
-    Returns:
-        Scalar, squared units of the shared space.
-
-    Raises:
-        ValueError: If the shapes differ.
+        context_embeds, query_embeds: (B, D), row i belonging to row i; the loss is zero if there are no rows.
 
     Example:
         >>> paired_loss(torch.zeros(4, 2), torch.ones(4, 2)).item()

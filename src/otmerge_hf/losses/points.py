@@ -6,7 +6,11 @@ from typing import Any, ParamSpec
 
 import torch
 
+from ..model.fusers import masked_mean
 
+
+# Plans that are looked at entry by entry are solved more finely than a value alone would need.
+PLAN_TOL = 1e-3
 Arguments = ParamSpec("Arguments")
 
 
@@ -35,20 +39,17 @@ def check_clouds(context_embeds: torch.Tensor, query_embeds: torch.Tensor, one_s
     for name, cloud in (("context_embeds", context_embeds), ("query_embeds", query_embeds)):
         if cloud.dim() != 2 or len(cloud) == 0:
             raise ValueError(f"`{name}` has shape {tuple(cloud.shape)}; expected (at least one point, dimensions).")
-    if one_space and context_embeds.shape[1] != query_embeds.shape[1]:
-        raise ValueError(
-            f"`context_embeds` has {context_embeds.shape[1]} dimensions and `query_embeds` {query_embeds.shape[1]}; "
-            "they must share one space."
-        )
+    widths = context_embeds.shape[1], query_embeds.shape[1]
+    if one_space and widths[0] != widths[1]:
+        names = f"`context_embeds` has {widths[0]} dimensions and `query_embeds` {widths[1]}"
+        raise ValueError(f"{names}; they must share one space.")
 
 
 def check_same_shape(context_embeds: torch.Tensor, query_embeds: torch.Tensor) -> None:
     """Refuse embeddings that cannot be pairs."""
     if context_embeds.shape != query_embeds.shape:
-        raise ValueError(
-            f"`context_embeds` {tuple(context_embeds.shape)} and `query_embeds` {tuple(query_embeds.shape)} must have "
-            "the same shape: each row of one belongs to a row of the other."
-        )
+        shapes = f"`context_embeds` {tuple(context_embeds.shape)} and `query_embeds` {tuple(query_embeds.shape)}"
+        raise ValueError(f"{shapes} must have the same shape: each row of one belongs to a row of the other.")
 
 
 def check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
@@ -71,6 +72,12 @@ def pair_rows(outputs: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | 
         return context, query, groups
     rows = outputs.pair_mask.bool()
     return context[rows], query[rows], None if groups is None else groups[rows]
+
+
+def token_means(outputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means (B, D_side) of both sides' real tokens."""
+    context = masked_mean(outputs.context_tokens, outputs.context_mask)
+    return context, masked_mean(outputs.query_tokens, outputs.query_mask)
 
 
 def connected_zero(*tensors: torch.Tensor) -> torch.Tensor:

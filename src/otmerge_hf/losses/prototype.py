@@ -19,7 +19,7 @@ _FIRST_ROUNDS = 10
 
 @in_float32
 def prototype_loss(context_moments: torch.Tensor, query_moments: torch.Tensor, epsilon: float = 0.05) -> torch.Tensor:
-    r"""Debiased entropic transport between two mixtures of diagonal Gaussians with equal weights.
+    r"""Debiased entropic transport between two mixtures of diagonal Gaussians with equal weights; in cost units.
 
     $$ L = S_\epsilon\Big(\frac1K \sum_k \delta_{(\mu^x_k, \sigma^x_k)},
        \frac1K \sum_l \delta_{(\mu^y_l, \sigma^y_l)}\Big), \quad
@@ -29,15 +29,8 @@ def prototype_loss(context_moments: torch.Tensor, query_moments: torch.Tensor, e
     nothing across sides: the plan finds which belongs to which.
 
     Args:
-        context_moments: (2, K, D), means and mean squares of the points of each of K prototypes.
-        query_moments: (2, K, D).
+        context_moments, query_moments: (2, K, D), means and mean squares of the points of each of K prototypes.
         epsilon: As a fraction of the mean cost between the prototypes.
-
-    Returns:
-        Scalar, cost units.
-
-    Raises:
-        ValueError: If the shapes are not (2, K, D), a moment is not finite or `epsilon` is not positive.
 
     Example:
         >>> moments = torch.stack([torch.randn(4, 3), torch.full((4, 3), 9.0)])
@@ -51,8 +44,7 @@ def prototype_loss(context_moments: torch.Tensor, query_moments: torch.Tensor, e
         if moments.dim() != 3 or len(moments) != 2:
             raise ValueError(f"`{name}` has shape {tuple(moments.shape)}; expected (2, prototypes, dimensions).")
     check_positive(epsilon, "epsilon")
-    result = noted(sinkhorn_divergence(_components(context_moments), _components(query_moments), epsilon=epsilon))
-    return result.value
+    return noted(sinkhorn_divergence(*map(_components, (context_moments, query_moments)), epsilon=epsilon)).value
 
 
 def _components(moments: torch.Tensor) -> torch.Tensor:
@@ -79,10 +71,8 @@ def batch_moments(points: torch.Tensor, means: torch.Tensor, epsilon: float = 0.
 def first_moments(points: torch.Tensor, count: int, epsilon: float = 0.05) -> torch.Tensor:
     """Start with points far from each other, then a few rounds of balanced clustering; no random numbers."""
     if len(points) < count:
-        raise ValueError(
-            f"The first batch holds {len(points)} points for {count} prototypes; "
-            "take fewer prototypes or larger batches."
-        )
+        found = f"{len(points)} points for {count} prototypes"
+        raise ValueError(f"The first batch holds {found}; take fewer prototypes or larger batches.")
     chosen = [int((points - points.mean(dim=0)).square().sum(dim=1).argmin())]
     nearest = squared_distances(points, points[chosen])[:, 0]
     while len(chosen) < count:
@@ -118,13 +108,11 @@ class PrototypeTerm(LossTerm):
     momentum: float = 0.9
     epsilon: float = 0.05
     name: ClassVar[str] = "prototype"
-    batch_level: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.prototypes < 1 or not 0 <= self.momentum < 1:
-            raise ValueError(
-                f"`prototypes` is {self.prototypes} and `momentum` {self.momentum}; expected at least 1, and [0, 1)."
-            )
+            given = f"`prototypes` is {self.prototypes} and `momentum` {self.momentum}"
+            raise ValueError(f"{given}; expected at least 1, and [0, 1).")
         self._moments: dict[str, torch.Tensor] = {}
 
     def __call__(self, outputs: Any) -> torch.Tensor:
@@ -133,11 +121,10 @@ class PrototypeTerm(LossTerm):
         return prototype_loss(context, query, self.epsilon)
 
     def _advance(self, side: str, points: torch.Tensor) -> torch.Tensor:
-        known = self._moments.get(side)
-        if known is None:
-            known = first_moments(points.detach(), self.prototypes, self.epsilon)
+        if side in self._moments:
+            known = self._moments[side].to(points.device)
         else:
-            known = known.to(points.device)
+            known = first_moments(points.detach(), self.prototypes, self.epsilon)
         batch = batch_moments(points, known[0], self.epsilon)
         if not torch.is_grad_enabled():
             return batch

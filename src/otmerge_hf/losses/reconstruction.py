@@ -13,7 +13,7 @@ from .term import LossTerm
 def reconstruction_loss(
     reconstruction: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    r"""Mean squared error per feature of the real tokens, each row of the batch weighing the same.
+    r"""Mean squared error per feature of the real tokens, each row weighing the same; 1 for answering the mean.
 
     $$ L = \frac1B \sum_i \frac1{S_i D} \sum_{s \le S_i} \lVert g(f(x_{is})) - x_{is} \rVert^2 $$
 
@@ -21,12 +21,6 @@ def reconstruction_loss(
         reconstruction: (B, S, D), the decoder's output for B rows of S tokens in the encoder's width D.
         tokens: (B, S, D), the standardised features that the adapter received.
         mask: (B, S), 1 for real tokens; None if all are.
-
-    Returns:
-        Scalar; with standardised features, 1 is the error of answering the mean.
-
-    Raises:
-        ValueError: If the shapes differ.
 
     Example:
         >>> reconstruction_loss(torch.zeros(1, 2, 3), torch.ones(1, 2, 3), torch.tensor([[1, 0]])).item()

@@ -22,7 +22,7 @@ def sinkhorn_loss(
     normalize: bool = False,
     backend: str = "native",
 ) -> torch.Tensor:
-    r"""Debiased Sinkhorn divergence of two clouds, whichever point belongs to whichever.
+    r"""Debiased Sinkhorn divergence of two clouds, whichever point belongs to whichever; in cost units.
 
     $$ S_\epsilon = OT_\epsilon(x, y) - \tfrac12 OT_\epsilon(x, x) - \tfrac12 OT_\epsilon(y, y),
        \quad c(x, y) = \tfrac12 \lVert x - y \rVert^2 $$
@@ -31,18 +31,11 @@ def sinkhorn_loss(
     term to say which point belongs to which. Its gradient holds epsilon still.
 
     Args:
-        context_embeds: (N, D).
-        query_embeds: (M, D).
+        context_embeds, query_embeds: (N, D) and (M, D).
         epsilon: Regularisation, as a fraction of the mean cost between the clouds.
         normalize: Put the points on the unit sphere first.
         backend: `"native"`: [`sinkhorn_divergence`], which stops on the error of the marginals.
             `"geomloss"`: `SamplesLoss("sinkhorn")` with scaling 0.9, which does not.
-
-    Returns:
-        Scalar, cost units.
-
-    Raises:
-        ValueError: If `epsilon` is not positive, the backend is unknown, or the clouds are not finite.
 
     Example:
         >>> x = torch.randn(16, 4)
@@ -89,7 +82,6 @@ class SinkhornTerm(LossTerm):
     normalize: bool = False
     backend: str = "native"
     name: ClassVar[str] = "sinkhorn"
-    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
         return sinkhorn_loss(outputs.context_embeds, outputs.query_embeds, self.epsilon, self.normalize, self.backend)

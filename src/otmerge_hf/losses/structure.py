@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..model.fusers import masked_mean
-from .points import check_positive, in_float32, unit
+from .points import check_positive, in_float32, token_means, unit
 from .term import LossTerm
 
 
@@ -14,7 +13,7 @@ from .term import LossTerm
 def structure_loss(
     features: torch.Tensor, embeds: torch.Tensor, temperature: float = 0.1, levels: int = 1
 ) -> torch.Tensor:
-    r"""Divergence between the neighbourhoods of one side before and after its adapter.
+    r"""Divergence between the neighbourhoods of one side before and after its adapter; in [0, log 2] nats.
 
     $$ P(z) = \operatorname{softmax}\big(\bar z \bar z^\top / \tau\big), \quad
        \bar z_i = \frac{z_i}{\lVert z_i \rVert} - \operatorname{mean}_j \frac{z_j}{\lVert z_j \rVert} $$
@@ -31,12 +30,6 @@ def structure_loss(
         temperature: tau, in units of the cosine.
         levels: L, the number of powers.
 
-    Returns:
-        Scalar in [0, log 2], nats.
-
-    Raises:
-        ValueError: If the rows differ in number, `temperature` is not positive or `levels` below 1.
-
     Example:
         >>> x = torch.randn(6, 3)
         >>> abs(structure_loss(x, 5 * x.flip(1)).item()) < 1e-5  # mirrored and scaled: the same neighbours
@@ -46,10 +39,8 @@ def structure_loss(
     Kullback-Leibler terms, as Jensen and Shannon have it.
     """
     if features.dim() != 2 or embeds.dim() != 2 or len(features) != len(embeds) or len(embeds) == 0:
-        raise ValueError(
-            f"`features` {tuple(features.shape)} and `embeds` {tuple(embeds.shape)} must be matrices with one row "
-            "per point."
-        )
+        shapes = f"`features` {tuple(features.shape)} and `embeds` {tuple(embeds.shape)}"
+        raise ValueError(f"{shapes} must be matrices with one row per point.")
     check_positive(temperature, "temperature")
     if levels < 1:
         raise ValueError(f"`levels` is {levels}; expected at least 1.")
@@ -83,13 +74,9 @@ class StructureTerm(LossTerm):
     temperature: float = 0.1
     levels: int = 1
     name: ClassVar[str] = "structure"
-    batch_level: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        context = masked_mean(outputs.context_tokens, outputs.context_mask)
-        query = masked_mean(outputs.query_tokens, outputs.query_mask)
-        return (
-            structure_loss(context, outputs.context_embeds, self.temperature, self.levels)
-            + structure_loss(query, outputs.query_embeds, self.temperature, self.levels)
-        ) / 2
+        context, query = token_means(outputs)
+        context_loss = structure_loss(context, outputs.context_embeds, self.temperature, self.levels)
+        return (context_loss + structure_loss(query, outputs.query_embeds, self.temperature, self.levels)) / 2

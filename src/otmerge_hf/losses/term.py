@@ -24,7 +24,7 @@ class LossTerm:
     """
 
     name: ClassVar[str]
-    batch_level: ClassVar[bool]
+    batch_level: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = False
     needs_reconstruction: ClassVar[bool] = False
 

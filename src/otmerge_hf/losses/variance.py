@@ -11,19 +11,13 @@ from .term import LossTerm
 
 @in_float32
 def variance_loss(embeds: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
-    r"""How far the standard deviations of the dimensions fall short of a floor.
+    r"""How far the standard deviations of the dimensions fall short of a floor; in [0, floor].
 
     $$ L = \frac1D \sum_j \max(0, \gamma - \sqrt{\operatorname{Var}_j + 10^{-4}}) $$
 
     Args:
         embeds: (B, D), B >= 2; one row has no spread and gives floor - 0.01, without gradient.
         floor: gamma, in units of the shared space.
-
-    Returns:
-        Scalar in [0, floor].
-
-    Raises:
-        ValueError: If `embeds` is not a matrix or `floor` is not positive.
 
     Example:
         >>> variance_loss(torch.tensor([[0.0, 0.0], [4.0, 4.0]])).item()
@@ -44,9 +38,7 @@ class VarianceTerm(LossTerm):
 
     floor: float = 1.0
     name: ClassVar[str] = "variance"
-    batch_level: ClassVar[bool] = True
 
     def __call__(self, outputs: Any) -> torch.Tensor:
-        return (
-            variance_loss(outputs.context_embeds, self.floor) + variance_loss(outputs.query_embeds, self.floor)
-        ) / 2
+        context, query = (variance_loss(x, self.floor) for x in (outputs.context_embeds, outputs.query_embeds))
+        return (context + query) / 2

@@ -10,6 +10,11 @@ from ..transport import sinkhorn_divergence, wasserstein2
 from .neighbours import check_vectors, normalise
 
 
+def _clouds(context: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    context = check_vectors("context", context).double()
+    return context, check_vectors("query", query, dim=context.shape[1]).double()
+
+
 def modality_gap(context: Tensor, query: Tensor) -> float:
     r"""Distance between the two sides' centres on the unit sphere.
 
@@ -25,9 +30,8 @@ def modality_gap(context: Tensor, query: Tensor) -> float:
 
     Source: Liang et al. 2022, "Mind the Gap", section 2.
     """
-    context = check_vectors("context", context)
-    query = check_vectors("query", query, dim=context.shape[1])
-    return float((normalise(context.double()).mean(0) - normalise(query.double()).mean(0)).norm())
+    x, y = (normalise(side).mean(0) for side in _clouds(context, query))
+    return float((x - y).norm())
 
 
 def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
@@ -36,7 +40,7 @@ def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
     $$ W_2^2 = \min_P \sum_{ij} P_{ij} |x_i - y_j|^2, \quad P 1 = 1/N,\; P^\top 1 = 1/M $$
 
     Returns:
-        Squared distance, in squared feature units. Time grows about cubically: a few thousand rows at most.
+        In squared feature units. Time grows about cubically: a few thousand rows at most.
 
     Raises:
         ImportError: If POT is not installed.
@@ -48,22 +52,14 @@ def squared_wasserstein2(context: Tensor, query: Tensor) -> float:
 
     Source: Peyré & Cuturi 2019, section 2.2; solved by [`wasserstein2`].
     """
-    context = check_vectors("context", context).double()
-    query = check_vectors("query", query, dim=context.shape[1]).double()
-    return float(wasserstein2(context, query) ** 2)
+    return float(wasserstein2(*_clouds(context, query)) ** 2)
 
 
 def debiased_sinkhorn(context: Tensor, query: Tensor, *, epsilon: float = 0.05) -> float:
-    """Sinkhorn divergence between two clouds of equal weights, in float64, as [`sinkhorn_divergence`] defines it.
-
-    Args:
-        context: Shared embeddings, (N, D).
-        query: Shared embeddings, (M, D).
-        epsilon: Entropic regularisation, > 0, relative to the mean cost between the sides.
+    """Sinkhorn divergence in float64, with epsilon relative to the mean cost; see [`sinkhorn_divergence`].
 
     Returns:
-        Divergence, in units of the cost (half of squared feature units): about half of
-        [`squared_wasserstein2`] for a small epsilon.
+        Half of squared feature units: about half of [`squared_wasserstein2`] for a small epsilon.
 
     Example:
         >>> import torch
@@ -73,6 +69,4 @@ def debiased_sinkhorn(context: Tensor, query: Tensor, *, epsilon: float = 0.05) 
 
     Source: Feydy et al. 2019, eq. 3.
     """
-    context = check_vectors("context", context).double()
-    query = check_vectors("query", query, dim=context.shape[1]).double()
-    return float(sinkhorn_divergence(context, query, epsilon=epsilon, tol=1e-5).value)
+    return float(sinkhorn_divergence(*_clouds(context, query), epsilon=epsilon, tol=1e-5).value)

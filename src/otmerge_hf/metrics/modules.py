@@ -18,16 +18,12 @@ Args:
     references: query embeddings, one list of floats a row; row i belongs to row i of `predictions`.
 """
 _CONFIGS = ("default", "grouped")
+_VECTOR = datasets.Sequence(datasets.Value("float32"))
 
 
-def _info(description: str, inputs: str, grouped: bool = False) -> evaluate.MetricInfo:
-    vector = datasets.Sequence(datasets.Value("float32"))
-    columns: dict[str, Any] = {"predictions": vector, "references": vector}
-    if grouped:
-        columns["groups"] = datasets.Value("int64")
-    return evaluate.MetricInfo(
-        description=description, citation="", inputs_description=inputs, features=datasets.Features(columns)
-    )
+def _info(description: str, inputs: str, **columns: Any) -> evaluate.MetricInfo:
+    features = datasets.Features({"predictions": _VECTOR, "references": _VECTOR} | columns)
+    return evaluate.MetricInfo(description=description, citation="", inputs_description=inputs, features=features)
 
 
 class RetrievalMetric(evaluate.Metric):
@@ -47,9 +43,11 @@ class RetrievalMetric(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in _CONFIGS:
             raise ValueError(f"config_name must be one of {_CONFIGS}, got {self.config_name!r}")
-        grouped = self.config_name == "grouped"
-        inputs = _INPUTS + ("    groups: integer id of the item of each row.\n" if grouped else "")
-        return _info("Retrieval between two sides of a shared space.", inputs, grouped)
+        about = "Retrieval between two sides of a shared space."
+        if self.config_name == "default":
+            return _info(about, _INPUTS)
+        inputs = _INPUTS + "    groups: integer id of the item of each row.\n"
+        return _info(about, inputs, groups=datasets.Value("int64"))
 
     def _compute(
         self,
@@ -100,8 +98,6 @@ class GeometryMetric(evaluate.Metric):
             "linear_cka": linear_cka(context, query),
             "mutual_knn": mutual_knn(context, query, min(k, len(context) - 1)),
             "procrustes_error": procrustes_error(context, query),
+            "sinkhorn_divergence": debiased_sinkhorn(context, query),
         }
-        result["sinkhorn_divergence"] = debiased_sinkhorn(context, query)
-        if wasserstein:
-            result["squared_wasserstein2"] = squared_wasserstein2(context, query)
-        return result
+        return result | ({"squared_wasserstein2": squared_wasserstein2(context, query)} if wasserstein else {})

@@ -13,26 +13,20 @@ BLOCK_ROWS = 1024
 
 
 def check_vectors(name: str, value: Tensor, dim: int | None = None) -> Tensor:
-    """Return `value`, anything `torch.as_tensor` takes, as a finite tensor (N, D), float32 or float64; `dim` is D.
-
-    Raises:
-        ValueError: If it is not two-dimensional, is empty, is not floating, has NaN or infinity, or another width.
-    """
+    """Return `value`, anything `torch.as_tensor` takes, as a finite tensor (N, D), float32 or float64; `dim` is D."""
     tensor = torch.as_tensor(value).detach()
     if tensor.ndim != 2:
         raise ValueError(f"{name} must be (rows, features), got shape {tuple(tensor.shape)}")
-    if tensor.shape[0] == 0 or tensor.shape[1] == 0:
+    if tensor.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(tensor.shape)}")
     if not tensor.is_floating_point():
         raise ValueError(f"{name} must hold floating-point features, got {tensor.dtype}")
     if dim is not None and tensor.shape[1] != dim:
         raise ValueError(f"{name} has {tensor.shape[1]} features, expected {dim}")
     # In blocks: the mask of a 100k x 1024 tensor would be 100 MB for nothing.
-    for start in range(0, len(tensor), 8192):
-        block = tensor[start : start + 8192]
-        if not bool(torch.isfinite(block).all()):
-            row = start + int((~torch.isfinite(block)).any(dim=1).nonzero()[0])
-            raise ValueError(f"{name} has NaN or infinity, first in row {row}")
+    finite = torch.cat([block.isfinite().all(dim=1) for block in tensor.split(8192)])
+    if not finite.all():
+        raise ValueError(f"{name} has NaN or infinity, first in row {int(finite.long().argmin())}")
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -42,10 +36,7 @@ def normalise(x: Tensor) -> Tensor:
 
 
 def block_scores(queries: Tensor, candidates: Tensor, similarity: Similarity) -> Tensor:
-    """Scores (B, M) of queries (B, D) against candidates (M, D); larger is closer.
-
-    For cosine both are of unit length already; euclidean is minus the squared distance.
-    """
+    """Scores (B, M) of queries (B, D) and candidates (M, D): cosine of unit vectors, or minus the squared distance."""
     dots = queries @ candidates.T
     if similarity == "cosine":
         return dots
@@ -66,17 +57,10 @@ def nearest_neighbours(
     similarity: Similarity = "cosine",
     backend: Literal["auto", "faiss", "torch"] = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Find the k nearest candidates of every query, exactly.
+    """Find the k nearest candidates (M, D) of every query (N, D), exactly.
 
     FAISS's flat index is used when `faiss` is installed (extra `faiss`) and the vectors are float32 on the CPU;
     else blocks of rows go through one matrix product each. The two may order tied candidates differently.
-
-    Args:
-        queries: Vectors, (N, D).
-        candidates: Vectors, (M, D).
-        k: Neighbours per query, 1 to M.
-        similarity: `"cosine"` or `"euclidean"`.
-        backend: `"auto"`, `"faiss"` or `"torch"`.
 
     Returns:
         Scores (N, k), best first (cosine, or minus the squared distance), and indices (N, k), long.
@@ -104,11 +88,8 @@ def nearest_neighbours(
     suits = queries.device.type == "cpu" and queries.dtype == torch.float32
     if backend == "faiss" or (backend == "auto" and installed and suits):
         return _faiss_search(queries, candidates, k, similarity)
-    blocks = [
-        block_scores(queries[i : i + BLOCK_ROWS], candidates, similarity).topk(k, dim=1)
-        for i in range(0, len(queries), BLOCK_ROWS)
-    ]
-    return torch.cat([b.values for b in blocks]), torch.cat([b.indices for b in blocks])
+    blocks = [block_scores(block, candidates, similarity).topk(k, dim=1) for block in queries.split(BLOCK_ROWS)]
+    return torch.cat([found.values for found in blocks]), torch.cat([found.indices for found in blocks])
 
 
 def _faiss_search(queries: Tensor, candidates: Tensor, k: int, similarity: Similarity) -> tuple[Tensor, Tensor]:

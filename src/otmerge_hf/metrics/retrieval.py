@@ -30,18 +30,11 @@ class Ranking(NamedTuple):
 
 
 def check_pairs(pairs: object, n_context: int, n_query: int) -> Tensor:
-    """Return `pairs` of (context row, query row) as (P, 2) long, sorted, each once; None pairs row i with row i.
-
-    Raises:
-        ValueError: If the shape or type is wrong, there is no pair, an index is out of range, or `pairs` is
-            None and the row counts differ.
-    """
+    """Return `pairs` of (context row, query row) as (P, 2) long, sorted, each once; None pairs row i with row i."""
     if pairs is None:
         if n_context != n_query:
-            raise ValueError(
-                f"pairs is None, which pairs rows one to one, but context has {n_context} rows "
-                f"and query {n_query}; pass pairs as (P, 2) indices"
-            )
+            sizes = f"context has {n_context} rows and query {n_query}"
+            raise ValueError(f"pairs is None, which pairs rows one to one, but {sizes}; pass pairs as (P, 2) indices")
         return torch.arange(n_context)[:, None].expand(-1, 2)
     index = torch.as_tensor(pairs)
     if index.ndim != 2 or index.shape[1] != 2:
@@ -50,41 +43,30 @@ def check_pairs(pairs: object, n_context: int, n_query: int) -> Tensor:
         raise ValueError("pairs is empty")
     if index.is_floating_point() or index.dtype == torch.bool:
         raise ValueError(f"pairs must hold integers, got {index.dtype}")
-    index = index.long()
-    for column, (side, size) in enumerate((("context", n_context), ("query", n_query))):
-        low, high = int(index[:, column].min()), int(index[:, column].max())
-        if low < 0 or high >= size:
-            wrong = low if low < 0 else high
-            raise ValueError(f"pairs names {side} row {wrong}, but {side} has rows 0 to {size - 1}")
-    return torch.unique(index, dim=0)
+    for side, size, rows in zip(("context", "query"), (n_context, n_query), index.long().T, strict=True):
+        wrong = rows[(rows < 0) | (rows >= size)]
+        if len(wrong):
+            raise ValueError(f"pairs names {side} row {int(wrong[0])}, but {side} has rows 0 to {size - 1}")
+    return torch.unique(index.long(), dim=0)
 
 
 def pairs_from_groups(context_groups: Tensor, query_groups: Tensor) -> Tensor:
-    """List every (context row, query row) whose group ids agree: several captions of one image, for example.
-
-    Args:
-        context_groups: Group of each context row, (N,), integers.
-        query_groups: Group of each query row, (M,), integers.
+    """List every (context row, query row) whose group ids (N,) and (M,) agree: several captions of one image, say.
 
     Returns:
-        Pairs, (P, 2), long.
-
-    Raises:
-        ValueError: If a side is not one-dimensional or no group is on both sides.
+        Pairs, (P, 2), long; at least one, else ValueError.
 
     Example:
         >>> pairs_from_groups(torch.tensor([7, 8]), torch.tensor([7, 7, 8])).tolist()
         [[0, 0], [0, 1], [1, 2]]
     """
-    sides = [torch.as_tensor(groups) for groups in (context_groups, query_groups)]
-    for name, groups in zip(("context_groups", "query_groups"), sides, strict=True):
+    context, query = (torch.as_tensor(groups).contiguous() for groups in (context_groups, query_groups))
+    for name, groups in (("context_groups", context), ("query_groups", query)):
         if groups.ndim != 1:
             raise ValueError(f"{name} must be (rows,), got shape {tuple(groups.shape)}")
-    context, query = sides
-    order = torch.argsort(query, stable=True)
-    ordered = query[order].contiguous()
-    first = torch.searchsorted(ordered, context.contiguous())
-    count = torch.searchsorted(ordered, context.contiguous(), right=True) - first
+    ordered, order = query.sort(stable=True)
+    first = torch.searchsorted(ordered, context)
+    count = torch.searchsorted(ordered, context, right=True) - first
     if int(count.sum()) == 0:
         raise ValueError("context_groups and query_groups have no group in common")
     rows = torch.repeat_interleave(torch.arange(len(context)), count)
@@ -101,13 +83,9 @@ def rank_matches(
        \frac{|\{m \in M_i: s_{im} \ge s_{ij}\}|}{|\{c: s_{ic} \ge s_{ij}\}|} $$
 
     Args:
-        searching: Vectors, (N, D).
-        candidates: Vectors, (M, D). Rows without a pair stay in as distractors.
+        searching, candidates: Vectors, (N, D) and (M, D). Candidates without a pair stay in as distractors.
         pairs: Matches, (P, 2): searching row, candidate row.
         similarity: `"cosine"` or `"euclidean"`.
-
-    Returns:
-        A [`Ranking`] over the searching rows that have a match.
 
     Example:
         >>> rank_matches(torch.eye(2), torch.eye(2), torch.tensor([[0, 0], [1, 0]])).rank
@@ -122,15 +100,11 @@ def rank_matches(
     if similarity == "cosine":
         searching, candidates = normalise(searching), normalise(candidates)
     parts = []
-    # Pairs are sorted by row, so a block of searching rows owns one slice of them.
-    bounds = torch.arange(0, len(searching) + BLOCK_ROWS, BLOCK_ROWS, device=searching.device)
-    starts = torch.searchsorted(pairs[:, 0].contiguous(), bounds)
-    for block, (low, high) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
-        if low == high:
-            continue
-        offset = block * BLOCK_ROWS
-        scores = block_scores(searching[offset : offset + BLOCK_ROWS], candidates, similarity)
-        parts.append(_rank_block(scores, pairs[low:high], offset))
+    for start in range(0, len(searching), BLOCK_ROWS):
+        own = pairs[(pairs[:, 0] >= start) & (pairs[:, 0] < start + BLOCK_ROWS)]
+        if len(own):
+            scores = block_scores(searching[start : start + BLOCK_ROWS], candidates, similarity)
+            parts.append(_rank_block(scores, own, start))
     return Ranking(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
@@ -145,10 +119,9 @@ def _rank_block(scores: Tensor, pairs: Tensor, offset: int) -> Ranking:
         at_least[part] = (own >= wanted[part, None]).sum(1)
         above[part] = (own > wanted[part, None]).sum(1)
     # The same two counts among the row's own matches: compare pairs of one row with each other.
-    width = int(matches.max())
     slot = torch.arange(len(pairs), device=scores.device)
     slot -= torch.repeat_interleave(matches.cumsum(0) - matches, matches)
-    own = scores.new_full((len(rows), width), -torch.inf)
+    own = scores.new_full((len(rows), int(matches.max())), -torch.inf)
     own[compact, slot] = wanted
     own_at_least = (own[compact] >= wanted[:, None]).sum(1)
     own_above = (own[compact] > wanted[:, None]).sum(1)
@@ -156,20 +129,16 @@ def _rank_block(scores: Tensor, pairs: Tensor, offset: int) -> Ranking:
     negatives = (scores.shape[1] - matches)[compact].clamp_min(1)
     closer = ((above - own_above) + 0.5 * ties.double()) / negatives
 
-    def mean_by_row(value: Tensor) -> Tensor:
-        total = torch.zeros(len(rows), dtype=torch.float64, device=scores.device)
-        return total.index_add_(0, compact, value.double()) / matches
+    def by_row(value: Tensor, how: str) -> Tensor:
+        return value.new_zeros(len(rows)).scatter_reduce(0, compact, value, how, include_self=False)
 
-    rank = torch.full_like(rows, torch.iinfo(torch.long).max)
-    rank = rank.scatter_reduce(0, compact, at_least - own_at_least + 1, "amin")
-    return Ranking(rows + offset, rank, mean_by_row(own_at_least.double() / at_least), mean_by_row(closer))
+    rank = by_row(at_least - own_at_least + 1, "amin")
+    precision = by_row(own_at_least.double() / at_least, "mean")
+    return Ranking(rows + offset, rank, precision, by_row(closer, "mean"))
 
 
 def recall_at_k(ranking: Ranking, k: int) -> float:
-    """Share of searching rows, in [0, 1], whose best match is among the first k.
-
-    Raises:
-        ValueError: If k is below 1.
+    """Share of searching rows, in [0, 1], whose best match is among the first k, at least 1.
 
     Example:
         >>> recall_at_k(rank_matches(torch.eye(2), torch.eye(2), torch.tensor([[0, 0], [1, 0]])), 1)
@@ -191,8 +160,7 @@ def retrieval(
     """Measure retrieval in both directions.
 
     Args:
-        context: Shared embeddings, (N, D).
-        query: Shared embeddings, (M, D).
+        context, query: Shared embeddings, (N, D) and (M, D).
         pairs: Matches, (P, 2): context row, query row ([`pairs_from_groups`] makes them); None pairs row i with row i.
         ks: Depths of recall.
         similarity: `"cosine"` or `"euclidean"`.
@@ -205,21 +173,23 @@ def retrieval(
         >>> retrieval(torch.eye(3), torch.eye(3))["mean_recall@1"]
         1.0
     """
-    context = check_vectors("context", context)
-    query = check_vectors("query", query, dim=context.shape[1])
-    pairs = check_pairs(pairs, len(context), len(query))
-    result: dict[str, float] = {}
-    for name, ranking in (
-        ("context_to_query", rank_matches(context, query, pairs, similarity=similarity)),
-        ("query_to_context", rank_matches(query, context, pairs.flip(1), similarity=similarity)),
-    ):
-        for k in ks:
-            result[f"{name}_recall@{k}"] = recall_at_k(ranking, k)
+    result: dict[str, float] = {"mean_recall@1": 0.0}
+    for name, ranking in _both_directions(context, query, pairs, similarity).items():
+        result |= {f"{name}_recall@{k}": recall_at_k(ranking, k) for k in ks}
         result[f"{name}_map"] = float(ranking.average_precision.mean())
         result[f"{name}_median_rank"] = float(ranking.rank.double().quantile(0.5))
-        result.setdefault("mean_recall@1", 0.0)
         result["mean_recall@1"] += recall_at_k(ranking, 1) / 2
     return result
+
+
+def _both_directions(context: Tensor, query: Tensor, pairs: object, similarity: Similarity) -> dict[str, Ranking]:
+    context = check_vectors("context", context)
+    query = check_vectors("query", query, dim=context.shape[1])
+    matches = check_pairs(pairs, len(context), len(query))
+    return {
+        "context_to_query": rank_matches(context, query, matches, similarity=similarity),
+        "query_to_context": rank_matches(query, context, matches.flip(1), similarity=similarity),
+    }
 
 
 def foscttm(context: Tensor, query: Tensor, pairs: object = None, *, similarity: Similarity = "euclidean") -> float:
@@ -239,9 +209,5 @@ def foscttm(context: Tensor, query: Tensor, pairs: object = None, *, similarity:
 
     Source: Liu et al. 2019, "Jointly embedding multiple single-cell omics measurements".
     """
-    context = check_vectors("context", context)
-    query = check_vectors("query", query, dim=context.shape[1])
-    pairs = check_pairs(pairs, len(context), len(query))
-    forward = rank_matches(context, query, pairs, similarity=similarity).closer.mean()
-    backward = rank_matches(query, context, pairs.flip(1), similarity=similarity).closer.mean()
-    return float((forward + backward) / 2)
+    forward, backward = _both_directions(context, query, pairs, similarity).values()
+    return float((forward.closer.mean() + backward.closer.mean()) / 2)

@@ -25,8 +25,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     $$ \frac{\|X_c^\top Y_c\|_F^2}{\|X_c^\top X_c\|_F \, \|Y_c^\top Y_c\|_F} $$
 
     Args:
-        x: Features, (N, Dx).
-        y: Features of the same items, (N, Dy).
+        x, y: Features of the same items, (N, Dx) and (N, Dy).
         debiased: Use the unbiased estimate of HSIC. The plain value tends to 1 when N is below the widths, whatever
             the features; the debiased one is centred on 0 for unrelated features (and can be below 0).
 
@@ -42,14 +41,11 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     """
     x, y = _paired(x, y, least=4 if debiased else 2)
     x, y = x - x.mean(0), y - y.mean(0)
-    if debiased:
-        kernels = [features @ features.T for features in (x, y)]
-        xy, xx, yy = (hsic(kernels[i], kernels[j]) for i, j in ((0, 1), (0, 0), (1, 1)))
-    elif len(x) > max(x.shape[1], y.shape[1]):  # the smaller of the two equal forms
+    if not debiased and len(x) > max(x.shape[1], y.shape[1]):  # the smaller of the two equal forms
         xy, xx, yy = (float(((a.T @ b) ** 2).sum()) for a, b in ((x, y), (x, x), (y, y)))
     else:
-        kernels = [features @ features.T for features in (x, y)]
-        xy, xx, yy = (float((kernels[i] * kernels[j]).sum()) for i, j in ((0, 1), (0, 0), (1, 1)))
+        k, m = x @ x.T, y @ y.T
+        xy, xx, yy = (hsic(a, b) if debiased else float((a * b).sum()) for a, b in ((k, m), (k, k), (m, m)))
     if xx <= 0 or yy <= 0:
         raise ValueError(f"{'x' if xx <= 0 else 'y'} does not vary over its rows: CKA is undefined")
     return xy / (xx * yy) ** 0.5
@@ -66,18 +62,13 @@ def hsic(k: Tensor, m: Tensor) -> float:
     """
     n = len(k)
     k, m = k - torch.diag(k.diagonal()), m - torch.diag(m.diagonal())
-    trace = (k * m).sum()
     ones = k.sum() * m.sum() / ((n - 1) * (n - 2))
     cross = 2 / (n - 2) * (k.sum(0) @ m.sum(1))
-    return float((trace + ones - cross) / (n * (n - 3)))
+    return float(((k * m).sum() + ones - cross) / (n * (n - 3)))
 
 
 def neighbour_sets(x: Tensor, k: int, similarity: Similarity = "cosine") -> Tensor:
-    """Indices (N, k), long, of the k nearest other rows of every row of `x` (N, D).
-
-    Raises:
-        ValueError: If k is not in 1 to N - 1.
-    """
+    """Indices (N, k), long, of the k nearest other rows of every row of `x` (N, D)."""
     if not 1 <= k <= len(x) - 1:
         raise ValueError(f"k must be between 1 and rows - 1 = {len(x) - 1}, got {k}")
     _, indices = nearest_neighbours(x, x, k + 1, similarity=similarity)
@@ -99,8 +90,7 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10, *, similarity: Similarity = "c
     $$ \operatorname{mean}_i |N_k^x(i) \cap N_k^y(i)| / k $$
 
     Args:
-        x: Features, (N, Dx).
-        y: Features of the same items, (N, Dy).
+        x, y: Features of the same items, (N, Dx) and (N, Dy).
         k: Neighbours, 1 to N - 1.
         similarity: `"cosine"` or `"euclidean"`, in each space by itself.
 
@@ -137,7 +127,7 @@ def procrustes_error(x: Tensor, y: Tensor) -> float:
     x, y = _paired(x, y, least=2)
     x, y = x - x.mean(0), y - y.mean(0)
     for name, side in (("x", x), ("y", y)):
-        if float(side.norm()) == 0:
+        if side.norm() == 0:
             raise ValueError(f"{name} does not vary over its rows: the Procrustes error is undefined")
     total = torch.linalg.svdvals((x / x.norm()).T @ (y / y.norm())).sum()
     return max(0.0, 1.0 - float(total) ** 2)

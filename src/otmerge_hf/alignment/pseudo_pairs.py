@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ..metrics.neighbours import nearest_neighbours, normalise
 from ..transport import sinkhorn
-from .base import Alignment
-from .sinkhorn_procrustes import unpaired_rows
+from .base import Alignment, unpaired_rows
 
 
 class PseudoPairs(NamedTuple):
@@ -42,18 +41,13 @@ def pseudo_pairs(
 
     Args:
         alignment: A fitted alignment.
-        context: Features, (N, Dc).
-        query: Features, (M, Dq).
-        method: `"mutual"` or `"plan"`. The plan weighs all points at once, so that one popular point
-            cannot hide the matches of others; it holds an N x M matrix, so pass some thousands of rows at a
-            time.
+        context, query: Features, (N, Dc) and (M, Dq).
+        method: `"mutual"` or `"plan"`. The plan weighs all points at once, so that one popular point cannot hide the
+            matches of others; it holds an N x M matrix, so pass some thousands of rows at a time.
         level: Least confidence: a cosine for `"mutual"` (all when None), a share of mass for `"plan"`
             (0.5 when None; above 0.5 a row of the longer side is in one pair at most).
         epsilon: Of the plan, relative to the mean cosine cost.
         known: Pairs that are known, (P, 2): their rows are left out.
-
-    Returns:
-        [`PseudoPairs`], surest first.
 
     Raises:
         ValueError: If the method is unknown, or the features do not suit the fit.
