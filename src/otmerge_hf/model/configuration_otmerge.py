@@ -11,7 +11,7 @@ from transformers.utils import cached_file
 
 
 ADAPTER_TYPES = ("linear", "mlp", "orthogonal", "monge", "coupling")
-FUSER_TYPES = ("cross_attention", "bidirectional", "self_cross_block", "concat", "average")
+FUSER_TYPES = ("cross_attention", "bidirectional", "self_cross_block", "concat", "average", "transport")
 TOKEN_SELECTIONS = ("last_hidden_state", "cls", "pooled")
 PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification")
 POSITION_TYPES = ("auto", "grid", "sequence", "none")
@@ -68,12 +68,12 @@ class OTMergeConfig(PreTrainedConfig):
             fuser: `grid` (two-dimensional), `sequence`, `none`, or `auto`: a grid for images, a sequence for the rest.
         context_grid (`list[int]`, *optional*): Height and width in tokens when the image is not square.
         fuser_type (`str`, defaults to `"cross_attention"`): `cross_attention`, `bidirectional`, `self_cross_block`,
-            `concat` or `average`.
+            `concat`, `average` or `transport`.
         fuser_num_layers, fuser_num_heads (`int`): Depth and attention heads of the fuser.
         fuser_dropout (`float`, defaults to 0.1): Dropout inside fuser and answer head, in [0, 1).
-        linear_path (`list[str]`, defaults to all but `late_interaction` and `transport`): Parts that go to the answers
-            by a linear map of their own, beside the fuser: see [`LinearPath`]. Empty: the fuser alone. Configurations
-            that were saved before there was a linear path have none.
+        linear_path (`list[str]`, defaults to `["query", "cosine", "answers", "context"]`): Parts that go to the
+            answers by a linear map of their own, beside the fuser: see [`LinearPath`]. Empty: the fuser alone.
+            Configurations that were saved before there was a linear path have none.
         freeze_encoders (`bool`, defaults to `True`): Keep both encoders in `eval()`, without gradient, under no_grad.
         logit_scale_init_value (`float`): Initial log inverse temperature of `logits_per_image`, as in CLIP.
         initializer_range (`float`): Standard deviation of the initial weights of linear maps, where it is above
@@ -116,7 +116,7 @@ class OTMergeConfig(PreTrainedConfig):
     fuser_num_layers: int = 1
     fuser_num_heads: int = 4
     fuser_dropout: float | int = 0.1
-    linear_path: list | tuple = ("query", "context", "cosine", "answers")
+    linear_path: list | tuple = ("query", "cosine", "answers", "context")
     freeze_encoders: bool = True
     logit_scale_init_value: float | int = 2.6592
     initializer_range: float | int = 0.02

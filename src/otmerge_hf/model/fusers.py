@@ -5,8 +5,11 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .plans import entropic_plan, even_log_weights, token_cosines
 
 
 class Fused(NamedTuple):
@@ -71,7 +74,14 @@ class ContextPositions(nn.Module):
         super().__init__()
         self.kind, self.grid = config.context_positions, config.context_grid
         if self.kind == "auto":
-            self.kind = "grid" if of_image or self.grid is not None else "sequence"
+            # positions would move the tokens whose distances the plan reads
+            self.kind = (
+                "none"
+                if config.fuser_type == "transport"
+                else "grid"
+                if of_image or self.grid is not None
+                else "sequence"
+            )
         if self.kind == "grid" and self.grid is None and not of_image:
             # a square guessed from the length would change with the padding
             raise ValueError('`context_positions="grid"` needs `context_grid` for a context that is no image.')
@@ -249,6 +259,33 @@ class AverageFuser(nn.Module):
         return Fused((masked_mean(query, query_mask) + masked_mean(context, context_mask)) / 2, (query,))
 
 
+class TransportFuser(nn.Module):
+    """The query takes what an entropic transport plan brings from the context; no parameter but a temperature.
+
+    z = LayerNorm(mean_i z_i + sum_ij P_ij c_j) without learned scale, P the plan of cost 1 - cos between the shared
+    tokens, their marginals even: it reads what alignment made near. Mass may stay behind at the price `SLACK`, as that
+    of function words that lie near nothing. Source: Cuturi 2013; Chizat et al. 2018 for the slack.
+    """
+
+    ITERATIONS, SLACK = 20, 1.0
+
+    def __init__(self, config):
+        super().__init__()
+        self.log_epsilon = nn.Parameter(torch.zeros(1))
+
+    def init_weights(self) -> None:
+        """Start at epsilon = 0.05, in units of the cost."""
+        init.constant_(self.log_epsilon, math.log(0.05))
+
+    def forward(self, query, context, query_mask=None, context_mask=None):
+        cost = 1 - token_cosines(query, context)  # (B, S_q, S_c)
+        weights = [even_log_weights(*side) for side in ((query, query_mask), (context, context_mask))]
+        plan = entropic_plan(cost, *weights, self.log_epsilon.exp(), self.ITERATIONS, self.SLACK).to(query.dtype)
+        brought = plan.sum(dim=1, keepdim=True) @ context  # (B, 1, D)
+        vector = nn.functional.layer_norm(masked_mean(query, query_mask) + brought[:, 0], query.shape[-1:])
+        return Fused(vector, (query,), (plan.unsqueeze(1),))
+
+
 def build_fuser(config) -> nn.Module:
     """Make the fuser that `config.fuser_type` names.
 
@@ -268,4 +305,5 @@ def build_fuser(config) -> nn.Module:
         "self_cross_block": SelfCrossBlockFuser,
         "concat": ConcatFuser,
         "average": AverageFuser,
+        "transport": TransportFuser,
     }[config.fuser_type](config)

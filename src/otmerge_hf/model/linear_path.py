@@ -1,32 +1,15 @@
 """The straight way to the answers: what alignment made true, and both sides' means, by one linear map each."""
 
-import math
-
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from .fusers import masked_mean
 from .outputs_otmerge import EmbeddedSide
-from .plans import entropic_plan
+from .plans import entropic_plan, even_log_weights, token_cosines
 
 
 EPSILON = 0.05  # of the plan that is measured here, in units of the cost 1 - cos
-
-
-def token_cosines(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
-    """Cosine of each shared query token (B, S_q, D) with each shared context token (B, S_c, D): (B, S_q, S_c)."""
-    directions = [nn.functional.normalize(side.shared, dim=-1) for side in (query, context)]
-    return directions[0] @ directions[1].transpose(1, 2)
-
-
-def log_weights(side: EmbeddedSide) -> torch.Tensor:
-    """Log of equal weights of a side's real tokens, (B, S); -inf for padding."""
-    if side.mask is None:
-        tokens = side.shared.shape[1]
-        return torch.full(side.shared.shape[:2], -math.log(tokens), device=side.shared.device)
-    real = side.mask.to(torch.float32)
-    return (real / real.sum(dim=1, keepdim=True).clamp(min=1)).log()
 
 
 def cosine(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
@@ -36,16 +19,17 @@ def cosine(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
 
 def late_interaction(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
     """Mean over query tokens of the best cosine with a context token, (B, 1). Source: Khattab and Zaharia 2020."""
-    cosines = token_cosines(query, context)
+    cosines = token_cosines(query.shared, context.shared)
     if context.mask is not None:
         cosines = cosines.masked_fill(context.mask[:, None, :] == 0, -1.0)
     return masked_mean(cosines.amax(dim=-1, keepdim=True), query.mask)
 
 
 def transport(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
-    """Cost 1 - cos of the entropic plan between tokens, and the cosine of query tokens and what the plan brings, (B, 2)."""
-    cost = 1 - token_cosines(query, context)
-    plan = entropic_plan(cost, log_weights(query), log_weights(context), EPSILON).to(cost.dtype)
+    """Cost 1 - cos of the entropic plan between tokens, and cosine of the query and what it is brought, (B, 2)."""
+    cost = 1 - token_cosines(query.shared, context.shared)
+    weights = [even_log_weights(side.shared, side.mask) for side in (query, context)]
+    plan = entropic_plan(cost, *weights, EPSILON).to(cost.dtype)  # (B, S_q, S_c)
     brought = plan @ context.shared  # (B, S_q, D), barycentric projection times the tokens' weights
     similarity = nn.functional.cosine_similarity(query.shared, brought, dim=-1)
     return torch.stack([(plan * cost).sum(dim=(1, 2)), (plan.sum(dim=2) * similarity).sum(dim=1)], dim=-1)
@@ -84,6 +68,14 @@ class LinearPath(nn.Module):
         """Set every map to zero."""
         for parameter in self.parameters():
             init.zeros_(parameter)
+
+    @torch.no_grad()
+    def load(self, weights: dict[str, torch.Tensor], bias: torch.Tensor) -> None:
+        """Take over fitted weights, (num_labels, width) a part or (1,) of `answers`; parts without any become zero."""
+        self.bias.copy_(bias)
+        for name in self.parts:
+            own = self.answer_scale if name == "answers" else self.maps[name].weight
+            own.copy_(weights.get(name, torch.zeros_like(own)))
 
     def measure(self, query: EmbeddedSide, context: EmbeddedSide) -> dict[str, torch.Tensor]:
         """Each part before its map, (B, width)."""

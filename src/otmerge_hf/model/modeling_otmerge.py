@@ -12,7 +12,7 @@ from transformers.utils import can_return_tuple
 from .adapters import Adapter, build_adapter
 from .configuration_otmerge import OTMergeConfig
 from .encoders import build_encoder, load_encoders, probe_feature_dim, run_encoder
-from .fusers import ContextPositions, build_fuser, masked_mean
+from .fusers import ContextPositions, TransportFuser, build_fuser, masked_mean
 from .linear_path import LinearPath
 from .modality import SIDES, takes_inputs
 from .outputs_otmerge import (
@@ -64,7 +64,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
             init.constant_(module.log_scale, self.config.logit_scale_init_value)
         elif isinstance(module, Adapter):
             module.init_weights(std)
-        elif isinstance(module, LinearPath):
+        elif isinstance(module, (LinearPath, TransportFuser)):
             module.init_weights()
 
     def train(self, mode: bool = True):

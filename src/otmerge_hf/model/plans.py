@@ -1,5 +1,7 @@
 """Entropic transport plans between small clouds, as attention weights: a cost in, a plan out."""
 
+import math
+
 import torch
 
 
@@ -54,3 +56,17 @@ def entropic_plan(
         g = -reach * (logits + f + log_a).logsumexp(dim=-2, keepdim=True)
         f = -reach * (logits + g + log_b).logsumexp(dim=-1, keepdim=True)
     return (logits + f + g + log_a + log_b).exp()
+
+
+def even_log_weights(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Log of equal weights of the real tokens (B, S, D), in float32: (B, S), -inf for padding."""
+    if mask is None:
+        return torch.full(tokens.shape[:2], -math.log(tokens.shape[1]), device=tokens.device)
+    real = mask.to(torch.float32)
+    return (real / real.sum(dim=1, keepdim=True).clamp(min=1)).log()
+
+
+def token_cosines(query: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """Cosine of each query token (B, S_q, D) with each context token (B, S_c, D): (B, S_q, S_c)."""
+    query, context = (torch.nn.functional.normalize(tokens, dim=-1) for tokens in (query, context))
+    return query @ context.transpose(1, 2)

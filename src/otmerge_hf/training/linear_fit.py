@@ -1,135 +1,184 @@
-"""Multinomial logistic regression on a few parts of very different width, each with a strength of its own."""
+"""Logistic regression on parts of very different width, each with a ridge strength of its own."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 
-Parts = Mapping[str, Tensor]
-STRENGTHS = (3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)  # of wide parts; tried from strong to weak
-_NARROW = 8  # parts up to this width are hardly penalised: a few numbers do not overfit
+logger = logging.getLogger(__name__)
+STRENGTHS = (3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
+_NARROW = 8  # a few numbers do not overfit: parts up to this width are hardly penalised
+_SHARED = "answers"  # the part with one number an answer, and one weight for all of them
 
 
-@dataclass
+@dataclass(frozen=True)
 class LinearFit:
     """What [`fit_linear_path`] found. Shapes: L answers, W width of a part.
 
     Attributes:
-        weights: Per part that is kept, (L, W); of `answers`, (1,).
+        weights: Per part that was kept, (L, W); of `answers`, (1,).
         bias: (L,).
-        strengths: Per part that is kept, its ridge strength.
-        losses: Loss on validation, in nats, after each part that was tried, by name; `bias` comes first.
+        strengths: Per part that was kept, its ridge strength.
+        losses: Validation loss in nats, by the part that was tried last: `bias` alone, then each part in its turn.
     """
 
     weights: dict[str, Tensor]
     bias: Tensor
-    strengths: dict[str, float] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
+    strengths: dict[str, float]
+    losses: dict[str, float]
+
+
+def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Loss of each row in nats: cross-entropy of labels (N,), 0 where -100; binary, summed, of soft ones (N, L)."""
+    if labels.dim() == 2:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=-1)
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def is_gain(before: Tensor, after: Tensor) -> bool:
+    """Whether losses (N,) fell by more than the standard error of their mean difference.
+
+    Source: the one-standard-error rule of Breiman, Friedman, Olshen and Stone 1984, section 3.4.3.
+    """
+    fall = before - after
+    return bool(fall.mean() > fall.std() / len(fall) ** 0.5)
 
 
 def fit_linear_path(
-    parts: Parts,
+    parts: Mapping[str, Tensor],
     labels: Tensor,
-    eval_parts: Parts,
+    eval_parts: Mapping[str, Tensor],
     eval_labels: Tensor,
     num_labels: int,
     *,
-    strengths: Sequence[float] = STRENGTHS,
-    iterations: int = 60,
-    report: Callable[[str], None] = lambda line: None,
+    strengths: Sequence[float] | Mapping[str, float] = STRENGTHS,
+    max_iterations: int = 50,
 ) -> LinearFit:
-    r"""Fit `sum_p W_p x_p + b` to the labels; parts enter one after the other, where validation gains by them.
+    r"""Fit the logits to labels, letting one part in after the other, where validation gains by it.
 
-    $$ \min \sum_i \ell(y_i, \sum_p W_p x_{ip} + b) + \frac12 \sum_p \lambda_p \|W_p\|^2 $$
+    $$ \min_{W, b} \sum_i \ell\Big(y_i, b + \sum_p W_p \tilde x_{ip}\Big) + \frac12 \sum_p \lambda_p \|W_p\|^2,
+       \quad \tilde x \text{ standardised} $$
 
-    on standardised parts. Each strength \(\lambda_p\) is the best on validation, the strengths before it held; a part
-    that does not lower the loss there is left out.
+    A part's strength is the best on validation while those before it are held; a part that does not lower the loss
+    there by more than a standard error ([`is_gain`]) is left out. Rows labelled -100 do not count.
 
-    Shapes: N rows, L answers, W width of a part.
+    Shapes: N rows, M rows of validation, L answers, W width of a part.
+
+    Args:
+        parts: Per name (N, W), in the order of entering; `answers` is (N, L), and has one weight for all answers.
+        labels: (N,) answers, or (N, L) soft targets.
+        eval_parts, eval_labels: The same of validation: (M, W) and (M,) or (M, L).
+        num_labels: L.
+        strengths: Ridge strengths to try; or, by part, those that were chosen before: nothing is tried then.
+        max_iterations: Of L-BFGS, a fit.
+
+    Raises:
+        ValueError: If a part is not finite, or there is no labelled row.
+
+    Example:
+        >>> x = torch.tensor([[-1.0], [-2.0], [1.0], [2.0]] * 9)
+        >>> y = torch.tensor([0, 0, 1, 1] * 9)
+        >>> fit = fit_linear_path({"cosine": x}, y, {"cosine": x}, y, 2)
+        >>> (x @ fit.weights["cosine"].T + fit.bias).argmax(1).equal(y)
+        True
     """
-    fit = _Problem(parts, labels, num_labels)
-    test = _Problem(parts, labels, num_labels, eval_parts, eval_labels)
+    for name, part in (*parts.items(), *eval_parts.items()):
+        if not part.isfinite().all():
+            raise ValueError(f"The part `{name}` of the linear path holds NaN or infinite values.")
+    problem = _Problem(parts, labels, num_labels, max_iterations)
+    if isinstance(strengths, Mapping):
+        return problem.result(problem.solve(strengths, {}), dict(strengths), {})
     chosen: dict[str, float] = {}
-    state = fit.solve(chosen, None, iterations)
-    losses = {"bias": test.loss(state, chosen)}
-    for name in parts:
-        tried = (1.0,) if name == "answers" or parts[name].shape[1] <= _NARROW else strengths
-        found = None
-        start = state
-        for strength in tried:
-            start = fit.solve(chosen | {name: strength}, start, iterations)
-            loss = test.loss(start, chosen | {name: strength})
-            report(f"{name} {strength:g}: {loss:.4f}")
-            if found is None or loss < found[0]:
-                found = loss, strength, start
-            else:
-                break
-        losses[name] = found[0]
-        if found[0] < min(v for k, v in losses.items() if k != name and k in ("bias", *chosen)):
-            chosen[name], state = found[1], found[2]
-    return LinearFit(*fit.unstandardise(state, chosen), chosen, losses)
+    weights = problem.solve(chosen, {})
+    before = problem.losses(weights, eval_parts, eval_labels)
+    losses = {"bias": float(before.mean())}
+    for name, part in parts.items():
+        best: tuple[Tensor, float, dict[str, Tensor]] | None = None
+        tried = weights
+        for strength in (1.0,) if name == _SHARED or part.shape[1] <= _NARROW else strengths:
+            tried = problem.solve(chosen | {name: strength}, tried)
+            after = problem.losses(tried, eval_parts, eval_labels)
+            logger.debug("linear path: %s at %g, validation loss %.4f", name, strength, after.mean())
+            if best is not None and after.mean() >= best[0].mean():
+                break  # the loss falls and then rises as the penalty loosens
+            best = after, strength, tried
+        assert best is not None
+        losses[name] = float(best[0].mean())
+        if is_gain(before, best[0]):
+            before, chosen[name], weights = best
+    return problem.result(weights, chosen, losses)
 
 
 class _Problem:
-    def __init__(self, parts, labels, num_labels, eval_parts=None, eval_labels=None):
-        self.L = num_labels
-        self.mean = {n: p.mean(0) for n, p in parts.items()}
-        self.std = {n: p.std(0) for n, p in parts.items()}
-        for n in parts:
-            if n == "answers":  # one weight, one scale
-                self.std[n] = parts[n].std().expand_as(self.mean[n])
-            s = self.std[n]
-            self.std[n] = torch.where(s > 1e-3 * s.median(), s, torch.ones_like(s)).clamp(min=1e-8)
-        use, self.y = (parts, labels) if eval_parts is None else (eval_parts, eval_labels)
-        self.x = {n: (p - self.mean[n]) / self.std[n] for n, p in use.items()}
+    """The training rows, standardised: solves for chosen strengths, measures on other rows."""
 
-    def logits(self, w, names):
-        out = w["bias"]
-        for n in names:
-            out = out + (w[n] * self.x[n] if n == "answers" else self.x[n] @ w[n].T)
-        return out
+    def __init__(self, parts: Mapping[str, Tensor], labels: Tensor, num_labels: int, max_iterations: int) -> None:
+        rows = torch.arange(len(labels)) if labels.dim() == 2 else (labels != -100).nonzero()[:, 0]
+        if len(rows) == 0:
+            raise ValueError("`labels` holds no label but -100.")
+        self.labels, self.num_labels, self.max_iterations = labels[rows], num_labels, max_iterations
+        kept = {name: part[rows].float() for name, part in parts.items()}
+        self.mean = {name: part.mean(dim=0) for name, part in kept.items()}
+        self.std = {name: _spread(part, name) for name, part in kept.items()}
+        self.rows = {name: self.standardize(name, part) for name, part in kept.items()}
 
-    def task_loss(self, logits):
-        if self.y.dim() == 2:
-            return nn.functional.binary_cross_entropy_with_logits(logits, self.y, reduction="none").sum(-1).mean()
-        return nn.functional.cross_entropy(logits, self.y, ignore_index=-100)
+    def standardize(self, name: str, part: Tensor) -> Tensor:
+        return (part.float() - self.mean[name]) / self.std[name]
 
     @torch.no_grad()
-    def loss(self, w, names):
-        return float(self.task_loss(self.logits(w, names).expand(len(self.y), -1)))
+    def losses(self, weights: Mapping[str, Tensor], parts: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        standardized = {name: self.standardize(name, parts[name]) for name in weights if name != "bias"}
+        return answer_losses(_logits(weights, standardized, len(labels)), labels)
 
-    def solve(self, strengths, start, iterations):
-        w = {"bias": torch.zeros(self.L)}
-        for n in strengths:
-            w[n] = torch.zeros(1) if n == "answers" else torch.zeros(self.L, self.x[n].shape[1])
-        if start:
-            w.update({n: start[n].clone() for n in w if n in start})
-        for v in w.values():
-            v.requires_grad_(True)
-        opt = torch.optim.LBFGS(
-            list(w.values()), max_iter=iterations, history_size=10, line_search_fn="strong_wolfe",
-            tolerance_grad=1e-5, tolerance_change=1e-7,
+    def solve(self, strengths: Mapping[str, float], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        weights = {"bias": torch.zeros(self.num_labels)}
+        for name in strengths:
+            width = (1,) if name == _SHARED else (self.num_labels, self.rows[name].shape[1])
+            weights[name] = torch.zeros(width)
+        for name, weight in weights.items():
+            weight.copy_(start.get(name, weight)).requires_grad_(True)
+        rows = {name: self.rows[name] for name in strengths}
+        optimizer = torch.optim.LBFGS(
+            list(weights.values()),
+            max_iter=self.max_iterations,
+            tolerance_grad=1e-5,
+            tolerance_change=1e-7,
+            line_search_fn="strong_wolfe",
         )
 
-        def closure():
-            opt.zero_grad()
-            loss = self.task_loss(self.logits(w, strengths).expand(len(self.y), -1))
-            loss = loss + 0.5 / len(self.y) * sum(s * w[n].square().sum() for n, s in strengths.items())
-            loss.backward()
-            return loss
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            penalty = sum(strength * weights[name].square().sum() for name, strength in strengths.items()) / 2
+            losses = answer_losses(_logits(weights, rows, len(self.labels)), self.labels)
+            value: Tensor = losses.mean() + penalty / len(losses)
+            value.backward()
+            return value
 
-        opt.step(closure)
-        return {n: v.detach() for n, v in w.items()}
+        optimizer.step(objective)
+        return {name: weight.detach() for name, weight in weights.items()}
 
-    def unstandardise(self, w, names):
-        weights, bias = {}, w["bias"].clone()
-        for n in names:
-            if n == "answers":
-                weights[n] = w[n] / self.std[n][:1]
-                bias -= weights[n] * self.mean[n]
-            else:
-                weights[n] = w[n] / self.std[n]
-                bias -= weights[n] @ self.mean[n]
-        return weights, bias
+    def result(self, weights: dict[str, Tensor], strengths: dict[str, float], losses: dict[str, float]) -> LinearFit:
+        """Weights and bias for parts that are not standardised."""
+        raw, bias = {}, weights["bias"].clone()
+        for name in strengths:
+            raw[name] = weights[name] / (self.std[name][:1] if name == _SHARED else self.std[name])
+            bias -= raw[name] * self.mean[name] if name == _SHARED else raw[name] @ self.mean[name]
+        return LinearFit(raw, bias, strengths, losses)
+
+
+def _spread(part: Tensor, name: str) -> Tensor:
+    """Deviation of each dimension; of one with (nearly) none, 1. The answers' cosines share one."""
+    if name == _SHARED:
+        return (part - part.mean(dim=0)).std().clamp(min=1e-8).expand(part.shape[1])
+    std = part.std(dim=0)
+    return torch.where(std > 1e-3 * std.median(), std, 1.0).clamp(min=1e-8)
+
+
+def _logits(weights: Mapping[str, Tensor], rows: Mapping[str, Tensor], count: int) -> Tensor:
+    logits = weights["bias"].expand(count, -1)
+    for name, part in rows.items():
+        logits = logits + (weights[name] * part if name == _SHARED else part @ weights[name].T)
+    return logits

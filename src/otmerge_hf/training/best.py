@@ -1,0 +1,57 @@
+"""The best state of a training by its validation loss, and a training that stops where another was best."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+
+class KeepBest(TrainerCallback):
+    """Keeps what learns, in memory, at the lowest `eval_loss`; stops when it has risen too often.
+
+    Trainer's own `load_best_model_at_end` writes the whole merge, encoders too, at each evaluation.
+
+    Args:
+        model: What is trained.
+        loss: Validation loss before the training: its state counts as one of the candidates.
+        patience: Evaluations without a lower loss before the training stops.
+
+    Attributes:
+        steps: Optimiser steps of the best state; 0 where the training made nothing better.
+        losses: Validation losses, in nats.
+    """
+
+    def __init__(self, model: nn.Module, loss: float, patience: int = 4) -> None:
+        self.model, self.best, self.patience = model, loss, patience
+        self.steps, self.losses, self._state = 0, list[float](), dict[str, Tensor]()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._state = self._copy()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.losses.append(kwargs["metrics"]["eval_loss"])
+        if self.losses[-1] < self.best:
+            self.best, self.steps, self._state = self.losses[-1], state.global_step, self._copy()
+        since = len(self.losses) - (self.losses.index(self.best) + 1 if self.best in self.losses else 0)
+        control.should_training_stop |= since >= self.patience
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the best state back."""
+        for name, parameter in self.model.named_parameters():
+            if name in self._state:
+                parameter.copy_(self._state[name])
+
+
+class StopAt(TrainerCallback):
+    """Stops a training after a number of steps, its schedule being that of the longer one."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop |= state.global_step >= self.steps
