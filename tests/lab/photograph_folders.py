@@ -1,4 +1,4 @@
-"""Tiny folders with the file layout and columns of Flickr8k, e-SNLI-VE on it and DAQUAR; a photograph is one colour."""
+"""Tiny folders with the layout and columns of Flickr8k, e-SNLI-VE on it and DAQUAR; a photograph is one colour."""
 
 import csv
 import json
@@ -6,8 +6,8 @@ import json
 from PIL import Image
 
 
-ENTAILMENT_COLUMNS = "pair_id image_id file_name hypothesis label explanation flickr8k_split".split()
-QUESTION_COLUMNS = "question_id image_id file_name question answer num_answers question_raw".split()
+ENTAILMENT_COLUMNS = ["pair_id", "image_id", "file_name", "hypothesis", "label", "explanation", "flickr8k_split"]
+QUESTION_COLUMNS = ["question_id", "image_id", "file_name", "question", "answer", "num_answers", "question_raw"]
 SHARED = ["p2.jpg", "p5.jpg"]  # photographs of Flickr8k that entailment is about
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from photograph_folders import SHARED, write_folders
 from PIL import Image
 from transformers import ViTImageProcessor
 
@@ -18,7 +19,6 @@ from benchmarks.tasks.folder import VARIABLE, data_folder
 from benchmarks.tasks.joined_store import join_stores
 from benchmarks.tasks.photographs import split_photographs
 from otmerge_hf.features import FeatureStore, compute_features, mean_features
-from photograph_folders import SHARED, write_folders
 
 
 REAL = Path(os.environ.get(VARIABLE) or "absent")
