@@ -18,6 +18,7 @@ from benchmarks.tasks.flickr8k import read_photographs
 from benchmarks.tasks.folder import VARIABLE, data_folder
 from benchmarks.tasks.joined_store import join_stores
 from benchmarks.tasks.photographs import split_photographs
+from benchmarks.tasks.published import DAQUAR, published
 from otmerge_hf.features import FeatureStore, compute_features, mean_features
 
 
@@ -202,3 +203,11 @@ def test_counts_of_the_real_folders():
     }  # fmt: skip
     counts = [photograph.split for photograph in read_photographs(REAL)]
     assert [counts.count(split) for split in ("train", "validation", "test")] == [6000, 1000, 1000]
+
+
+def test_published_rows_are_of_tasks_and_marked():
+    assert {row.task for row in DAQUAR} == {"daquar", "daquar-reduced37"} <= set(FROM_FOLDER)
+    assert all(row.published and row.source for row in DAQUAR)
+    # WUPS gives at least what accuracy gives, and more the lower the threshold
+    assert all(0 < row.accuracy <= row.wups_90 <= row.wups_0 < 1 for row in DAQUAR)
+    assert published("esnlive_f8k") == []
