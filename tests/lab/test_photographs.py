@@ -9,7 +9,7 @@ from photograph_folders import SHARED, write_folders
 from PIL import Image
 from transformers import ViTImageProcessor
 
-from benchmarks.methods import get_method
+from benchmarks.methods import get_method, stages
 from benchmarks.methods.predict import predict
 from benchmarks.runner.recipe import Recipe
 from benchmarks.tasks import FROM_FOLDER, get_loader
@@ -211,3 +211,11 @@ def test_published_rows_are_of_tasks_and_marked():
     # WUPS gives at least what accuracy gives, and more the lower the threshold
     assert all(0 < row.accuracy <= row.wups_90 <= row.wups_0 < 1 for row in DAQUAR)
     assert published("esnlive_f8k") == []
+
+
+def test_captions_of_one_photograph_are_no_negatives(load, recipe, monkeypatch):
+    task, seen = load("daquar"), []
+    monkeypatch.setattr(stages, "train_alignment", lambda model, data, *rest, **options: seen.append(data))
+    stages.align(task, task.build(recipe), recipe, [], paired=True)
+    assert seen[0].columns["group_ids"] == task.pairs.columns["context_features"]
+    assert len(set(seen[0].columns["group_ids"])) == 10
