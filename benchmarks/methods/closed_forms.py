@@ -39,9 +39,10 @@ def fit_closed_form(task: Task, recipe: Recipe, fit: Alignment) -> Fitted:
     means = {}
     for side, store in (("context", task.context_store), ("query", task.query_store)):
         standardize = getattr(model.otmerge, f"{side}_standardizer")
-        rows = task.pairs.columns[f"{side}_features"]
+        # a photograph has five captions, and is read once
+        distinct, rows = torch.tensor(task.pairs.columns[f"{side}_features"]).unique(return_inverse=True)
         with torch.no_grad():
-            means[side] = standardize(mean_features(store, rows))  # an affine map commutes with the mean of tokens
+            means[side] = standardize(mean_features(store, distinct))[rows]  # an affine map commutes with the mean
     fit.fit(means["context"], means["query"])
     maps = {f"{side}_map_": widen(getattr(fit, f"{side}_map_"), recipe.shared_dim) for side in means}
     model.otmerge.load_alignment(SimpleNamespace(**maps), standardized=True)

@@ -210,12 +210,12 @@ def align(
         seen.unpaired_contexts, seen.unpaired_queries = len(set(contexts)), len(set(queries))
     else:
         seen.pairs = len(rows)
-        # one statement is true of many images: they are no negatives of each other
-        data = rows.with_columns(group_ids=rows.columns["query_features"])
+        # one statement is true of many images, or one image has many captions: they are no negatives of each other
+        groups = rows.columns.get("group_ids", rows.columns["query_features"])
+        data = rows.with_columns(group_ids=groups)
         if task.unpaired_contexts and task.unpaired_queries:
             couples = list(zip(rows.columns["context_features"], rows.columns["query_features"], strict=True))
             unpaired = (task.unpaired_contexts, task.unpaired_queries)
-            groups = rows.columns["query_features"]
             data = mixed_dataset(couples, *unpaired, 1, seed=recipe.seed, group_ids=groups)
             collator, inputs_per_row = MixedCollator(collator), 2
             seen.unpaired_contexts = len(set(task.unpaired_contexts))

@@ -91,7 +91,7 @@ class Task:
         context_store: Features of `contexts`.
         query_store: Features of `queries`.
         train: Labelled questions.
-        test: Questions that no method learns from.
+        test: Questions that no method learns from; label -100 where the answer is none of `answers`.
         pairs: Statements beside the contexts they are true of; no labels.
         unpaired_contexts: Contexts offered without a statement.
         unpaired_queries: Texts offered without a context.
@@ -99,6 +99,8 @@ class Task:
         scratch: Folder for what does not last.
         unlabelled: Questions without their answers; None where all are labelled.
         candidates: Per question (its number among `queries`), the statement that each answer would make of it.
+        validation: Labelled questions to choose by, about contexts of their own; None where the task has none.
+        references: The answers as the data set writes them, row by row of `validation` and `test`; by those names.
         report_progress: Called with the share of the work that is done, in [0, 1].
         checkpoints: Where long trainings resume after an interruption; None: they start from the beginning.
     """
@@ -120,6 +122,8 @@ class Task:
     scratch: Path
     unlabelled: Rows | None = None
     candidates: dict[int, dict[int, int]] = field(default_factory=dict)
+    validation: Rows | None = None
+    references: dict[str, list[str]] = field(default_factory=dict)
     report_progress: Callable[[float], None] = field(default=lambda share: None)
     checkpoints: Path | None = None
 

@@ -1,6 +1,7 @@
-"""The pure functions as `evaluate.Metric` classes: batches of embeddings in, a dictionary out."""
+"""The pure functions as `evaluate.Metric` classes: batches of embeddings or answers in, a dictionary out."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -10,6 +11,7 @@ import torch
 from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
 from .retrieval import foscttm, pairs_from_groups, retrieval
 from .similarity import linear_cka, mutual_knn, procrustes_error
+from .wups import WORDNET, noun_similarity, wups
 
 
 _INPUTS = """
@@ -21,8 +23,8 @@ _CONFIGS = ("default", "grouped")
 _VECTOR = datasets.Sequence(datasets.Value("float32"))
 
 
-def _info(description: str, inputs: str, **columns: Any) -> evaluate.MetricInfo:
-    features = datasets.Features({"predictions": _VECTOR, "references": _VECTOR} | columns)
+def _info(description: str, inputs: str, row: Any = _VECTOR, **columns: Any) -> evaluate.MetricInfo:
+    features = datasets.Features({"predictions": row, "references": row} | columns)
     return evaluate.MetricInfo(description=description, citation="", inputs_description=inputs, features=features)
 
 
@@ -101,3 +103,31 @@ class GeometryMetric(evaluate.Metric):
             "sinkhorn_divergence": debiased_sinkhorn(context, query),
         }
         return result | ({"squared_wasserstein2": squared_wasserstein2(context, query)} if wasserstein else {})
+
+
+class AnswerMetric(evaluate.Metric):
+    """Accuracy, and WUPS at thresholds, of answers in words; an answer that is a list has commas, in any order.
+
+    `compute` takes `thresholds` (default 0.9 and 0.0) and `wordnet` (folder of WordNet's files).
+
+    Example:
+        >>> metric = AnswerMetric(keep_in_memory=True)
+        >>> metric.compute(predictions=["chair", "lamp, book"], references=["table", "book, lamp"], thresholds=())
+        {'accuracy': 0.5}
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        inputs = "Args:\n    predictions: answers.\n    references: the true answers.\n"
+        return _info("Accuracy and WUPS of answers in words.", inputs, row=datasets.Value("string"))
+
+    def _compute(
+        self,
+        predictions: Sequence[str],
+        references: Sequence[str],
+        thresholds: Sequence[float] = (0.9, 0.0),
+        wordnet: str | Path = WORDNET,
+    ) -> dict[str, float]:
+        result = {"accuracy": wups(predictions, references, 1.0, similarity=lambda word, other: 0.0)}
+        for threshold in thresholds:
+            result[f"wups@{threshold}"] = wups(predictions, references, threshold, noun_similarity(wordnet))
+        return result
