@@ -116,3 +116,8 @@ def _expand(tensor: Tensor, shape: torch.Size, name: str) -> Tensor:
     if tensor.shape != shape and tensor.shape != shape[-1:]:
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
     return tensor.expand(shape)
+
+
+def row_blocks(total: int, block: int) -> list[slice]:
+    """Slices of at most `block` rows that make up `total`."""
+    return [slice(start, min(start + block, total)) for start in range(0, total, block)]

@@ -8,14 +8,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._checks import Marginal, check_number, name_bad_tensor, upcast
 from ._scaling import Scaler, Solution, run
-from ._streaming import solve_in_blocks
+from ._streaming import Stream
 from .geometry import Geometry, PointGeometry
 
 
@@ -45,33 +44,6 @@ def check_options(
     return Options(check_number(epsilon, "epsilon"), epsilon_scale == "mean", tol, int(max_iterations), int(budget))
 
 
-class full_precision:
-    """No gradient tape, no autocast, no TF32 or bf16 products: a cost error of 1e-3 is a tenth of epsilon.
-
-    A plain class: contextlib's machinery would take a tenth of a small solve.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device.type
-
-    def __enter__(self) -> None:
-        self.grad = torch.is_grad_enabled()
-        self.autocast = torch.is_autocast_enabled(self.device)
-        self.precision = torch.get_float32_matmul_precision()
-        torch.set_grad_enabled(False)
-        if self.autocast:
-            torch.set_autocast_enabled(self.device, False)
-        if self.precision != "highest":
-            torch.set_float32_matmul_precision("highest")
-
-    def __exit__(self, *error: object) -> None:
-        torch.set_grad_enabled(self.grad)
-        if self.autocast:
-            torch.set_autocast_enabled(self.device, True)
-        if self.precision != "highest":
-            torch.set_float32_matmul_precision(self.precision)
-
-
 def solve_geometry(
     geometry: Geometry, potentials: Sequence[Tensor] | None, options: Options, start: Tensor | None = None
 ) -> Solution:
@@ -85,9 +57,10 @@ def solve_geometry(
     a, b = geometry.a.weights, geometry.b.weights
     row_bytes = b.numel() * b.element_size()
     if a.shape[-1] * row_bytes <= options.memory_budget:
-        return run(Scaler(geometry, psi), options.tol, options.max_iterations)
-    block = max(1, options.memory_budget // row_bytes)
-    return solve_in_blocks(geometry, psi, options.tol, options.max_iterations, block)
+        scaler = Scaler(geometry, psi)
+    else:
+        scaler = Stream(geometry, psi, max(1, options.memory_budget // row_bytes))
+    return run(scaler, options.tol, options.max_iterations)
 
 
 def dual_of(geometry: Geometry, solution: Solution, offsets: list[float]) -> Tensor:
@@ -149,41 +122,6 @@ def warn_unconverged(error: Tensor, tol: float, iterations: int) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
-
-
-class _KnownGradient(torch.autograd.Function):
-    """A value whose gradients are already known: forward passes it on, backward scales them."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], *inputs: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a transport cost")
-        shapes = (grad.shape + (1,) * (known.dim() - grad.dim()) for known in ctx.gradients)
-        return (None, None, *(known * grad.reshape(shape) for known, shape in zip(ctx.gradients, shapes, strict=True)))
-
-
-def refuse_second_derivative(what: str) -> None:
-    """Raise RuntimeError in a backward pass with `create_graph=True`: a penalty on a known gradient would vanish."""
-    if torch.is_grad_enabled():
-        raise RuntimeError(f"{what} has no second derivative: expected a backward pass without create_graph=True.")
-
-
-def attach(value: Tensor, *pairs: tuple[Tensor | None, Tensor | None]) -> Tensor:
-    """Give `value` known gradients, by pairs of an input and its gradient; those of constants are left out."""
-    known = [(tensor, gradient) for tensor, gradient in pairs if gradient is not None and wants_gradient(tensor)]
-    if not known:
-        return value
-    inputs, gradients = zip(*known, strict=True)
-    return _KnownGradient.apply(value, gradients, *inputs)
-
-
-def wants_gradient(tensor: Tensor | None) -> bool:
-    """Whether a gradient in `tensor` is being recorded."""
-    return tensor is not None and tensor.requires_grad and torch.is_grad_enabled()
 
 
 def _warm_start(geometry: Geometry, potentials: Sequence[Tensor]) -> Tensor:

@@ -5,13 +5,14 @@ marginal equations, which hold at the solution whatever the cost: no iteration i
 system of the smaller of N and M unknowns per problem is all there is to solve (Luise et al. 2018, theorem 2).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._core import full_precision, refuse_second_derivative
+from ._autograd import full_precision, refuse_second_derivative
 
 
 # Added to the diagonal of the scaled system, whose eigenvalues lie between 0 and 1 / tau, times the rounding unit.
@@ -93,31 +94,16 @@ def _inverse(values: Tensor) -> Tensor:
     return values.reciprocal().masked_fill_(values == 0, 0.0)
 
 
-class BatchValue(torch.autograd.Function):
-    """Known values (B,) of a solved batch; the gradient in the points is made when asked for."""
+class Pulled(torch.autograd.Function):
+    """Value or plan of a solved batch; `pull` turns its gradient into those of the points, when asked for."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        ctx.solved = solved
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a transport cost")
-        with full_precision(grad.device):
-            return (None, None, *ctx.solved.pull_value(grad, ctx.needs_input_grad[2:]))
-
-
-class BatchPlan(torch.autograd.Function):
-    """The plan (B, N, M) of a solved batch, differentiable in the points by its marginal equations."""
-
-    @staticmethod
-    def forward(ctx: Any, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        ctx.solved = solved
-        return solved.plan.clone()  # the caller may overwrite it
+    def forward(ctx: Any, output: Tensor, pull: Callable[..., tuple[Tensor | None, ...]], *clouds: Tensor) -> Tensor:
+        ctx.pull = pull
+        return output.clone()  # the caller may overwrite it
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a transport plan")
+        refuse_second_derivative("a transport problem")
         with full_precision(grad.device):
-            return (None, *ctx.solved.pull_plan(grad, ctx.needs_input_grad[1:]))
+            return (None, None, *ctx.pull(grad, ctx.needs_input_grad[2:]))

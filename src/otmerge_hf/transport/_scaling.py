@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -42,22 +41,12 @@ _SMALL_KERNEL = 2**20
 Product = Callable[[], object]
 
 
-class PlanProducts(Protocol):
-    """Products with a plan that is not formed; what makes them may overwrite its matrix, so pull before you push."""
-
-    def pull(self, out: Tensor, features: Tensor) -> None:
-        """Subtract plan times target features (..., M, E) from `out` (..., N, E)."""
-
-    def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract from `out` (..., M, E) the transposed plan, its columns fitted, times features (..., N, E)."""
-
-
 @dataclass
 class Solution:
     """A plan in factored form: `P_ij = a_i b_j exp(S_ij + phi_i + psi_j)`. Shapes (..., N), (..., M), (...).
 
     The rows of the plan fit `a` exactly (the last half-step saw to it); `marginal_error` is what the columns miss.
-    `products` holds the matrix: set it to None to let go.
+    `products` makes products with the plan, and holds its matrix: set it to None to let go.
     """
 
     phi: Tensor
@@ -65,7 +54,7 @@ class Solution:
     marginal_error: Tensor
     iterations: int
     converged: bool
-    products: PlanProducts | None
+    products: "Scaler | None"
 
 
 def run(scaler: "Scaler", tol: float, max_iterations: int) -> Solution:
@@ -159,12 +148,14 @@ class Scaler:
         return Solution(phi, psi, total_size(self.gap), iterations, converged, products=self)
 
     def pull(self, out: Tensor, features: Tensor) -> None:
+        """Subtract plan times target features (..., M, E) from `out` (..., N, E)."""
         if self._cheaper_as_plan(features):
             _subtract_product(out, self.plan(), features)
         else:
             out.addcmul_(self.kernel @ (self.v.unsqueeze(-1) * features), self.u.unsqueeze(-1), value=-1.0)
 
     def push(self, out: Tensor, features: Tensor) -> None:
+        """Subtract from `out` (..., M, E) the plan's transpose, columns fitted, times (..., N, E); after any `pull`."""
         fit = self.fit()
         if self._cheaper_as_plan(features):
             _subtract_product(out, self.plan().mul_(fit.unsqueeze(-2)).mT, features)

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ._checks import Marginal
+from ._checks import Marginal, row_blocks
 from ._core import Options, integrate, per_problem
 from ._scaling import EXPONENT_FLOOR, SAFE_SPREAD, Product, log_ratio, matvec, total_size
-from ._streaming import row_blocks
 from .geometry import Scale, inner_products
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ._autograd import full_precision, wants_gradient
 from ._checks import check_number
-from ._core import check_options, dual_of, full_precision, wants_gradient, warn_unconverged
-from ._pull import BatchPlan, BatchValue, SolvedBatch
+from ._core import check_options, dual_of, warn_unconverged
+from ._pull import Pulled, SolvedBatch
 from ._relaxed import RelaxedScaler
 from ._scaling import Scaler, run
 from .geometry import PointGeometry
@@ -38,8 +39,7 @@ class BatchTransportResult(TransportResult):
         The gradient is that of the exact solution: it takes the marginals as met, so solve to a small tolerance
         where it matters. `epsilon` and `slack`, in units of the cost, count as constants.
         """
-        x, y = self._clouds
-        return BatchPlan.apply(self._solved, x, y)
+        return Pulled.apply(self._solved.plan, self._solved.pull_plan, *self._clouds)
 
 
 def sinkhorn_batch(
@@ -62,8 +62,8 @@ def sinkhorn_batch(
        \quad C_{ij} = \tfrac12|x_i - y_j|^2 $$
 
     with $\mathrm{KL}(p \,|\, q) = \sum p \log(p/q) - p + q$, and $a$, $b$ uniform over the real points of each cloud.
-    Without `slack` the marginals are exact ($\rho = \infty$) and the problem is that of [`sinkhorn`], whose arguments
-    mean the same here. With it a point far from every other sends and receives less mass, down to none.
+    Without `slack` the marginals are exact ($\rho = \infty$) and the problem is that of [`sinkhorn`], which has the
+    arguments not listed. With it a point far from every other sends and receives less mass, down to none.
 
     Shapes: B problems, N source points, M target points, D features. All plans stay in memory: B * N * M floats.
 
@@ -72,15 +72,12 @@ def sinkhorn_batch(
         y: Target points, (B, M, D).
         x_mask: True where a source point is real, (B, N) or (N,), boolean or 0/1. What padding holds is ignored.
         y_mask: The same for the target, (B, M) or (M,).
-        epsilon: Entropic regularisation, > 0, as in [`sinkhorn`], for each problem.
         epsilon_scale: `"mean"` or `"absolute"`, for `epsilon` and `slack`.
         slack: Price $\rho$ of a unit of mass that stays behind or arrives unsent, > 0, in the unit of `epsilon`. A
             large one gives nearly exact marginals, one near `epsilon` leaves all but the closest points alone; None
             gives exact marginals.
-        cost: As in [`sinkhorn`].
         tol: Stop when the marginal error of the worst problem is at most this. None: run exactly `max_iterations`, so
             that no problem's plan depends on the others in the batch.
-        max_iterations: As in [`sinkhorn`].
 
     Returns:
         Values (B,) and plans (B, N, M), both differentiable in `x` and `y`, with potentials and certificates.
@@ -122,5 +119,5 @@ def sinkhorn_batch(
         solved = SolvedBatch(moved, geometry.y, scaler.plan(), fit, rows, columns, geometry.epsilon, tau)
     if tol is not None and not solution.converged:
         warn_unconverged(solution.marginal_error, options.tol, solution.iterations)
-    value = BatchValue.apply(value, solved, x, y)
+    value = Pulled.apply(value, solved.pull_value, x, y)
     return BatchTransportResult(value, geometry, solution, options.tol, solved, (x, y))

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ._autograd import refuse_second_derivative
 from ._checks import upcast
-from ._core import refuse_second_derivative
 
 
 def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

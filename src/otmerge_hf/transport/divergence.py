@@ -7,28 +7,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ._core import (
-    attach,
-    check_options,
-    dual_of,
-    full_precision,
-    gradients,
-    solve_geometry,
-    wants_gradient,
-    warn_unconverged,
-)
+from ._autograd import attach, full_precision, wants_gradient
+from ._core import check_options, dual_of, gradients, solve_geometry, warn_unconverged
 from ._scaling import SAFE_SPREAD
 from ._symmetric import SelfProblem, SelfTerm
 from .geometry import PointGeometry
 from .result import Solved
-from .sinkhorn import (
-    DEFAULT_MAX_ITERATIONS,
-    DEFAULT_MEMORY_BUDGET,
-    DEFAULT_TOL,
-    Cost,
-    EpsilonScale,
-    prepare,
-)
+from .sinkhorn import DEFAULT_MAX_ITERATIONS, DEFAULT_MEMORY_BUDGET, DEFAULT_TOL, Cost, EpsilonScale, prepare
 
 
 @dataclass(frozen=True)

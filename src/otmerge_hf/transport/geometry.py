@@ -75,11 +75,11 @@ class PointGeometry:
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
         """Turn log-scalings into dual potentials f, g in units of the cost of the clouds as they came in."""
         own_x, own_y = self._own_costs()
-        return _times(phi, self.epsilon) + own_x, _times(psi, self.epsilon) + own_y
+        return times(phi, self.epsilon) + own_x, times(psi, self.epsilon) + own_y
 
     def to_psi(self, g: Tensor) -> Tensor:
         """Turn a potential g in units of the cost into the log-scaling psi."""
-        return _times(g - self._own_costs()[1], self.inverse)
+        return times(g - self._own_costs()[1], self.inverse)
 
     def _own_costs(self) -> tuple[Tensor, Tensor]:
         """The parts of the cost that depend on one cloud only, (..., N), (..., M), with half of |shift|^2 / 2 each."""
@@ -118,9 +118,8 @@ class CostGeometry:
         return scores if psi is None else scores.add_(psi.unsqueeze(-2))
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
-        f = phi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
-        g = psi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
-        return f.squeeze(-1), g.squeeze(-1)
+        half = 0.5 * (self.centre if isinstance(self.centre, float) else self.centre.squeeze(-1))
+        return times(phi, self.epsilon) + half, times(psi, self.epsilon) + half
 
     def to_psi(self, g: Tensor) -> Tensor:
         return ((g.unsqueeze(-1) - 0.5 * self.centre) / self.epsilon).squeeze(-1)
@@ -140,7 +139,7 @@ def inner_products(x: Tensor, y: Tensor, factor: Scale, offset: Tensor | None) -
     return torch.bmm(scaled, y) if offset is None else torch.baddbmm(offset.unsqueeze(-2), scaled, y)
 
 
-def _times(values: Tensor, factor: Scale) -> Tensor:
+def times(values: Tensor, factor: Scale) -> Tensor:
     """Multiply (..., N) by the number of its problem."""
     return (values.unsqueeze(-1) * factor).squeeze(-1)
 

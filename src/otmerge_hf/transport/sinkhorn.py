@@ -6,18 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ._autograd import attach, full_precision, wants_gradient
 from ._checks import Marginal, check_pair, marginals, upcast
-from ._core import (
-    Options,
-    attach,
-    check_options,
-    dual_of,
-    full_precision,
-    gradients,
-    solve_geometry,
-    wants_gradient,
-    warn_unconverged,
-)
+from ._core import Options, check_options, dual_of, gradients, solve_geometry, warn_unconverged
 from ._scaling import Solution
 from .geometry import CostGeometry, Geometry, PointGeometry
 from .result import TransportResult, plan_of
@@ -151,13 +142,7 @@ def sinkhorn_from_cost(
 
 
 def prepare(
-    x: Tensor,
-    y: Tensor,
-    a: Tensor | None,
-    b: Tensor | None,
-    x_mask: Tensor | None,
-    y_mask: Tensor | None,
-    cost: str,
+    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, x_mask: Tensor | None, y_mask: Tensor | None, cost: str
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Marginal, Marginal]:
     """Check what came in; return clouds whose half squared distance is `cost`, weights on the tape, marginals."""
     x, y = check_pair(x, y)
