@@ -47,10 +47,7 @@ def check_options(
 def solve_geometry(
     geometry: Geometry, potentials: Sequence[Tensor] | None, options: Options, start: Tensor | None = None
 ) -> Solution:
-    """Solve in memory when the matrix fits the budget, in blocks of rows otherwise.
-
-    The caller's `potentials` start the solve, else the psi in `start`, else nothing.
-    """
+    """Solve in memory when the matrix fits the budget, else in blocks; from `potentials`, else the psi in `start`."""
     psi = start if potentials is None else _warm_start(geometry, potentials)
     if psi is not None:
         psi = geometry.b.fill(psi, -math.inf)  # so that no row takes a padded column for its largest entry
@@ -104,9 +101,6 @@ def _weigh(marginal: Marginal, points: Tensor, shift: Tensor, only_shift: bool) 
     """Return `weights * (points + shift)`, or `weights * shift` for every point, (..., N, D)."""
     if only_shift:
         return shift * marginal.weights.unsqueeze(-1)
-    if marginal.uniform:
-        weight = 1.0 / points.shape[-2]
-        return torch.add(shift * weight, points, alpha=weight)
     return (points + shift).mul_(marginal.weights.unsqueeze(-1))
 
 

@@ -31,7 +31,6 @@ _LARGEST_FACTOR = 1e4
 _WATCH_EVERY = 6
 # On a GPU the host looks at the error once in so many iterations: every look waits for the device.
 _LOOK_EVERY_ON_GPU = 8
-
 # Entries of one item of a batch below which a batched product beats a loop over items.
 _SMALL_ITEM = 2**14
 # Entries of all logits together below which a look at them costs next to nothing.
@@ -102,7 +101,7 @@ class Scaler:
         """Build K around `psi`; the row shift phi makes the largest entry of every row 1, None when none is needed."""
         # The old matrix goes before the new one is made, so that there is one N x M matrix at a time.
         for name in ("kernel", "by_row", "by_column"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
         kernel = self.kernel = self.geometry.logits(psi)
         self.psi, self.is_plan = psi, False
         self.shift: Tensor | None = None
@@ -149,19 +148,12 @@ class Scaler:
 
     def pull(self, out: Tensor, features: Tensor) -> None:
         """Subtract plan times target features (..., M, E) from `out` (..., N, E)."""
-        if self._cheaper_as_plan(features):
-            _subtract_product(out, self.plan(), features)
-        else:
-            out.addcmul_(self.kernel @ (self.v.unsqueeze(-1) * features), self.u.unsqueeze(-1), value=-1.0)
+        (out.addmm_ if out.dim() == 2 else out.baddbmm_)(self.plan(), features, alpha=-1.0)
 
     def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract from `out` (..., M, E) the plan's transpose, columns fitted, times (..., N, E); after any `pull`."""
-        fit = self.fit()
-        if self._cheaper_as_plan(features):
-            _subtract_product(out, self.plan().mul_(fit.unsqueeze(-2)).mT, features)
-        else:
-            received = self.kernel.mT @ (self.u.unsqueeze(-1) * features)
-            out.addcmul_(received, (self.v * fit).unsqueeze(-1), value=-1.0)
+        """The same for the transposed plan, its columns fitted, and source features; `pull` goes first."""
+        plan = self.plan().mul_(self.fit().unsqueeze(-2)).mT
+        (out.addmm_ if out.dim() == 2 else out.baddbmm_)(plan, features, alpha=-1.0)
 
     def plan(self) -> Tensor:
         """Make K the plan, in its place."""
@@ -169,10 +161,6 @@ class Scaler:
             self.kernel.mul_(self.u.unsqueeze(-1)).mul_(self.v.unsqueeze(-2))
             self.is_plan = True
         return self.kernel
-
-    def _cheaper_as_plan(self, features: Tensor) -> bool:
-        """Where K is not larger than the features: no temporary, and fewer passes over memory."""
-        return self.kernel.shape[-1] <= 2 * features.shape[-1]
 
 
 def stretched(factor: Tensor, omega: Number) -> Tensor:
@@ -184,18 +172,9 @@ def stretched(factor: Tensor, omega: Number) -> Tensor:
     return factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR)
 
 
-def _subtract_product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    subtract = out.addmm_ if out.dim() == 2 else out.baddbmm_
-    subtract(left, right, alpha=-1.0)
-
-
 def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False) -> Product:
-    """Return a function that puts `matrix @ vector` into `out`: (..., N, M) and (..., M) give (..., N).
-
-    The three are bound once, for each call of a small solve takes as long to prepare as to run.
-    """
-    if transposed:
-        matrix = matrix.mT
+    """Bind once, as a small solve's calls take as long to prepare as to run: puts `matrix @ vector` into `out`."""
+    matrix = matrix.mT if transposed else matrix
     if matrix.dim() == 2:
         return partial(torch.mv, matrix, vector, out=out)
     if matrix.is_cuda:
@@ -211,7 +190,7 @@ def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False
 def _spread(geometry: Geometry, logits: Tensor) -> float:
     """Largest size of a logit: itself where that costs next to nothing, else the geometry's bound."""
     if logits.is_cuda or logits.numel() > _SMALL_KERNEL:
-        return geometry.spread
+        return geometry.spreads[0]
     low, high = torch.aminmax(logits)
     return max(-low.item(), high.item())
 

@@ -23,6 +23,7 @@ class Stream(Scaler):
 
     def __init__(self, geometry: Geometry, psi: Tensor | None, block: int) -> None:
         self.geometry, self.a, self.b = geometry, geometry.a, geometry.b
+        self.shift = None  # rows are shifted anew in every pass: nothing is ever absorbed
         self.blocks = row_blocks(self.a.weights.shape[-1], block)
         self.log_b = self.b.weights.log()  # -inf on padding: such a column receives and gives nothing
         self.potential = torch.zeros_like(self.log_b) if psi is None else psi
@@ -35,9 +36,6 @@ class Stream(Scaler):
             self.columns += (self.a.weights[..., rows].unsqueeze(-2) @ plan).squeeze(-2)
         self.gap = self.columns - self.b.weights
         return total_size(self.gap)
-
-    def sound(self) -> bool:
-        return True
 
     def step(self, omega: Number | None) -> None:
         step = self.fit().log_()

@@ -68,11 +68,7 @@ def sinkhorn_batch(
     Shapes: B problems, N source points, M target points, D features. All plans stay in memory: B * N * M floats.
 
     Args:
-        x: Source points, (B, N, D).
-        y: Target points, (B, M, D).
-        x_mask: True where a source point is real, (B, N) or (N,), boolean or 0/1. What padding holds is ignored.
-        y_mask: The same for the target, (B, M) or (M,).
-        epsilon_scale: `"mean"` or `"absolute"`, for `epsilon` and `slack`.
+        x, y: Source points, (B, N, D), and target points, (B, M, D).
         slack: Price $\rho$ of a unit of mass that stays behind or arrives unsent, > 0, in the unit of `epsilon`. A
             large one gives nearly exact marginals, one near `epsilon` leaves all but the closest points alone; None
             gives exact marginals.

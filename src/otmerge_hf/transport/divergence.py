@@ -61,8 +61,6 @@ def sinkhorn_divergence(
     not listed are those of [`sinkhorn`]; `tol`, `max_iterations`, `memory_budget` hold for each of the three solves.
 
     Args:
-        x: Source points, (N, D) or (B, N, D).
-        y: Target points, (M, D) or (B, M, D).
         y_constant: True skips every gradient of `y`; left out, `y` is constant when it asks for no gradient.
         y_self: `result.y_self` of an earlier call with the same `y` and `b`. Used as it is when its epsilon is
             this call's (to 1e-6, so give an absolute epsilon); solved again otherwise.
@@ -97,7 +95,7 @@ def sinkhorn_divergence(
         if y_self is None or not _belongs(y_self, geometry):
             y_self = y_problem.solve(options, pull=want_y)
         # Where clouds are close, or epsilon small, the self term's potential is nearly the one between them.
-        start = y_self.phi if geometry.spread > SAFE_SPREAD else None
+        start = y_self.phi if geometry.spreads[0] > SAFE_SPREAD else None
         between = solve_geometry(geometry, potentials, options, start)
         # Gradients are taken while K is there; then it goes, before the next term's is made.
         grad_x, grad_y = gradients(geometry, between, want_x, want_y, debiased=True)

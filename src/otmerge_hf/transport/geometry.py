@@ -57,15 +57,10 @@ class PointGeometry:
 
     @cached_property
     def spreads(self) -> tuple[float, float, float]:
-        """Bounds on the logits between the clouds, in x and in y, by Cauchy and Schwarz."""
+        """Bounds on the logits by Cauchy and Schwarz: between the clouds, within x, within y."""
         peaks = list(zip(*_to_host(*(squares.amax(-1) for squares in self.squares)), self.epsilons, strict=True))
         between = max(math.sqrt(p * q) / e for p, q, e in peaks)
         return between, max(p / e for p, _, e in peaks), max(q / e for _, q, e in peaks)
-
-    @property
-    def spread(self) -> float:
-        """Bound on the logits; the solver may look at the logits themselves instead."""
-        return self.spreads[0]
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
         """Return fresh `S[rows] + psi` that the caller may overwrite, (..., n, M)."""
@@ -110,7 +105,7 @@ class CostGeometry:
             )
         self.epsilons = _absolute(epsilon, relative, self.mean_costs, cost.dtype)
         gaps = zip(self.mean_costs, highest, lowest, self.epsilons, strict=True)
-        self.spread = max(max(high - centre, centre - low) / e for centre, high, low, e in gaps)
+        self.spreads = (max(max(high - centre, centre - low) / e for centre, high, low, e in gaps),)
         self.epsilon, self.centre = _scale(self.epsilons, cost), _scale(self.mean_costs, cost)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:

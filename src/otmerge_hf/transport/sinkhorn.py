@@ -50,15 +50,12 @@ def sinkhorn(
     input) whatever the surrounding autocast says; bfloat16 and float16 clouds are upcast.
 
     Args:
-        x: Source points, (N, D) or (B, N, D).
-        y: Target points, (M, D) or (B, M, D).
+        x, y: Source points, (N, D) or (B, N, D), and target points, (M, D) or (B, M, D).
         epsilon: Entropic regularisation, > 0: a fraction of the mean cost, or with `epsilon_scale="absolute"` in
             units of the cost. The scale is held constant in the gradient.
         epsilon_scale: `"mean"` (of the cost under `a` and `b`, per batch item) or `"absolute"`.
-        a: Source weights, (N,) or (B, N), non-negative, sum 1; zero is padding. Uniform when left out.
-        b: Target weights, (M,) or (B, M).
-        x_mask: True where a source point is real, (N,) or (B, N), boolean or 0/1. What padding holds is ignored.
-        y_mask: The same for the target.
+        a, b: Weights, (N,) or (B, N) and (M,) or (B, M), non-negative, sum 1; zero is padding. Uniform when left out.
+        x_mask, y_mask: True where a point is real, like `a` and `b`, boolean or 0/1. What padding holds is ignored.
         cost: `"sqeuclidean"`, half the squared distance, or `"cosine"`, one minus the cosine.
         tol: Stop when the L1 error of the marginals is at most this, in [0, 2].
         max_iterations: Give up after this many; `converged` is then False, and a warning is raised once per process.
