@@ -21,27 +21,24 @@ from .geometry import Geometry, PointGeometry
 _warned = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Options:
-    """What of the problem is not a tensor, when to stop and how much memory to use; see `sinkhorn`."""
+    """What of a problem is not a tensor, checked; see `sinkhorn`."""
 
     epsilon: float
-    relative: bool
+    epsilon_scale: str
     tol: float
     max_iterations: int
     memory_budget: int
 
-
-def check_options(
-    epsilon: float, epsilon_scale: str, tol: float, max_iterations: int, memory_budget: float
-) -> Options:
-    """Check everything that is not a tensor."""
-    if epsilon_scale not in ("mean", "absolute"):
-        raise ValueError(f"epsilon_scale must be 'mean' or 'absolute', got {epsilon_scale!r}")
-    if int(max_iterations) < 1:
-        raise ValueError(f"max_iterations must be >= 1, got {max_iterations}")
-    budget, tol = check_number(memory_budget, "memory_budget"), check_number(tol, "tol")
-    return Options(check_number(epsilon, "epsilon"), epsilon_scale == "mean", tol, int(max_iterations), int(budget))
+    def __post_init__(self) -> None:
+        if self.epsilon_scale not in ("mean", "absolute"):
+            raise ValueError(f"epsilon_scale must be 'mean' or 'absolute', got {self.epsilon_scale!r}")
+        if int(self.max_iterations) < 1:
+            raise ValueError(f"max_iterations must be >= 1, got {self.max_iterations}")
+        self.epsilon, self.tol = check_number(self.epsilon, "epsilon"), check_number(self.tol, "tol")
+        self.memory_budget = int(check_number(self.memory_budget, "memory_budget"))
+        self.relative = self.epsilon_scale == "mean"
 
 
 def solve_geometry(
@@ -86,22 +83,15 @@ def gradients(
     `debiased` leaves out `a * x` of the centred points, which the self term of a divergence takes away again.
     """
     grad_x = grad_y = None
-    products = solution.products
+    products, shift = solution.products, geometry.shift
     assert products is not None
     if want_x:
-        grad_x = _weigh(geometry.a, geometry.x, geometry.shift, debiased)
+        grad_x = (shift if debiased else geometry.x + shift) * geometry.a.weights.unsqueeze(-1)
         products.pull(grad_x, geometry.y)
     if want_y:
-        grad_y = _weigh(geometry.b, geometry.y, -geometry.shift, debiased)
+        grad_y = (-shift if debiased else geometry.y - shift) * geometry.b.weights.unsqueeze(-1)
         products.push(grad_y, geometry.x)
     return grad_x, grad_y
-
-
-def _weigh(marginal: Marginal, points: Tensor, shift: Tensor, only_shift: bool) -> Tensor:
-    """Return `weights * (points + shift)`, or `weights * shift` for every point, (..., N, D)."""
-    if only_shift:
-        return shift * marginal.weights.unsqueeze(-1)
-    return (points + shift).mul_(marginal.weights.unsqueeze(-1))
 
 
 def warn_unconverged(error: Tensor, tol: float, iterations: int) -> None:

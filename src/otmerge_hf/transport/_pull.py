@@ -72,7 +72,7 @@ class SolvedBatch:
         weighted = plan * grad
         # In units of sqrt(r), sqrt(c) the plan has singular values of at most 1. Padding has neither mass nor part.
         root_r, root_c = plan.sum(-1).sqrt_(), plan.sum(-2).sqrt_()
-        inverse_r, inverse_c = _inverse(root_r), _inverse(root_c)
+        inverse_r, inverse_c = (torch.where(root > 0, root.reciprocal(), 0.0) for root in (root_r, root_c))
         scaled = plan * inverse_r.unsqueeze(-1) * inverse_c.unsqueeze(-2)
         right_r = (weighted.sum(-1) * inverse_r).unsqueeze(-1)
         right_c = (weighted.sum(-2) * inverse_c).unsqueeze(-1)
@@ -87,11 +87,6 @@ class SolvedBatch:
         mus = torch.baddbmm(right_c, scaled.mT, lambdas, alpha=-1.0).mul_(self.tau)
         prices = (lambdas.squeeze(-1) * inverse_r).unsqueeze(-1) + (mus.squeeze(-1) * inverse_c).unsqueeze(-2)
         return prices.mul_(plan).sub_(weighted).div_(self.epsilon)
-
-
-def _inverse(values: Tensor) -> Tensor:
-    """1 / values, and 0 where they are 0."""
-    return values.reciprocal().masked_fill_(values == 0, 0.0)
 
 
 class Pulled(torch.autograd.Function):

@@ -12,7 +12,7 @@ from torch import Tensor
 from ._checks import Marginal
 from ._core import integrate
 from ._relaxation import Number
-from ._scaling import Scaler, Solution, log_ratio, stretched, total_size
+from ._scaling import Scaler, log_ratio, stretched, total_size
 from .geometry import PointGeometry, times
 
 
@@ -43,10 +43,6 @@ class RelaxedScaler(Scaler):
         self.log_alpha = self._log_factor(self.a, self.own[0], self.shift)
         self.log_beta = self._log_factor(self.b, self.own[1], psi)
 
-    def absorb(self) -> Tensor:
-        self.v.clamp_(min=self.tiny)
-        return super().absorb()
-
     def measure(self) -> Tensor:
         """Fit the rows; return the L1 change of the columns if they were fitted next, (...)."""
         self.by_row()
@@ -69,14 +65,6 @@ class RelaxedScaler(Scaler):
     def fit(self) -> Tensor:
         """Wanted over present mass of the columns, (..., M), 0 where there is none; after `measure`."""
         return (self.fitted / self.v).masked_fill_(self.v == 0, 0.0)
-
-    def solution(self, iterations: int, converged: bool) -> Solution:
-        """Pack what the last `measure` left; log-scalings stay finite where a scaling vanished."""
-        u, v = self.u, self.v
-        self.u, self.v = u.clamp(min=self.tiny), v.clamp(min=self.tiny)
-        solution = super().solution(iterations, converged)
-        self.u, self.v = u, v
-        return solution
 
     def dual(self, phi: Tensor) -> Tensor:
         r"""Dual values, (B,), at the potentials of `phi` and of the columns fitted once more.

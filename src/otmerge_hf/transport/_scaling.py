@@ -89,6 +89,8 @@ def run(scaler: "Scaler", tol: float, max_iterations: int) -> Solution:
 class Scaler:
     """The state of one solve: K in memory, scalings u (..., N) and v (..., M), and what K has absorbed."""
 
+    tiny = 0.0  # smallest scaling that counts
+
     def __init__(self, geometry: Geometry, psi: Tensor | None) -> None:
         self.geometry, self.a, self.b = geometry, geometry.a, geometry.b
         self.u, self.v = torch.empty_like(self.a.weights), torch.empty_like(self.b.weights)
@@ -120,7 +122,7 @@ class Scaler:
 
     def absorb(self) -> Tensor:
         """Move the scaling of the columns into psi; return the error, which is not changed by it but for rounding."""
-        self.restart(log_ratio(self.v, self.b, self.psi, -math.inf))
+        self.restart(log_ratio(self.v.clamp(min=self.tiny), self.b, self.psi, -math.inf))
         return self.measure()
 
     def measure(self) -> Tensor:
@@ -143,7 +145,8 @@ class Scaler:
 
     def solution(self, iterations: int, converged: bool) -> Solution:
         """Pack what the last [`measure`] left, K included."""
-        phi, psi = log_ratio(self.u, self.a, self.shift), log_ratio(self.v, self.b, self.psi)
+        phi = log_ratio(self.u.clamp(min=self.tiny), self.a, self.shift)
+        psi = log_ratio(self.v.clamp(min=self.tiny), self.b, self.psi)
         return Solution(phi, psi, total_size(self.gap), iterations, converged, products=self)
 
     def pull(self, out: Tensor, features: Tensor) -> None:

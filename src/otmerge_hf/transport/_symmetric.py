@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ._checks import Marginal, row_blocks
+from ._checks import row_blocks
 from ._core import Options, integrate, per_problem
 from ._scaling import EXPONENT_FLOOR, SAFE_SPREAD, Product, log_ratio, matvec, total_size
-from .geometry import Scale, inner_products
+from .geometry import PointGeometry, inner_products
 
 
 # On a GPU the host looks at the error once in so many iterations: every look waits for the device.
@@ -39,16 +39,13 @@ class SelfTerm:
     pulled: Tensor | None = field(repr=False)
 
 
-@dataclass(frozen=True)
 class SelfProblem:
-    """A centred cloud, its squared norms, weights, and the epsilon of the divergence it belongs to."""
+    """One centred cloud of a divergence, x (side 0) or y (side 1), against itself."""
 
-    points: Tensor
-    squares: Tensor
-    marginal: Marginal
-    epsilons: list[float]
-    inverse: Scale
-    spread: float
+    def __init__(self, geometry: PointGeometry, side: int) -> None:
+        self.points, self.squares = (geometry.x, geometry.y)[side], geometry.squares[side]
+        self.marginal, self.spread = (geometry.a, geometry.b)[side], geometry.spreads[1 + side]
+        self.epsilons, self.inverse = geometry.epsilons, geometry.inverse
 
     def solve(self, options: Options, pull: bool) -> SelfTerm:
         """Iterate until the L1 error of the marginal is at most the tolerance; `pull` asks for `pulled`."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ._autograd import full_precision, wants_gradient
 from ._checks import check_number
-from ._core import check_options, dual_of, warn_unconverged
+from ._core import Options, dual_of, warn_unconverged
 from ._pull import Pulled, SolvedBatch
 from ._relaxed import RelaxedScaler
 from ._scaling import Scaler, run
@@ -96,7 +96,7 @@ def sinkhorn_batch(
     if x.dim() != 3:
         raise ValueError(f"x must be (B, N, D), got shape {tuple(x.shape)}")
     limit = DEFAULT_TOL if tol is None else tol
-    options = check_options(epsilon, epsilon_scale, limit, max_iterations, DEFAULT_MEMORY_BUDGET)
+    options = Options(epsilon, epsilon_scale, limit, max_iterations, DEFAULT_MEMORY_BUDGET)
     tau = 1.0 if slack is None else check_number(slack, "slack") / (slack + options.epsilon)
     recorded = wants_gradient(x) or wants_gradient(y)
     with full_precision(x.device):

@@ -8,9 +8,6 @@ from torch import Tensor
 from ._checks import check_pair, marginals, name_bad_tensor
 
 
-_MAX_PIVOTS = 10_000_000
-
-
 def wasserstein2(
     x: Tensor,
     y: Tensor,
@@ -62,7 +59,7 @@ def _squared(ot: Any, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> float:
     # Each cloud about its own mean: the part of the cost that only says how far apart the means are is exact.
     mean_x, mean_y = a @ x, b @ y
     cost = ot.dist((x - mean_x).numpy(), (y - mean_y).numpy())
-    value, log = ot.emd2(a.numpy(), b.numpy(), cost, numItermax=_MAX_PIVOTS, log=True)
+    value, log = ot.emd2(a.numpy(), b.numpy(), cost, numItermax=10_000_000, log=True)
     if log["warning"] is not None:
         raise RuntimeError(f"the exact solver did not finish: {log['warning']}")
     return max(float(value), 0.0) + float((mean_x - mean_y).square().sum())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._autograd import attach, full_precision, wants_gradient
 from ._checks import Marginal, check_pair, marginals, upcast
-from ._core import Options, check_options, dual_of, gradients, solve_geometry, warn_unconverged
+from ._core import Options, dual_of, gradients, solve_geometry, warn_unconverged
 from ._scaling import Solution
 from .geometry import CostGeometry, Geometry, PointGeometry
 from .result import TransportResult, plan_of
@@ -80,7 +80,7 @@ def sinkhorn(
     geomloss's `SamplesLoss`.
     """
     x, y, a, b, mu, nu = prepare(x, y, a, b, x_mask, y_mask, cost)
-    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
+    options = Options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     want_x, want_y = wants_gradient(x), wants_gradient(y)
     with full_precision(x.device):
         geometry = PointGeometry(x.detach(), y.detach(), mu, nu, options.epsilon, options.relative)
@@ -128,7 +128,7 @@ def sinkhorn_from_cost(
     cost = upcast(cost, "cost")
     if cost.dim() not in (2, 3) or cost.numel() == 0:
         raise ValueError(f"cost must be (N, M) or (B, N, M) and not empty, got shape {tuple(cost.shape)}")
-    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
+    options = Options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     mu, nu = marginals(cost, cost.mT, a, b, x_mask, y_mask)
     want = wants_gradient(cost)
     with full_precision(cost.device):
