@@ -56,8 +56,7 @@ def check_number(value: float, name: str) -> float:
 def name_bad_tensor(**tensors: Tensor) -> None:
     """Raise for the first tensor that holds a NaN or an infinity, with its name and how many."""
     for name, tensor in tensors.items():
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
+        if bad := int((~torch.isfinite(tensor)).sum()):
             raise ValueError(f"{name} must be finite, got {bad} NaN or infinite of {tensor.numel()} entries")
 
 

@@ -65,8 +65,7 @@ def dual_of(geometry: Geometry, solution: Solution, offsets: list[float]) -> Ten
 
 def integrate(marginal: Marginal, values: Tensor) -> Tensor:
     """Weighted sum over points, (..., N) -> (...)."""
-    weights = marginal.weights
-    return torch.dot(weights, values) if values.dim() == 1 else (weights * values).sum(-1)
+    return torch.dot(marginal.weights, values) if values.dim() == 1 else (marginal.weights * values).sum(-1)
 
 
 def per_problem(values: list[float], like: Tensor) -> float | Tensor:

@@ -39,9 +39,8 @@ class SolvedBatch:
     def pull_value(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
         """Gradients in the points of values whose own gradient is `grad`, (B,)."""
         # That in y is taken with the columns fitted by one more half-step, as in `_core.gradients`.
-        by_x = by_y = self.plan * grad[:, None, None]
-        if wanted[1]:
-            by_y = by_x * self.fit.unsqueeze(-2)
+        by_x = self.plan * grad[:, None, None]
+        by_y = by_x * self.fit.unsqueeze(-2) if wanted[1] else by_x
         return self._pull(by_x, by_y, (self.rows * grad[:, None], self.columns * grad[:, None]), wanted)
 
     def pull_plan(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:

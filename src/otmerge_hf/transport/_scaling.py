@@ -59,12 +59,11 @@ class Solution:
 def run(scaler: "Scaler", tol: float, max_iterations: int) -> Solution:
     """Scale until the L1 error of the column marginal is at most `tol` in every item, the rows being exact."""
     relaxation = Relaxation()
-    measure, step, choose = scaler.measure, scaler.step, relaxation.next
     on_host = scaler.u.dim() == 1 and not scaler.u.is_cuda
     look_every = _LOOK_EVERY_ON_GPU if scaler.u.is_cuda else 1
     done, look, watch, worst = 0, 0, 0, math.inf
     while True:
-        error = measure()
+        error = scaler.measure()
         if done >= look or done >= max_iterations:
             look = done + look_every
             worst = (error if error.dim() == 0 else error.amax()).item()
@@ -81,7 +80,7 @@ def run(scaler: "Scaler", tol: float, max_iterations: int) -> Solution:
                     relaxation.restart()
                 elif worst <= tol:
                     break
-        step(choose(worst if on_host else error))
+        scaler.step(relaxation.next(worst if on_host else error))
         done += 1
     return scaler.solution(done, worst <= tol)
 
@@ -180,9 +179,7 @@ def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False
     matrix = matrix.mT if transposed else matrix
     if matrix.dim() == 2:
         return partial(torch.mv, matrix, vector, out=out)
-    if matrix.is_cuda:
-        return partial(torch.bmm, matrix, vector.unsqueeze(-1), out=out.unsqueeze(-1))
-    if matrix[0].numel() < _SMALL_ITEM:
+    if matrix.is_cuda or matrix[0].numel() < _SMALL_ITEM:
         # as rows, for which the batched product on CPU is some five times as fast as for columns
         return partial(torch.bmm, vector.unsqueeze(-2), matrix.mT, out=out.unsqueeze(-2))
     # A batched product misses the fast matrix-vector kernel; a loop over items hits it.
@@ -200,9 +197,8 @@ def _spread(geometry: Geometry, logits: Tensor) -> float:
 
 def total_size(values: Tensor) -> Tensor:
     """Sum of absolute values, (..., N) -> (...)."""
-    if values.dim() == 1:
-        return torch.linalg.vector_norm(values, 1)
-    return values.abs().sum(-1)  # many short rows: several times as fast as their norms
+    # for many short rows several times as fast as their norms
+    return torch.linalg.vector_norm(values, 1) if values.dim() == 1 else values.abs().sum(-1)
 
 
 def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float = 0.0) -> Tensor:

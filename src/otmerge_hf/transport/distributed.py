@@ -36,8 +36,7 @@ def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Te
         >>> gather_clouds(torch.zeros(3, 2))[0].shape
         torch.Size([3, 2])
 
-    Source: the adjoint of a concatenation is a sum followed by a slice; checked on two gloo processes against the
-    gradient of a single process.
+    Source: the adjoint of a concatenation is a sum and a slice; checked on two gloo processes against a single one.
     """
     upcast(cloud, "cloud")
     if cloud.dim() != 2:

@@ -120,5 +120,4 @@ def _belongs(term: SelfTerm, geometry: PointGeometry) -> bool:
     expected, got = tuple(geometry.b.weights.shape), tuple(term.phi.shape)
     if expected != got:
         raise ValueError(f"y_self must belong to this y, whose points have shape {expected}, got {got}")
-    pairs = zip(term.epsilons, geometry.epsilons, strict=True)
-    return all(math.isclose(kept, new, rel_tol=1e-6) for kept, new in pairs)
+    return all(math.isclose(*pair, rel_tol=1e-6) for pair in zip(term.epsilons, geometry.epsilons, strict=True))

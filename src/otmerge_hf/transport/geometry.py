@@ -42,8 +42,7 @@ class PointGeometry:
         )
         self.distances = [0.5 * d * d for d in distance]
         self.mean_costs = [0.5 * (p + q) + d for p, q, d in zip(spread_x, spread_y, self.distances, strict=True)]
-        largest = torch.finfo(x.dtype).max
-        if not all(cost <= largest for cost in self.mean_costs):  # false for NaN, which max() may skip
+        if not all(cost <= torch.finfo(x.dtype).max for cost in self.mean_costs):  # false for NaN, unlike with max()
             name_bad_tensor(x=a.fill(x), y=b.fill(y))
             raise ValueError(f"x and y must have a finite cost in {x.dtype}, got a mean cost of {self.mean_costs}")
         self.epsilons = _absolute(epsilon, relative, self.mean_costs, x.dtype)
@@ -145,8 +144,7 @@ def _scale(values: list[float], like: Tensor) -> Scale:
 
 def _absolute(epsilon: float, relative: bool, mean_costs: list[float], dtype: torch.dtype) -> list[float]:
     """Epsilon of every problem in units of its cost. A constant cloud has no cost: the floor lets it through."""
-    tiny = torch.finfo(dtype).tiny
-    return [max(epsilon * cost, tiny) if relative else epsilon for cost in mean_costs]
+    return [max(epsilon * cost, torch.finfo(dtype).tiny) if relative else epsilon for cost in mean_costs]
 
 
 def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor]:
