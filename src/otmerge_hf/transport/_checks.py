@@ -56,8 +56,7 @@ def check_number(value: float, name: str) -> float:
 def name_bad_tensor(**tensors: Tensor) -> None:
     """Raise for the first tensor that holds a NaN or an infinity, with its name and how many."""
     for name, tensor in tensors.items():
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
+        if bad := int((~torch.isfinite(tensor)).sum()):
             raise ValueError(f"{name} must be finite, got {bad} NaN or infinite of {tensor.numel()} entries")
 
 
@@ -116,3 +115,8 @@ def _expand(tensor: Tensor, shape: torch.Size, name: str) -> Tensor:
     if tensor.shape != shape and tensor.shape != shape[-1:]:
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
     return tensor.expand(shape)
+
+
+def row_blocks(total: int, block: int) -> list[slice]:
+    """Slices of at most `block` rows that make up `total`."""
+    return [slice(start, min(start + block, total)) for start in range(0, total, block)]

@@ -5,13 +5,14 @@ marginal equations, which hold at the solution whatever the cost: no iteration i
 system of the smaller of N and M unknowns per problem is all there is to solve (Luise et al. 2018, theorem 2).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._core import full_precision, refuse_second_derivative
+from ._autograd import full_precision, refuse_second_derivative
 
 
 # Added to the diagonal of the scaled system, whose eigenvalues lie between 0 and 1 / tau, times the rounding unit.
@@ -38,9 +39,8 @@ class SolvedBatch:
     def pull_value(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
         """Gradients in the points of values whose own gradient is `grad`, (B,)."""
         # That in y is taken with the columns fitted by one more half-step, as in `_core.gradients`.
-        by_x = by_y = self.plan * grad[:, None, None]
-        if wanted[1]:
-            by_y = by_x * self.fit.unsqueeze(-2)
+        by_x = self.plan * grad[:, None, None]
+        by_y = by_x * self.fit.unsqueeze(-2) if wanted[1] else by_x
         return self._pull(by_x, by_y, (self.rows * grad[:, None], self.columns * grad[:, None]), wanted)
 
     def pull_plan(self, grad: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
@@ -71,7 +71,7 @@ class SolvedBatch:
         weighted = plan * grad
         # In units of sqrt(r), sqrt(c) the plan has singular values of at most 1. Padding has neither mass nor part.
         root_r, root_c = plan.sum(-1).sqrt_(), plan.sum(-2).sqrt_()
-        inverse_r, inverse_c = _inverse(root_r), _inverse(root_c)
+        inverse_r, inverse_c = (torch.where(root > 0, root.reciprocal(), 0.0) for root in (root_r, root_c))
         scaled = plan * inverse_r.unsqueeze(-1) * inverse_c.unsqueeze(-2)
         right_r = (weighted.sum(-1) * inverse_r).unsqueeze(-1)
         right_c = (weighted.sum(-2) * inverse_c).unsqueeze(-1)
@@ -88,36 +88,16 @@ class SolvedBatch:
         return prices.mul_(plan).sub_(weighted).div_(self.epsilon)
 
 
-def _inverse(values: Tensor) -> Tensor:
-    """1 / values, and 0 where they are 0."""
-    return values.reciprocal().masked_fill_(values == 0, 0.0)
-
-
-class BatchValue(torch.autograd.Function):
-    """Known values (B,) of a solved batch; the gradient in the points is made when asked for."""
+class Pulled(torch.autograd.Function):
+    """Value or plan of a solved batch; `pull` turns its gradient into those of the points, when asked for."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        ctx.solved = solved
-        return value.view_as(value)
+    def forward(ctx: Any, output: Tensor, pull: Callable[..., tuple[Tensor | None, ...]], *clouds: Tensor) -> Tensor:
+        ctx.pull = pull
+        return output.clone()  # the caller may overwrite it
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a transport cost")
+        refuse_second_derivative("a transport problem")
         with full_precision(grad.device):
-            return (None, None, *ctx.solved.pull_value(grad, ctx.needs_input_grad[2:]))
-
-
-class BatchPlan(torch.autograd.Function):
-    """The plan (B, N, M) of a solved batch, differentiable in the points by its marginal equations."""
-
-    @staticmethod
-    def forward(ctx: Any, solved: SolvedBatch, x: Tensor, y: Tensor) -> Tensor:
-        ctx.solved = solved
-        return solved.plan.clone()  # the caller may overwrite it
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a transport plan")
-        with full_precision(grad.device):
-            return (None, *ctx.solved.pull_plan(grad, ctx.needs_input_grad[1:]))
+            return (None, None, *ctx.pull(grad, ctx.needs_input_grad[2:]))

@@ -9,10 +9,11 @@ best constant between the potentials has a closed form and is taken with every s
 import torch
 from torch import Tensor
 
+from ._checks import Marginal
 from ._core import integrate
 from ._relaxation import Number
-from ._scaling import Scaler, Solution, log_ratio, stretched, total_size
-from .geometry import PointGeometry
+from ._scaling import Scaler, log_ratio, stretched, total_size
+from .geometry import PointGeometry, times
 
 
 # Largest step in the constant between the potentials, in units of epsilon.
@@ -32,20 +33,15 @@ class RelaxedScaler(Scaler):
         zeros = torch.zeros_like(geometry.a.weights), torch.zeros_like(geometry.b.weights)
         assert isinstance(geometry.inverse, Tensor)
         self.inverse, self.epsilons = geometry.inverse, geometry.inverse.reciprocal().flatten()
-        self.own = [(own.unsqueeze(-1) * self.inverse).squeeze(-1) for own in geometry.to_potentials(*zeros)]
-        self.log_a, self.log_b = geometry.a.weights.log(), geometry.b.weights.log()
+        self.own = [times(own, self.inverse) for own in geometry.to_potentials(*zeros)]
         self.fitted = torch.empty_like(geometry.b.weights)  # the v of the next plain step
         # From g = 0, not psi = 0: a far point must not start with a potential that outweighs its distance.
         super().__init__(geometry, geometry.b.fill(self.own[1].neg(), -torch.inf))
 
     def restart(self, psi: Tensor | None) -> None:
         super().restart(psi)
-        self.log_alpha = self._log_factor(self.log_a, self.own[0], self.shift)
-        self.log_beta = self._log_factor(self.log_b, self.own[1], psi)
-
-    def absorb(self) -> Tensor:
-        self.v.clamp_(min=self.tiny)
-        return super().absorb()
+        self.log_alpha = self._log_factor(self.a, self.own[0], self.shift)
+        self.log_beta = self._log_factor(self.b, self.own[1], psi)
 
     def measure(self) -> Tensor:
         """Fit the rows; return the L1 change of the columns if they were fitted next, (...)."""
@@ -70,14 +66,6 @@ class RelaxedScaler(Scaler):
         """Wanted over present mass of the columns, (..., M), 0 where there is none; after `measure`."""
         return (self.fitted / self.v).masked_fill_(self.v == 0, 0.0)
 
-    def solution(self, iterations: int, converged: bool) -> Solution:
-        """Pack what the last `measure` left; log-scalings stay finite where a scaling vanished."""
-        u, v = self.u, self.v
-        self.u, self.v = u.clamp(min=self.tiny), v.clamp(min=self.tiny)
-        solution = super().solution(iterations, converged)
-        self.u, self.v = u, v
-        return solution
-
     def dual(self, phi: Tensor) -> Tensor:
         r"""Dual values, (B,), at the potentials of `phi` and of the columns fitted once more.
 
@@ -85,11 +73,11 @@ class RelaxedScaler(Scaler):
            + \varepsilon\,(1 - \textstyle\sum_{ij} P_{ij}) $$
         """
         price = self.tau / (1.0 - self.tau)  # rho / epsilon
-        psi = log_ratio(self.fitted.clamp(min=self.tiny), self.b, self.psi, 0.0)
+        psi = log_ratio(self.fitted.clamp(min=self.tiny), self.b, self.psi)
         total = torch.sub(1.0, (self.fitted * self.columns).sum(-1))
         for marginal, potential in zip((self.a, self.b), self.geometry.to_potentials(phi, psi), strict=True):
             # tends to the potential where rho is large, without the difference of large numbers
-            lost = torch.expm1((potential.unsqueeze(-1) * self.inverse).squeeze(-1).mul_(-1.0 / price))
+            lost = torch.expm1(times(potential, self.inverse).mul_(-1.0 / price))
             total.sub_(integrate(marginal, lost), alpha=price)
         return total * self.epsilons
 
@@ -97,8 +85,7 @@ class RelaxedScaler(Scaler):
         torch.clamp(mass, min=self.tiny, out=out)
         torch.add(log_factor, out.log_(), alpha=-self.tau, out=out).exp_()
 
-    def _log_factor(self, log_weights: Tensor, own: Tensor, absorbed: Tensor | None) -> Tensor:
+    def _log_factor(self, marginal: Marginal, own: Tensor, absorbed: Tensor | None) -> Tensor:
         """Log of alpha or beta, (..., N); -inf on padding."""
         exponent = own if absorbed is None else own + absorbed
-        factor = torch.add(log_weights, exponent, alpha=self.tau - 1.0)
-        return factor.masked_fill_(log_weights.isneginf(), -torch.inf)
+        return marginal.fill(torch.add(marginal.weights.log(), exponent, alpha=self.tau - 1.0), -torch.inf)

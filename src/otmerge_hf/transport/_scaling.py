@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -32,7 +31,6 @@ _LARGEST_FACTOR = 1e4
 _WATCH_EVERY = 6
 # On a GPU the host looks at the error once in so many iterations: every look waits for the device.
 _LOOK_EVERY_ON_GPU = 8
-
 # Entries of one item of a batch below which a batched product beats a loop over items.
 _SMALL_ITEM = 2**14
 # Entries of all logits together below which a look at them costs next to nothing.
@@ -42,22 +40,12 @@ _SMALL_KERNEL = 2**20
 Product = Callable[[], object]
 
 
-class PlanProducts(Protocol):
-    """Products with a plan that is not formed; what makes them may overwrite its matrix, so pull before you push."""
-
-    def pull(self, out: Tensor, features: Tensor) -> None:
-        """Subtract plan times target features (..., M, E) from `out` (..., N, E)."""
-
-    def push(self, out: Tensor, features: Tensor) -> None:
-        """Subtract from `out` (..., M, E) the transposed plan, its columns fitted, times features (..., N, E)."""
-
-
 @dataclass
 class Solution:
     """A plan in factored form: `P_ij = a_i b_j exp(S_ij + phi_i + psi_j)`. Shapes (..., N), (..., M), (...).
 
     The rows of the plan fit `a` exactly (the last half-step saw to it); `marginal_error` is what the columns miss.
-    `products` holds the matrix: set it to None to let go.
+    `products` makes products with the plan, and holds its matrix: set it to None to let go.
     """
 
     phi: Tensor
@@ -65,18 +53,17 @@ class Solution:
     marginal_error: Tensor
     iterations: int
     converged: bool
-    products: PlanProducts | None
+    products: "Scaler | None"
 
 
 def run(scaler: "Scaler", tol: float, max_iterations: int) -> Solution:
     """Scale until the L1 error of the column marginal is at most `tol` in every item, the rows being exact."""
     relaxation = Relaxation()
-    measure, step, choose = scaler.measure, scaler.step, relaxation.next
     on_host = scaler.u.dim() == 1 and not scaler.u.is_cuda
     look_every = _LOOK_EVERY_ON_GPU if scaler.u.is_cuda else 1
     done, look, watch, worst = 0, 0, 0, math.inf
     while True:
-        error = measure()
+        error = scaler.measure()
         if done >= look or done >= max_iterations:
             look = done + look_every
             worst = (error if error.dim() == 0 else error.amax()).item()
@@ -93,13 +80,15 @@ def run(scaler: "Scaler", tol: float, max_iterations: int) -> Solution:
                     relaxation.restart()
                 elif worst <= tol:
                     break
-        step(choose(worst if on_host else error))
+        scaler.step(relaxation.next(worst if on_host else error))
         done += 1
     return scaler.solution(done, worst <= tol)
 
 
 class Scaler:
     """The state of one solve: K in memory, scalings u (..., N) and v (..., M), and what K has absorbed."""
+
+    tiny = 0.0  # smallest scaling that counts
 
     def __init__(self, geometry: Geometry, psi: Tensor | None) -> None:
         self.geometry, self.a, self.b = geometry, geometry.a, geometry.b
@@ -113,7 +102,7 @@ class Scaler:
         """Build K around `psi`; the row shift phi makes the largest entry of every row 1, None when none is needed."""
         # The old matrix goes before the new one is made, so that there is one N x M matrix at a time.
         for name in ("kernel", "by_row", "by_column"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
         kernel = self.kernel = self.geometry.logits(psi)
         self.psi, self.is_plan = psi, False
         self.shift: Tensor | None = None
@@ -132,7 +121,7 @@ class Scaler:
 
     def absorb(self) -> Tensor:
         """Move the scaling of the columns into psi; return the error, which is not changed by it but for rounding."""
-        self.restart(log_ratio(self.v, self.b, self.psi, -math.inf))
+        self.restart(log_ratio(self.v.clamp(min=self.tiny), self.b, self.psi, -math.inf))
         return self.measure()
 
     def measure(self) -> Tensor:
@@ -155,22 +144,18 @@ class Scaler:
 
     def solution(self, iterations: int, converged: bool) -> Solution:
         """Pack what the last [`measure`] left, K included."""
-        phi, psi = log_ratio(self.u, self.a, self.shift), log_ratio(self.v, self.b, self.psi)
+        phi = log_ratio(self.u.clamp(min=self.tiny), self.a, self.shift)
+        psi = log_ratio(self.v.clamp(min=self.tiny), self.b, self.psi)
         return Solution(phi, psi, total_size(self.gap), iterations, converged, products=self)
 
     def pull(self, out: Tensor, features: Tensor) -> None:
-        if self._cheaper_as_plan(features):
-            _subtract_product(out, self.plan(), features)
-        else:
-            out.addcmul_(self.kernel @ (self.v.unsqueeze(-1) * features), self.u.unsqueeze(-1), value=-1.0)
+        """Subtract plan times target features (..., M, E) from `out` (..., N, E)."""
+        (out.addmm_ if out.dim() == 2 else out.baddbmm_)(self.plan(), features, alpha=-1.0)
 
     def push(self, out: Tensor, features: Tensor) -> None:
-        fit = self.fit()
-        if self._cheaper_as_plan(features):
-            _subtract_product(out, self.plan().mul_(fit.unsqueeze(-2)).mT, features)
-        else:
-            received = self.kernel.mT @ (self.u.unsqueeze(-1) * features)
-            out.addcmul_(received, (self.v * fit).unsqueeze(-1), value=-1.0)
+        """The same for the transposed plan, its columns fitted, and source features; `pull` goes first."""
+        plan = self.plan().mul_(self.fit().unsqueeze(-2)).mT
+        (out.addmm_ if out.dim() == 2 else out.baddbmm_)(plan, features, alpha=-1.0)
 
     def plan(self) -> Tensor:
         """Make K the plan, in its place."""
@@ -178,10 +163,6 @@ class Scaler:
             self.kernel.mul_(self.u.unsqueeze(-1)).mul_(self.v.unsqueeze(-2))
             self.is_plan = True
         return self.kernel
-
-    def _cheaper_as_plan(self, features: Tensor) -> bool:
-        """Where K is not larger than the features: no temporary, and fewer passes over memory."""
-        return self.kernel.shape[-1] <= 2 * features.shape[-1]
 
 
 def stretched(factor: Tensor, omega: Number) -> Tensor:
@@ -193,23 +174,12 @@ def stretched(factor: Tensor, omega: Number) -> Tensor:
     return factor.clamp_(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR)
 
 
-def _subtract_product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    subtract = out.addmm_ if out.dim() == 2 else out.baddbmm_
-    subtract(left, right, alpha=-1.0)
-
-
 def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False) -> Product:
-    """Return a function that puts `matrix @ vector` into `out`: (..., N, M) and (..., M) give (..., N).
-
-    The three are bound once, for each call of a small solve takes as long to prepare as to run.
-    """
-    if transposed:
-        matrix = matrix.mT
+    """Bind once, as a small solve's calls take as long to prepare as to run: puts `matrix @ vector` into `out`."""
+    matrix = matrix.mT if transposed else matrix
     if matrix.dim() == 2:
         return partial(torch.mv, matrix, vector, out=out)
-    if matrix.is_cuda:
-        return partial(torch.bmm, matrix, vector.unsqueeze(-1), out=out.unsqueeze(-1))
-    if matrix[0].numel() < _SMALL_ITEM:
+    if matrix.is_cuda or matrix[0].numel() < _SMALL_ITEM:
         # as rows, for which the batched product on CPU is some five times as fast as for columns
         return partial(torch.bmm, vector.unsqueeze(-2), matrix.mT, out=out.unsqueeze(-2))
     # A batched product misses the fast matrix-vector kernel; a loop over items hits it.
@@ -220,16 +190,15 @@ def matvec(matrix: Tensor, vector: Tensor, out: Tensor, transposed: bool = False
 def _spread(geometry: Geometry, logits: Tensor) -> float:
     """Largest size of a logit: itself where that costs next to nothing, else the geometry's bound."""
     if logits.is_cuda or logits.numel() > _SMALL_KERNEL:
-        return geometry.spread
+        return geometry.spreads[0]
     low, high = torch.aminmax(logits)
     return max(-low.item(), high.item())
 
 
 def total_size(values: Tensor) -> Tensor:
     """Sum of absolute values, (..., N) -> (...)."""
-    if values.dim() == 1:
-        return torch.linalg.vector_norm(values, 1)
-    return values.abs().sum(-1)  # many short rows: several times as fast as their norms
+    # for many short rows several times as fast as their norms
+    return torch.linalg.vector_norm(values, 1) if values.dim() == 1 else values.abs().sum(-1)
 
 
 def log_ratio(scaling: Tensor, marginal: Marginal, base: Tensor | None, padded: float = 0.0) -> Tensor:

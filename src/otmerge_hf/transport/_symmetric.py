@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ._checks import Marginal
+from ._checks import row_blocks
 from ._core import Options, integrate, per_problem
 from ._scaling import EXPONENT_FLOOR, SAFE_SPREAD, Product, log_ratio, matvec, total_size
-from ._streaming import row_blocks
-from .geometry import Scale, inner_products
+from .geometry import PointGeometry, inner_products, times
 
 
 # On a GPU the host looks at the error once in so many iterations: every look waits for the device.
@@ -40,25 +39,21 @@ class SelfTerm:
     pulled: Tensor | None = field(repr=False)
 
 
-@dataclass(frozen=True)
 class SelfProblem:
-    """A centred cloud, its squared norms, weights, and the epsilon of the divergence it belongs to."""
+    """One centred cloud of a divergence, x (side 0) or y (side 1), against itself."""
 
-    points: Tensor
-    squares: Tensor
-    marginal: Marginal
-    epsilons: list[float]
-    inverse: Scale
-    spread: float
+    def __init__(self, geometry: PointGeometry, side: int) -> None:
+        self.points, self.squares = (geometry.x, geometry.y)[side], geometry.squares[side]
+        self.marginal, self.spread = (geometry.a, geometry.b)[side], geometry.spreads[1 + side]
+        self.epsilons, self.epsilon, self.inverse = geometry.epsilons, geometry.epsilon, geometry.inverse
 
     def solve(self, options: Options, pull: bool) -> SelfTerm:
         """Iterate until the L1 error of the marginal is at most the tolerance; `pull` asks for `pulled`."""
-        inverse = self.inverse if isinstance(self.inverse, float) else self.inverse.squeeze(-1)
         # With phi = -|x|^2 / 2 epsilon the kernel is exp(-C / epsilon): ones on the diagonal, nothing above.
-        shift = None if self.spread <= SAFE_SPREAD else self.squares * (-0.5 * inverse)
+        shift = None if self.spread <= SAFE_SPREAD else -0.5 * times(self.squares, self.inverse)
         weights = self.marginal.weights
         u, mass = weights.clone(), torch.empty_like(weights)
-        product, times = self._products(shift, u, mass, options.memory_budget)
+        product, multiply = self._products(shift, u, mass, options.memory_budget)
         every = _LOOK_EVERY_ON_GPU if u.is_cuda else 1
         done, worst = 0, math.inf
         while True:
@@ -77,8 +72,8 @@ class SelfProblem:
         pulled = None
         if pull:
             fitted = u * self.marginal.fill(weights / mass)
-            pulled = times(u.unsqueeze(-1) * self.points).mul_(fitted.unsqueeze(-1))
-        potential = phi / inverse + 0.5 * self.squares
+            pulled = multiply(u.unsqueeze(-1) * self.points).mul_(fitted.unsqueeze(-1))
+        potential = times(phi, self.epsilon) + 0.5 * self.squares
         return SelfTerm(phi, dual, self.epsilons, potential, error, worst <= options.tol, done, pulled)
 
     def _products(
@@ -91,10 +86,10 @@ class SelfProblem:
             return matvec(kernel, u, mass), kernel.matmul
         blocks = row_blocks(u.shape[-1], max(1, budget // row_bytes))
 
-        def times(features: Tensor) -> Tensor:
+        def multiply(features: Tensor) -> Tensor:
             return torch.cat([self._kernel(shift, rows) @ features for rows in blocks], dim=-2)
 
-        return lambda: mass.copy_(times(u.unsqueeze(-1)).squeeze(-1)), times
+        return lambda: mass.copy_(multiply(u.unsqueeze(-1)).squeeze(-1)), multiply
 
     def _kernel(self, shift: Tensor | None, rows: slice) -> Tensor:
         kernel = inner_products(self.points[..., rows, :], self.points, self.inverse, shift)

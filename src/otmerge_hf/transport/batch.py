@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ._autograd import full_precision, wants_gradient
 from ._checks import check_number
-from ._core import check_options, dual_of, full_precision, wants_gradient, warn_unconverged
-from ._pull import BatchPlan, BatchValue, SolvedBatch
+from ._core import Options, dual_of, warn_unconverged
+from ._pull import Pulled, SolvedBatch
 from ._relaxed import RelaxedScaler
 from ._scaling import Scaler, run
 from .geometry import PointGeometry
@@ -38,8 +39,7 @@ class BatchTransportResult(TransportResult):
         The gradient is that of the exact solution: it takes the marginals as met, so solve to a small tolerance
         where it matters. `epsilon` and `slack`, in units of the cost, count as constants.
         """
-        x, y = self._clouds
-        return BatchPlan.apply(self._solved, x, y)
+        return Pulled.apply(self._solved.plan, self._solved.pull_plan, *self._clouds)
 
 
 def sinkhorn_batch(
@@ -62,25 +62,18 @@ def sinkhorn_batch(
        \quad C_{ij} = \tfrac12|x_i - y_j|^2 $$
 
     with $\mathrm{KL}(p \,|\, q) = \sum p \log(p/q) - p + q$, and $a$, $b$ uniform over the real points of each cloud.
-    Without `slack` the marginals are exact ($\rho = \infty$) and the problem is that of [`sinkhorn`], whose arguments
-    mean the same here. With it a point far from every other sends and receives less mass, down to none.
+    Without `slack` the marginals are exact ($\rho = \infty$) and the problem is that of [`sinkhorn`], which has the
+    arguments not listed. With it a point far from every other sends and receives less mass, down to none.
 
     Shapes: B problems, N source points, M target points, D features. All plans stay in memory: B * N * M floats.
 
     Args:
-        x: Source points, (B, N, D).
-        y: Target points, (B, M, D).
-        x_mask: True where a source point is real, (B, N) or (N,), boolean or 0/1. What padding holds is ignored.
-        y_mask: The same for the target, (B, M) or (M,).
-        epsilon: Entropic regularisation, > 0, as in [`sinkhorn`], for each problem.
-        epsilon_scale: `"mean"` or `"absolute"`, for `epsilon` and `slack`.
+        x, y: Source points, (B, N, D), and target points, (B, M, D).
         slack: Price $\rho$ of a unit of mass that stays behind or arrives unsent, > 0, in the unit of `epsilon`. A
             large one gives nearly exact marginals, one near `epsilon` leaves all but the closest points alone; None
             gives exact marginals.
-        cost: As in [`sinkhorn`].
         tol: Stop when the marginal error of the worst problem is at most this. None: run exactly `max_iterations`, so
             that no problem's plan depends on the others in the batch.
-        max_iterations: As in [`sinkhorn`].
 
     Returns:
         Values (B,) and plans (B, N, M), both differentiable in `x` and `y`, with potentials and certificates.
@@ -103,7 +96,7 @@ def sinkhorn_batch(
     if x.dim() != 3:
         raise ValueError(f"x must be (B, N, D), got shape {tuple(x.shape)}")
     limit = DEFAULT_TOL if tol is None else tol
-    options = check_options(epsilon, epsilon_scale, limit, max_iterations, DEFAULT_MEMORY_BUDGET)
+    options = Options(epsilon, epsilon_scale, limit, max_iterations, DEFAULT_MEMORY_BUDGET)
     tau = 1.0 if slack is None else check_number(slack, "slack") / (slack + options.epsilon)
     recorded = wants_gradient(x) or wants_gradient(y)
     with full_precision(x.device):
@@ -122,5 +115,5 @@ def sinkhorn_batch(
         solved = SolvedBatch(moved, geometry.y, scaler.plan(), fit, rows, columns, geometry.epsilon, tau)
     if tol is not None and not solution.converged:
         warn_unconverged(solution.marginal_error, options.tol, solution.iterations)
-    value = BatchValue.apply(value, solved, x, y)
+    value = Pulled.apply(value, solved.pull_value, x, y)
     return BatchTransportResult(value, geometry, solution, options.tol, solved, (x, y))

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ._autograd import refuse_second_derivative
 from ._checks import upcast
-from ._core import refuse_second_derivative
 
 
 def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -36,8 +36,7 @@ def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Te
         >>> gather_clouds(torch.zeros(3, 2))[0].shape
         torch.Size([3, 2])
 
-    Source: the adjoint of a concatenation is a sum followed by a slice; checked on two gloo processes against the
-    gradient of a single process.
+    Source: the adjoint of a concatenation is a sum and a slice; checked on two gloo processes against a single one.
     """
     upcast(cloud, "cloud")
     if cloud.dim() != 2:
@@ -46,15 +45,12 @@ def gather_clouds(cloud: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Te
         raise ValueError(f"mask must have shape {tuple(cloud.shape[:1])}, got {tuple(mask.shape)}")
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return cloud, None if mask is None else mask.bool()
-    facts = _all_gather(torch.tensor([*cloud.shape, mask is not None], device=cloud.device))
-    shapes = torch.stack(facts).tolist()
+    shapes = torch.stack(_all_gather(torch.tensor([*cloud.shape, mask is not None], device=cloud.device))).tolist()
     sizes = [size for size, _, _ in shapes]
     if len({tuple(rest) for _, *rest in shapes}) != 1:
         raise ValueError(f"cloud and mask must agree between processes, got (N, D, has mask) = {shapes}")
-    points = _GatherRows.apply(cloud, sizes)
-    if mask is None:
-        return points, None
-    return points, _gather_rows(mask.to(cloud.device, torch.uint8), sizes).bool()
+    masks = None if mask is None else _gather_rows(mask.to(cloud.device, torch.uint8), sizes).bool()
+    return _GatherRows.apply(cloud, sizes), masks
 
 
 class _GatherRows(torch.autograd.Function):
@@ -71,9 +67,7 @@ class _GatherRows(torch.autograd.Function):
         # gloo has no reduce_scatter; an all_reduce of (sum N, D) is small beside the N x M solve it follows.
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
-        rank = dist.get_rank()
-        start = sum(ctx.sizes[:rank])
-        return grad[start : start + ctx.sizes[rank]], None
+        return grad.split(ctx.sizes)[dist.get_rank()], None
 
 
 def _gather_rows(rows: Tensor, sizes: list[int]) -> Tensor:

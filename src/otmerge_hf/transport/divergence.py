@@ -7,28 +7,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ._core import (
-    attach,
-    check_options,
-    dual_of,
-    full_precision,
-    gradients,
-    solve_geometry,
-    wants_gradient,
-    warn_unconverged,
-)
+from ._autograd import attach, full_precision, wants_gradient
+from ._core import Options, dual_of, gradients, solve_geometry, warn_unconverged
 from ._scaling import SAFE_SPREAD
 from ._symmetric import SelfProblem, SelfTerm
 from .geometry import PointGeometry
 from .result import Solved
-from .sinkhorn import (
-    DEFAULT_MAX_ITERATIONS,
-    DEFAULT_MEMORY_BUDGET,
-    DEFAULT_TOL,
-    Cost,
-    EpsilonScale,
-    prepare,
-)
+from .sinkhorn import DEFAULT_MAX_ITERATIONS, DEFAULT_MEMORY_BUDGET, DEFAULT_TOL, Cost, EpsilonScale, prepare
 
 
 @dataclass(frozen=True)
@@ -76,8 +61,6 @@ def sinkhorn_divergence(
     not listed are those of [`sinkhorn`]; `tol`, `max_iterations`, `memory_budget` hold for each of the three solves.
 
     Args:
-        x: Source points, (N, D) or (B, N, D).
-        y: Target points, (M, D) or (B, M, D).
         y_constant: True skips every gradient of `y`; left out, `y` is constant when it asks for no gradient.
         y_self: `result.y_self` of an earlier call with the same `y` and `b`. Used as it is when its epsilon is
             this call's (to 1e-6, so give an absolute epsilon); solved again otherwise.
@@ -98,27 +81,22 @@ def sinkhorn_divergence(
     x, y, a, b, mu, nu = prepare(x, y, a, b, x_mask, y_mask, cost)
     if y_constant:
         y, b = y.detach(), None
-    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
+    options = Options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     want_x, want_y, want_a, want_b = map(wants_gradient, (x, y, a, b))
     if y_self is not None and (want_y or want_b):
         raise ValueError("y_self must be left out when y or b requires a gradient, got one; or set y_constant=True")
     with full_precision(x.device):
         geometry = PointGeometry(x.detach(), y.detach(), mu, nu, options.epsilon, options.relative)
-        clouds = zip((geometry.x, geometry.y), geometry.squares, (mu, nu), strict=True)
-        x_problem, y_problem = (
-            SelfProblem(*cloud, geometry.epsilons, geometry.inverse, spread)
-            for cloud, spread in zip(clouds, geometry.spreads[1:], strict=True)
-        )
         if y_self is None or not _belongs(y_self, geometry):
-            y_self = y_problem.solve(options, pull=want_y)
+            y_self = SelfProblem(geometry, 1).solve(options, pull=want_y)
         # Where clouds are close, or epsilon small, the self term's potential is nearly the one between them.
-        start = y_self.phi if geometry.spread > SAFE_SPREAD else None
+        start = y_self.phi if geometry.spreads[0] > SAFE_SPREAD else None
         between = solve_geometry(geometry, potentials, options, start)
         # Gradients are taken while K is there; then it goes, before the next term's is made.
         grad_x, grad_y = gradients(geometry, between, want_x, want_y, debiased=True)
         between.products = None
 
-        x_self = x_problem.solve(options, pull=want_x)
+        x_self = SelfProblem(geometry, 0).solve(options, pull=want_x)
         # The mean costs of the three terms cancel but for the distance of the means: nothing large is subtracted.
         value = dual_of(geometry, between, geometry.distances)
         value.sub_(x_self.dual, alpha=0.5).sub_(y_self.dual, alpha=0.5)
@@ -142,5 +120,4 @@ def _belongs(term: SelfTerm, geometry: PointGeometry) -> bool:
     expected, got = tuple(geometry.b.weights.shape), tuple(term.phi.shape)
     if expected != got:
         raise ValueError(f"y_self must belong to this y, whose points have shape {expected}, got {got}")
-    pairs = zip(term.epsilons, geometry.epsilons, strict=True)
-    return all(math.isclose(kept, new, rel_tol=1e-6) for kept, new in pairs)
+    return all(math.isclose(*pair, rel_tol=1e-6) for pair in zip(term.epsilons, geometry.epsilons, strict=True))

@@ -8,9 +8,6 @@ from torch import Tensor
 from ._checks import check_pair, marginals, name_bad_tensor
 
 
-_MAX_PIVOTS = 10_000_000
-
-
 def wasserstein2(
     x: Tensor,
     y: Tensor,
@@ -56,15 +53,13 @@ def wasserstein2(
 
 def _squared(ot: Any, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> float:
     """W_2^2 of one pair of clouds in float64, padding left out."""
-    kept_x, kept_y = a > 0, b > 0
-    x, y = x[kept_x].double().cpu(), y[kept_y].double().cpu()
+    x, a, y, b = (part.double().cpu() for part in (x[a > 0], a[a > 0], y[b > 0], b[b > 0]))
     name_bad_tensor(x=x, y=y)
-    a, b = a[kept_x].double().cpu(), b[kept_y].double().cpu()
-    # Each cloud about its own mean: the part of the cost that only says how far apart the means are is exact.
     a, b = a / a.sum(), b / b.sum()
+    # Each cloud about its own mean: the part of the cost that only says how far apart the means are is exact.
     mean_x, mean_y = a @ x, b @ y
     cost = ot.dist((x - mean_x).numpy(), (y - mean_y).numpy())
-    value, log = ot.emd2(a.numpy(), b.numpy(), cost, numItermax=_MAX_PIVOTS, log=True)
+    value, log = ot.emd2(a.numpy(), b.numpy(), cost, numItermax=10_000_000, log=True)
     if log["warning"] is not None:
         raise RuntimeError(f"the exact solver did not finish: {log['warning']}")
     return max(float(value), 0.0) + float((mean_x - mean_y).square().sum())

@@ -42,8 +42,7 @@ class PointGeometry:
         )
         self.distances = [0.5 * d * d for d in distance]
         self.mean_costs = [0.5 * (p + q) + d for p, q, d in zip(spread_x, spread_y, self.distances, strict=True)]
-        largest = torch.finfo(x.dtype).max
-        if not all(cost <= largest for cost in self.mean_costs):  # false for NaN, which max() may skip
+        if not all(cost <= torch.finfo(x.dtype).max for cost in self.mean_costs):  # false for NaN, unlike with max()
             name_bad_tensor(x=a.fill(x), y=b.fill(y))
             raise ValueError(f"x and y must have a finite cost in {x.dtype}, got a mean cost of {self.mean_costs}")
         self.epsilons = _absolute(epsilon, relative, self.mean_costs, x.dtype)
@@ -57,15 +56,10 @@ class PointGeometry:
 
     @cached_property
     def spreads(self) -> tuple[float, float, float]:
-        """Bounds on the logits between the clouds, in x and in y, by Cauchy and Schwarz."""
+        """Bounds on the logits by Cauchy and Schwarz: between the clouds, within x, within y."""
         peaks = list(zip(*_to_host(*(squares.amax(-1) for squares in self.squares)), self.epsilons, strict=True))
         between = max(math.sqrt(p * q) / e for p, q, e in peaks)
         return between, max(p / e for p, _, e in peaks), max(q / e for _, q, e in peaks)
-
-    @property
-    def spread(self) -> float:
-        """Bound on the logits; the solver may look at the logits themselves instead."""
-        return self.spreads[0]
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
         """Return fresh `S[rows] + psi` that the caller may overwrite, (..., n, M)."""
@@ -75,11 +69,11 @@ class PointGeometry:
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
         """Turn log-scalings into dual potentials f, g in units of the cost of the clouds as they came in."""
         own_x, own_y = self._own_costs()
-        return _times(phi, self.epsilon) + own_x, _times(psi, self.epsilon) + own_y
+        return times(phi, self.epsilon) + own_x, times(psi, self.epsilon) + own_y
 
     def to_psi(self, g: Tensor) -> Tensor:
         """Turn a potential g in units of the cost into the log-scaling psi."""
-        return _times(g - self._own_costs()[1], self.inverse)
+        return times(g - self._own_costs()[1], self.inverse)
 
     def _own_costs(self) -> tuple[Tensor, Tensor]:
         """The parts of the cost that depend on one cloud only, (..., N), (..., M), with half of |shift|^2 / 2 each."""
@@ -110,7 +104,7 @@ class CostGeometry:
             )
         self.epsilons = _absolute(epsilon, relative, self.mean_costs, cost.dtype)
         gaps = zip(self.mean_costs, highest, lowest, self.epsilons, strict=True)
-        self.spread = max(max(high - centre, centre - low) / e for centre, high, low, e in gaps)
+        self.spreads = (max(max(high - centre, centre - low) / e for centre, high, low, e in gaps),)
         self.epsilon, self.centre = _scale(self.epsilons, cost), _scale(self.mean_costs, cost)
 
     def logits(self, psi: Tensor | None, rows: slice = slice(None)) -> Tensor:
@@ -118,9 +112,8 @@ class CostGeometry:
         return scores if psi is None else scores.add_(psi.unsqueeze(-2))
 
     def to_potentials(self, phi: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
-        f = phi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
-        g = psi.unsqueeze(-1) * self.epsilon + 0.5 * self.centre
-        return f.squeeze(-1), g.squeeze(-1)
+        half = 0.5 * (self.centre if isinstance(self.centre, float) else self.centre.squeeze(-1))
+        return times(phi, self.epsilon) + half, times(psi, self.epsilon) + half
 
     def to_psi(self, g: Tensor) -> Tensor:
         return ((g.unsqueeze(-1) - 0.5 * self.centre) / self.epsilon).squeeze(-1)
@@ -140,7 +133,7 @@ def inner_products(x: Tensor, y: Tensor, factor: Scale, offset: Tensor | None) -
     return torch.bmm(scaled, y) if offset is None else torch.baddbmm(offset.unsqueeze(-2), scaled, y)
 
 
-def _times(values: Tensor, factor: Scale) -> Tensor:
+def times(values: Tensor, factor: Scale) -> Tensor:
     """Multiply (..., N) by the number of its problem."""
     return (values.unsqueeze(-1) * factor).squeeze(-1)
 
@@ -151,8 +144,7 @@ def _scale(values: list[float], like: Tensor) -> Scale:
 
 def _absolute(epsilon: float, relative: bool, mean_costs: list[float], dtype: torch.dtype) -> list[float]:
     """Epsilon of every problem in units of its cost. A constant cloud has no cost: the floor lets it through."""
-    tiny = torch.finfo(dtype).tiny
-    return [max(epsilon * cost, tiny) if relative else epsilon for cost in mean_costs]
+    return [max(epsilon * cost, torch.finfo(dtype).tiny) if relative else epsilon for cost in mean_costs]
 
 
 def _centre(points: Tensor, marginal: Marginal) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ._checks import upcast
+from ._checks import row_blocks, upcast
 from ._scaling import Solution
 from .geometry import Geometry
 
@@ -94,16 +94,14 @@ class TransportResult(Solved):
         """
         f, g = self._solution.phi, self._solution.psi
         features = upcast(y, "y")
-        expected = (*g.shape, features.shape[-1] if features.dim() else 0)
-        if features.shape != expected:
+        if features.dim() == 0 or features.shape != (*g.shape, features.shape[-1]):
             raise ValueError(f"y must have shape {(*g.shape, 'E')}, got {tuple(y.shape)}")
         features = self._geometry.b.fill(features.to(f.dtype))
-        block = max(1, _BLOCK_ENTRIES // g.numel())
         parts = []
-        for start in range(0, f.shape[-1], block):
-            rows = plan_of(self._geometry, f, g, slice(start, start + block))
-            parts.append(rows @ features / rows.sum(-1, keepdim=True).clamp_min(torch.finfo(f.dtype).tiny))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
+        for rows in row_blocks(f.shape[-1], max(1, _BLOCK_ENTRIES // g.numel())):
+            plan = plan_of(self._geometry, f, g, rows)
+            parts.append(plan @ features / plan.sum(-1, keepdim=True).clamp_min(torch.finfo(f.dtype).tiny))
+        return torch.cat(parts, dim=-2)
 
 
 @torch.no_grad()

@@ -6,18 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ._autograd import attach, full_precision, wants_gradient
 from ._checks import Marginal, check_pair, marginals, upcast
-from ._core import (
-    Options,
-    attach,
-    check_options,
-    dual_of,
-    full_precision,
-    gradients,
-    solve_geometry,
-    wants_gradient,
-    warn_unconverged,
-)
+from ._core import Options, dual_of, gradients, solve_geometry, warn_unconverged
 from ._scaling import Solution
 from .geometry import CostGeometry, Geometry, PointGeometry
 from .result import TransportResult, plan_of
@@ -59,15 +50,12 @@ def sinkhorn(
     input) whatever the surrounding autocast says; bfloat16 and float16 clouds are upcast.
 
     Args:
-        x: Source points, (N, D) or (B, N, D).
-        y: Target points, (M, D) or (B, M, D).
+        x, y: Source points, (N, D) or (B, N, D), and target points, (M, D) or (B, M, D).
         epsilon: Entropic regularisation, > 0: a fraction of the mean cost, or with `epsilon_scale="absolute"` in
             units of the cost. The scale is held constant in the gradient.
         epsilon_scale: `"mean"` (of the cost under `a` and `b`, per batch item) or `"absolute"`.
-        a: Source weights, (N,) or (B, N), non-negative, sum 1; zero is padding. Uniform when left out.
-        b: Target weights, (M,) or (B, M).
-        x_mask: True where a source point is real, (N,) or (B, N), boolean or 0/1. What padding holds is ignored.
-        y_mask: The same for the target.
+        a, b: Weights, (N,) or (B, N) and (M,) or (B, M), non-negative, sum 1; zero is padding. Uniform when left out.
+        x_mask, y_mask: True where a point is real, like `a` and `b`, boolean or 0/1. What padding holds is ignored.
         cost: `"sqeuclidean"`, half the squared distance, or `"cosine"`, one minus the cosine.
         tol: Stop when the L1 error of the marginals is at most this, in [0, 2].
         max_iterations: Give up after this many; `converged` is then False, and a warning is raised once per process.
@@ -92,7 +80,7 @@ def sinkhorn(
     geomloss's `SamplesLoss`.
     """
     x, y, a, b, mu, nu = prepare(x, y, a, b, x_mask, y_mask, cost)
-    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
+    options = Options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     want_x, want_y = wants_gradient(x), wants_gradient(y)
     with full_precision(x.device):
         geometry = PointGeometry(x.detach(), y.detach(), mu, nu, options.epsilon, options.relative)
@@ -140,7 +128,7 @@ def sinkhorn_from_cost(
     cost = upcast(cost, "cost")
     if cost.dim() not in (2, 3) or cost.numel() == 0:
         raise ValueError(f"cost must be (N, M) or (B, N, M) and not empty, got shape {tuple(cost.shape)}")
-    options = check_options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
+    options = Options(epsilon, epsilon_scale, tol, max_iterations, memory_budget)
     mu, nu = marginals(cost, cost.mT, a, b, x_mask, y_mask)
     want = wants_gradient(cost)
     with full_precision(cost.device):
@@ -151,13 +139,7 @@ def sinkhorn_from_cost(
 
 
 def prepare(
-    x: Tensor,
-    y: Tensor,
-    a: Tensor | None,
-    b: Tensor | None,
-    x_mask: Tensor | None,
-    y_mask: Tensor | None,
-    cost: str,
+    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, x_mask: Tensor | None, y_mask: Tensor | None, cost: str
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Marginal, Marginal]:
     """Check what came in; return clouds whose half squared distance is `cost`, weights on the tape, marginals."""
     x, y = check_pair(x, y)

@@ -55,12 +55,11 @@ def sliced_wasserstein(
     x, y = mu.fill(x), nu.fill(y)
     name_bad_tensor(x=x, y=y)
     directions = torch.randn(x.shape[-1], int(num_projections), generator=generator, dtype=x.dtype, device=x.device)
-    directions = directions / torch.linalg.vector_norm(directions, dim=0)
+    directions /= torch.linalg.vector_norm(directions, dim=0)
     with torch.autocast(x.device.type, enabled=False):
         lines_x, lines_y = (x @ directions).mT, (y @ directions).mT  # (..., P, N), (..., P, M)
         if mu.uniform and nu.uniform and x.shape[-2] == y.shape[-2]:
-            gaps = lines_x.sort(dim=-1).values - lines_y.sort(dim=-1).values
-            return gaps.abs().pow(p).mean(dim=(-2, -1))
+            return (lines_x.sort().values - lines_y.sort().values).abs().pow(p).mean(dim=(-2, -1))
         return _by_quantiles(lines_x, lines_y, mu, nu, p)
 
 
