@@ -61,6 +61,18 @@ METHODS = {
     "frozen_fuser": Method(
         "trained_terms:frozen_fuser", "the merge with a random frozen fuser; the head alone learns"
     ),
+    "grown": Method(
+        "grown:grown", "aligned; a linear path of words and geometry, then the fuser where validation gains"
+    ),
+    "grown_transport": Method("grown:grown_transport", "grown, with a transport plan as the fuser's attention"),
+    "grown_everything": Method("grown:grown_everything", "grown, with every geometry on the linear path"),
+    "grown_unaligned": Method("grown:grown_unaligned", "the control of grown: the same head, nothing aligned"),
+    "grown_words": Method("grown:grown_words", "grown_unaligned without the image: one context for every question"),
+    "words_linear": Method("grown:words_linear", "logistic regression on the question's mean feature"),
+    "frozen_attention": Method("grown:frozen_attention", "aligned and frozen; cross-attention and the head learn"),
+    "frozen_transport": Method(
+        "grown:frozen_transport", "aligned and frozen; a plan's temperature and the head learn"
+    ),
     "weight_average": Method("weight_averaging:weight_average", "negative control: the encoders' weights averaged"),
     "fisher": Method("weight_averaging:fisher_average", "negative control: averaged by Fisher information"),
     "regmean": Method("weight_averaging:regmean_average", "negative control: linear layers merged by RegMean"),

@@ -58,6 +58,7 @@ class Fitted:
         encoders_changed: Whether the encoders trained, so that cached features are stale.
         blank_sides: Sides (`context`, `query`) that were replaced by one fixed input.
         task: The task to test on where it is not the given one (its features are another encoder's).
+        notes: What the method chose, as plain data.
     """
 
     model: OTMergeForQuestionAnswering | None = None
@@ -71,6 +72,7 @@ class Fitted:
     encoders_changed: bool = False
     blank_sides: tuple[str, ...] = ()
     task: Task | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 MethodFunction = Callable[[Task, Recipe], Fitted]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 #: Name -> what it measures, in a line.
 SUITES = {
     "easy-vqa": "every method on easy-VQA: accuracy over seeds, compute, memory, latency",
+    "photographs": "entailment and questions about real photographs, from a folder of the user's; with controls",
     "alignment": "closed forms and trained heads on emoji pictures and their names: retrieval with many or few pairs",
     "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",

@@ -88,7 +88,7 @@ def run_cell(
             "data": _data(fitted, recipe, task),
             "compute": seconds | memory | {"trainable": trainable} | _operations(fitted, task, features),
             "phases": [vars(phase) for phase in fitted.phases],
-        }
+        } | ({"chosen": fitted.notes} if fitted.notes else {})
         if fitted.model and not fitted.encoders_changed:
             result["reconstruction_error"] = reconstruction_errors(fitted.model.otmerge, fitted.task or task)
         # no seed changes how long an answer takes

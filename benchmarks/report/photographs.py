@@ -1,0 +1,91 @@
+"""Cells of `photographs` -> Markdown: a table a task and share of labels, published rows beside ours."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ..methods import METHODS
+from ..runner.cell import Record
+from ..tasks.published import READ_IN, published
+from .intervals import estimate, paired_difference
+from .table import interval
+
+
+CONTROLS = {"words_linear": "words", "grown_unaligned": "unaligned"}
+_ABOUT = (
+    "Accuracy on the official test split, the mean over seeds with its 95% t interval; differences are taken seed by "
+    "seed. A seed draws what is labelled, validation (a fifth of the training photographs) and initial weights. "
+    "Whatever is chosen is chosen on validation; `kept` says what: parts of the linear path, and in how many cells "
+    "the fuser."
+)
+_HEAD = (
+    "method",
+    "seeds",
+    "accuracy [95%]",
+    "difference to words (`words_linear`) [95%]",
+    "difference to unaligned (`grown_unaligned`) [95%]",
+    "WUPS@0.9 / @0.0",
+    "kept",
+    "CPU seconds after encoding",
+    "TFLOP after encoding",
+)
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """Every task and share of labels that has cells."""
+    found: dict[tuple[str, float], dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        settings, recipe = record["settings"], record["settings"]["recipe"]
+        if "refused" not in record:
+            place = settings["task"], recipe["label_fraction"]
+            found[place][settings["method"]][recipe["seed"]] = record
+    machines = sorted({", ".join(f"{k} {v}" for k, v in record["machine"].items()) for record in records})
+    parts = [f"{_ABOUT}\n\n{'; '.join(machines)}."]
+    for (task, fraction), methods in sorted(found.items(), key=lambda item: (item[0][0], -item[0][1])):
+        tested = {r["test_questions"] for cells in methods.values() for r in cells.values()}
+        parts.append(
+            f"## {task}, labels of {100 * fraction:.3g}% of the training photographs\n\n"
+            f"{' or '.join(f'{n:,}' for n in sorted(tested))} test questions.\n\n" + _table(task, methods)
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
+    lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
+    for method in sorted(methods, key=list(METHODS).index):
+        cells = methods[method]
+        values = {seed: cell["accuracy"] for seed, cell in cells.items()}
+        differences = []
+        for control in CONTROLS:
+            theirs = {seed: cell["accuracy"] for seed, cell in methods.get(control, {}).items()}
+            difference = paired_difference(values, theirs) if method != control else None
+            differences.append(interval(difference, sign=True))
+        first = next(iter(cells.values()))
+        scores = [sum(c["wups"][t] for c in cells.values()) / len(cells) for t in first.get("wups", {})]
+        row = (
+            f"`{method}`",
+            str(len(cells)),
+            interval(estimate(list(values.values()))),
+            *differences,
+            " / ".join(f"{100 * score:.1f}" for score in scores) or "-",
+            _kept(list(cells.values())),
+            f"{sum(c['compute']['cpu_seconds'] for c in cells.values()) / len(cells):,.0f}",
+            f"{sum(c['compute']['flops'] for c in cells.values()) / len(cells) / 1e12:.3g}",
+        )
+        lines.append("| " + " | ".join(row) + " |")
+    for other in published(task):
+        wups_pair = f"{100 * other.wups_90:.1f} / {100 * other.wups_0:.1f}"
+        lines.append(
+            f"| published: {other.method} ({other.source}) | - | {other.accuracy:.3f} | - | - | {wups_pair} | - | - | - |"
+        )
+    if published(task):
+        lines += ["", f"Published rows are from {READ_IN}."]
+    return "\n".join(lines)
+
+
+def _kept(cells: list[Record]) -> str:
+    if not cells[0].get("chosen"):
+        return "-"
+    parts = sorted({name for cell in cells for name in cell["chosen"]["strengths"]})
+    counts = [sum(name in cell["chosen"]["strengths"] for cell in cells) for name in parts]
+    path = ", ".join(name if n == len(cells) else f"{name} ({n})" for name, n in zip(parts, counts, strict=True))
+    return f"{path}; fuser {sum(cell['chosen']['fuser_scale'] > 0 for cell in cells)} of {len(cells)}"
