@@ -74,9 +74,8 @@ def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
         lines.append("| " + " | ".join(row) + " |")
     for other in published(task):
         wups_pair = f"{100 * other.wups_90:.1f} / {100 * other.wups_0:.1f}"
-        lines.append(
-            f"| published: {other.method} ({other.source}) | - | {other.accuracy:.3f} | - | - | {wups_pair} | - | - | - |"
-        )
+        name = f"published: {other.method} ({other.source})"
+        lines.append(f"| {name} | - | {other.accuracy:.3f} | - | - | {wups_pair} | - | - | - |")
     if published(task):
         lines += ["", f"Published rows are from {READ_IN}."]
     return "\n".join(lines)
