@@ -169,8 +169,9 @@ def grow(task: Task, recipe: Recipe, fitted: Fitted, steps: int | None = None) -
         "validation_losses": growth.linear.losses,
         "strengths": growth.linear.strengths,
         "linear_loss": growth.linear_loss,
-        "fuser_loss": growth.fuser_loss,
-        "fuser_scale": growth.fuser_scale,
+        "mixed_loss": growth.mixed_loss,
+        "shares": growth.shares._asdict(),
+        "fuser_losses": growth.fuser_losses,
         "fuser_steps": growth.fuser_steps,
     }
     set_stage(fitted.model, recipe.fuse_stage)  # what counts as trainable

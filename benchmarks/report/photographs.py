@@ -87,4 +87,4 @@ def _kept(cells: list[Record]) -> str:
     parts = sorted({name for cell in cells for name in cell["chosen"]["strengths"]})
     counts = [sum(name in cell["chosen"]["strengths"] for cell in cells) for name in parts]
     path = ", ".join(name if n == len(cells) else f"{name} ({n})" for name, n in zip(parts, counts, strict=True))
-    return f"{path}; fuser {sum(cell['chosen']['fuser_scale'] > 0 for cell in cells)} of {len(cells)}"
+    return f"{path}; fuser {sum(cell['chosen']['shares']['fuser'] > 0 for cell in cells)} of {len(cells)}"

@@ -94,9 +94,13 @@ class LinearPath(nn.Module):
                 measured[name] = numbers[name](query, context)
         return measured
 
-    def forward(self, query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
-        """Logits (B, num_labels)."""
-        logits = self.bias
-        for name, part in self.measure(query, context).items():
+    def combine(self, measured: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits (B, num_labels) of measured parts."""
+        logits = self.bias.expand(len(next(iter(measured.values()))), -1)
+        for name, part in measured.items():
             logits = logits + (self.answer_scale * part if name == "answers" else self.maps[name](part))
         return logits
+
+    def forward(self, query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
+        """Logits (B, num_labels)."""
+        return self.combine(self.measure(query, context))

@@ -1,5 +1,6 @@
 """The best state of a training by its validation loss, and a training that stops where another was best."""
 
+import math
 from typing import Any
 
 import torch
@@ -14,26 +15,22 @@ class KeepBest(TrainerCallback):
 
     Args:
         model: What is trained.
-        loss: Validation loss before the training: its state counts as one of the candidates.
         patience: Evaluations without a lower loss before the training stops.
 
     Attributes:
-        steps: Optimiser steps of the best state; 0 where the training made nothing better.
+        steps: Optimiser steps of the best state.
         losses: Validation losses, in nats.
     """
 
-    def __init__(self, model: nn.Module, loss: float, patience: int = 4) -> None:
-        self.model, self.best, self.patience = model, loss, patience
+    def __init__(self, model: nn.Module, patience: int = 4) -> None:
+        self.model, self.best, self.patience = model, math.inf, patience
         self.steps, self.losses, self._state = 0, list[float](), dict[str, Tensor]()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._state = self._copy()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.losses.append(kwargs["metrics"]["eval_loss"])
         if self.losses[-1] < self.best:
             self.best, self.steps, self._state = self.losses[-1], state.global_step, self._copy()
-        since = len(self.losses) - (self.losses.index(self.best) + 1 if self.best in self.losses else 0)
+        since = len(self.losses) - 1 - self.losses.index(min(self.losses))
         control.should_training_stop |= since >= self.patience
 
     def _copy(self) -> dict[str, Tensor]:

@@ -1,10 +1,11 @@
-"""Answers that grow: a linear path first, then the fuser, as far as validation gains by it."""
+"""Answers that grow: a linear path first, then a fuser beside it, as far as validation gains."""
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,20 @@ from ..model.processing_otmerge import OTMergeProcessor
 from .attachment import find_host
 from .best import KeepBest, StopAt
 from .linear_fit import LinearFit, answer_losses, fit_linear_path, is_gain
+from .stages import set_stage
 from .two_stages import Collator, train_answers
 
 
 logger = logging.getLogger(__name__)
 EVALUATIONS = 10  # of a training whose arguments ask for none
-_SCALES = (0.25, 0.5, 0.75, 1.0)
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class Shares(NamedTuple):
+    """What the fuser's and the linear path's logits count for, each in [0, 1]."""
+
+    fuser: float
+    path: float
 
 
 @dataclass(frozen=True)
@@ -33,24 +42,27 @@ class Growth:
     Attributes:
         linear: The linear path, with the validation loss after each part.
         linear_loss: Validation loss in nats of the linear path alone.
-        fuser_loss: The same with the fuser at its best; not below `linear_loss` where it did not help.
-        fuser_scale: Share of the fuser's logits that was kept; 0 where validation did not gain by it.
+        mixed_loss: The same of the best mixture with a fuser.
+        shares: What was kept; the fuser's is 0 where the mixture was no gain.
         fuser_steps: Optimiser steps after which the fuser was best.
-        losses: Validation loss at each evaluation of the fuser's training.
+        fuser_losses: Its validation loss at each evaluation.
     """
 
     linear: LinearFit
     linear_loss: float
-    fuser_loss: float
-    fuser_scale: float
+    mixed_loss: float
+    shares: Shares
     fuser_steps: int
-    losses: tuple[float, ...]
+    fuser_losses: tuple[float, ...]
 
     def __str__(self) -> str:
         entered = ", ".join(f"{name} {loss:.4f}" for name, loss in self.linear.losses.items())
         kept = ", ".join(self.linear.strengths) or "nothing"
-        fuser = f"kept at {self.fuser_scale:g} after {self.fuser_steps} steps" if self.fuser_scale else "left out"
-        return f"validation loss: {entered}; the path keeps {kept}; fuser {self.fuser_loss:.4f}: {fuser}"
+        fuser = f"kept, trained for {self.fuser_steps} steps" if self.shares.fuser else "left out"
+        return (
+            f"Validation loss by part: {entered}; kept: {kept}. With the fuser {self.mixed_loss:.4f}, "
+            f"{self.shares.fuser:g} of it and {self.shares.path:g} of the linear path; the fuser is {fuser}."
+        )
 
 
 def grow_answers(
@@ -65,7 +77,7 @@ def grow_answers(
     refit: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Growth:
-    """Stage two, grown: fit the linear path, then train the fuser from zero and keep what validation gains by.
+    """Stage two, grown: fit the linear path, train the fuser by itself, and keep what validation gains by.
 
     With few labels a fuser learns the training questions by heart; a linear model of words and geometry does not. With
     many the fuser is the better one. Validation decides: it should hold other contexts than the training does.
@@ -112,44 +124,86 @@ def grow_answers(
     size = args.per_device_eval_batch_size
     measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
     (parts, labels), (eval_parts, eval_labels) = measured
-    count = len(_path(host).bias)
+    path, count = _path(host), len(_path(host).bias)
     linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count)
-    start = _start(host, linear)
-    before = answer_losses(_logits(host, eval_questions, collator, size), eval_labels)
+    path.load(linear.weights, linear.bias)
+    before = answer_losses(path.combine(eval_parts), eval_labels)
 
+    start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
+    planned, best = _plan(args, len(questions)), KeepBest(host)
+    _train_fuser(model, questions, collator, planned, stage, [*callbacks, best], eval_questions)
+    best.restore()
+    fused = _logits(host, eval_questions, collator, size)
+    if stage != "fuse":  # the adapters moved, and with them what the path reads
+        measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
+        (parts, labels), (eval_parts, eval_labels) = measured
+    beside = fit_linear_path(parts, labels, {}, labels[:0], count, strengths=linear.strengths)
+    path.load(beside.weights, beside.bias)
+    shares, after = _mix(fused, path.combine(eval_parts), eval_labels)
+    if not is_gain(before, after):
+        shares = Shares(fuser=0.0, path=1.0)
+    growth = Growth(linear, float(before.mean()), float(after.mean()), shares, best.steps, tuple(best.losses))
+    logger.info("%s", growth)
+    rows: Any = questions
+    if refit:
+        rows = ConcatDataset([questions, eval_questions])
+    if refit or not shares.fuser:
+        host.load_state_dict(start, strict=False)
+        if shares.fuser:
+            planned.eval_strategy = "no"
+            _train_fuser(model, rows, collator, planned, stage, [*callbacks, StopAt(best.steps)])
+        parts, labels = measure_parts(host, rows, collator, size)
+        beside = fit_linear_path(parts, labels, {}, labels[:0], count, strengths=linear.strengths)
+    path.load({name: shares.path * weight for name, weight in beside.weights.items()}, shares.path * beside.bias)
+    with torch.no_grad():
+        for parameter in host.classifier[-1].parameters():
+            parameter.mul_(shares.fuser)
+    return growth
+
+
+def _may_learn(name: str, parameter: Tensor) -> bool:
+    return "_encoder." not in name or parameter.requires_grad
+
+
+def _plan(args: TrainingArguments, rows: int) -> TrainingArguments:
+    """Copy of the arguments that evaluates: ten times, where they ask for no evaluation."""
     planned = copy.copy(args)
     if planned.eval_strategy == "no":
-        epochs = int(args.num_train_epochs * len(questions) / args.train_batch_size)
-        steps = args.max_steps if args.max_steps > 0 else max(epochs, EVALUATIONS)
-        planned.max_steps, planned.eval_strategy, planned.eval_steps = steps, "steps", -(-steps // EVALUATIONS)
-    best = KeepBest(host, float(before.mean()))
-    options: dict[str, Any] = {"stage": stage, "compute_metrics": None}
-    train_answers(
-        model, questions, collator, planned, eval_questions=eval_questions, callbacks=[*callbacks, best], **options
-    )
-    best.restore()
-    scale, loss = (
-        _scale_fuser(host, eval_questions, collator, size, before, eval_labels)
-        if best.steps
-        else (0.0, best.losses[0])
-    )
-    growth = Growth(linear, float(before.mean()), loss, scale, best.steps if scale else 0, tuple(best.losses))
-    logger.info("%s", growth)
-    if not scale:
-        host.load_state_dict(start, strict=False)
-    if refit:
-        both = {name: torch.cat([part, eval_parts[name]]) for name, part in parts.items()}
-        every = torch.cat([labels, eval_labels])
-        refitted = fit_linear_path(both, every, {}, every[:0], count, strengths=linear.strengths)
-        host.load_state_dict(start, strict=False)
-        _start(host, refitted)
-        if scale:
-            planned.eval_strategy = "no"
-            stop = StopAt(best.steps)
-            rows: ConcatDataset[Any] = ConcatDataset([questions, eval_questions])
-            train_answers(model, rows, collator, planned, callbacks=[*callbacks, stop], **options)
-            _multiply(host, scale)
-    return growth
+        steps = (
+            args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * rows / args.train_batch_size)
+        )
+        planned.max_steps = max(steps, 1)
+        planned.eval_strategy, planned.eval_steps = "steps", math.ceil(planned.max_steps / EVALUATIONS)
+    return planned
+
+
+def _train_fuser(
+    model: nn.Module,
+    rows: Any,
+    collator: Collator,
+    args: TrainingArguments,
+    stage: str,
+    callbacks: Sequence[TrainerCallback],
+    eval_rows: Any = None,
+) -> None:
+    """Train all but the linear path, which is zero: what it explains, the fuser would learn more slowly."""
+    host = find_host(model)
+    assert isinstance(host, OTMergeForQuestionAnswering)
+    path = _path(host)
+    path.load({}, torch.zeros_like(path.bias))
+    set_stage(model, stage)
+    path.requires_grad_(False)
+    options: dict[str, Any] = {"stage": None, "compute_metrics": None, "callbacks": callbacks}
+    train_answers(model, rows, collator, args, eval_questions=eval_rows, **options)
+    path.requires_grad_(True)
+
+
+def _mix(fused: Tensor, linear: Tensor, labels: Tensor) -> tuple[Shares, Tensor]:
+    """Shares of the two, (N, L) logits each, that are best on validation, and the losses (N,) there."""
+    tried = [Shares(fuser, path) for fuser in _SHARES[1:] for path in _SHARES]
+    losses = [answer_losses(one.fuser * fused + one.path * linear, labels) for one in tried]
+    best = min(range(len(tried)), key=lambda place: float(losses[place].mean()))
+    return tried[best], losses[best]
 
 
 def put_answer_texts(model: OTMergeForQuestionAnswering, processor: OTMergeProcessor) -> None:
@@ -189,38 +243,3 @@ def _logits(model: nn.Module, rows: Any, collator: Collator, batch_size: int) ->
     model.eval()
     batches = DataLoader(rows, batch_size=batch_size, collate_fn=collator)
     return torch.cat([model(**{n: v.to(model.device) for n, v in b.items()}).logits.float().cpu() for b in batches])
-
-
-@torch.no_grad()
-def _start(model: OTMergeForQuestionAnswering, fit: LinearFit) -> dict[str, Tensor]:
-    """Put a fitted path in, and a fuser that says nothing yet; returns the state to come back to."""
-    _path(model).load(fit.weights, fit.bias)
-    _multiply(model, 0.0)
-    return {
-        name: value.detach().clone()
-        for name, value in model.named_parameters()
-        if "_encoder." not in name or value.requires_grad
-    }
-
-
-@torch.no_grad()
-def _multiply(model: OTMergeForQuestionAnswering, scale: float) -> None:
-    for parameter in model.classifier[-1].parameters():
-        parameter.mul_(scale)
-
-
-@torch.no_grad()
-def _scale_fuser(
-    model: OTMergeForQuestionAnswering, rows: Any, collator: Collator, batch_size: int, before: Tensor, labels: Tensor
-) -> tuple[float, float]:
-    """Find the share of the fuser's logits that is best on validation, and fold it in; 0 where none is a gain."""
-    last = copy.deepcopy(model.classifier[-1].state_dict())
-    whole = _logits(model, rows, collator, batch_size)
-    _multiply(model, 0.0)
-    linear = _logits(model, rows, collator, batch_size)
-    model.classifier[-1].load_state_dict(last)
-    losses = {scale: answer_losses(linear + scale * (whole - linear), labels) for scale in _SCALES}
-    scale, best = min(losses.items(), key=lambda item: float(item[1].mean()))
-    kept = scale if is_gain(before, best) else 0.0
-    _multiply(model, kept)
-    return kept, float(best.mean())
