@@ -73,8 +73,8 @@ def align_encoders(
         batch_size: Inputs per forward of an encoder.
         device: Where the encoders run; fits are made on the CPU.
         seed: Of the pre-flight check.
-        refine: Trains the merge on from the fit; [`training.refine_alignment`] with an `output_dir` is one. Made on
-            the training rows, and if validation gained, again from the refitted fit on training and validation rows.
+        refine: Trains the merge on from the fit; [`training.refine_alignment`] with an `output_dir` is one. On the
+            training rows, and if validation gained and `refit` is asked for, a quarter as long on validation's too.
 
     Returns:
         An [`AlignmentResult`]: `print` it, `save` it.
@@ -177,15 +177,17 @@ def _refine(
     stores: dict[str, dict[str, FeatureStore]],
     splits: "Mapping[str, PairSplit]",
 ) -> Any:
-    """Train on from the training rows' fit, and where that gained, as long from the refitted one on all rows."""
+    """Train on from the training rows' fit; where that gained, a quarter as long on validation's rows too."""
     means = {side: {name: mean_features(store) for name, store in stores[side].items()} for side in SIDES}
     train, validation = (_rows(means, splits, [name], unpaired=False) for name in ("train", "validation"))
     model.load_alignment(fit, standardized=True)
     made = refine(model, train, validation)
     if refitted is not None:
-        model.load_alignment(refitted, standardized=True)
         if made.steps:
-            refine(model, _rows(means, splits, ["train", "validation"], unpaired=False), None, steps=made.steps)
+            both = _rows(means, splits, ["train", "validation"], unpaired=False)
+            refine(model, both, None, steps=max(made.steps // 4, 1))
+        else:
+            model.load_alignment(refitted, standardized=True)
     return made
 
 

@@ -1,41 +1,44 @@
 """From a closed form in the adapters, a short contrastive training that is kept only as far as validation gains."""
 
 import copy
-import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from ..features.keys import tensor_bytes
 from ..metrics import retrieval
-from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
 from .alignment_callbacks import ContrastiveLossCallback
-from .refine_rows import Pairs, check_rows, join_rows
+from .refining import (
+    Pairs,
+    RecallCallback,
+    RowCollator,
+    check_choices,
+    check_rows,
+    feature_dropout,
+    join_rows,
+    training_name,
+)
 from .two_stages import train_alignment
 
 
 EVALUATIONS = 6
-START_SCALE = 25.0  # inverse temperature, near where trainings on photographs and on emoji end
+START_SCALE = 20.0  # inverse temperature, near where trainings on photographs and on emoji end
 
 
 class Refinement(NamedTuple):
     """What [`refine_alignment`] did.
 
     Attributes:
-        steps: Steps behind what the adapters now hold; 0 where validation did not gain and the start was kept.
-        before: Mean Recall@1 of the two directions on the validation pairs, in [0, 1], at the start; None without.
-        after: Likewise at the end.
+        steps: Behind what the adapters now hold; 0 where validation did not gain and the start was kept.
+        before: Mean Recall@1 of both directions on the validation pairs, in [0, 1], at the start; None without them.
+        after: At the end.
         seconds: What it took.
     """
 
@@ -51,9 +54,9 @@ def refine_alignment(
     validation: Pairs | None,
     output_dir: str | os.PathLike,
     *,
-    steps: int = 240,
-    learning_rate: float = 0.05,
-    batch_size: int = 1024,
+    steps: int = 96,
+    learning_rate: float = 0.09,
+    batch_size: int = 2048,
     dropout: tuple[float, float] = (0.6, 0.0),
     seed: int = 0,
 ) -> Refinement:
@@ -86,40 +89,36 @@ def refine_alignment(
         >>> from transformers import BertConfig, ViTConfig
         >>> from otmerge_hf import OTMergeConfig
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> encoders = ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small)
-        >>> model = OTMergeModel(OTMergeConfig.from_encoder_configs(*encoders, shared_dim=8))
+        >>> config = OTMergeConfig.from_encoder_configs(
+        ...     ViTConfig(**small), BertConfig(**small), shared_dim=8, adapter_type="linear"
+        ... )
         >>> x = torch.randn(60, 16)
         >>> train, validation = ((rows, rows.flip(1), None) for rows in (x[:40], x[40:]))
-        >>> refined = refine_alignment(model, train, validation, tempfile.mkdtemp(), steps=16)
+        >>> refined = refine_alignment(OTMergeModel(config), train, validation, tempfile.mkdtemp(), steps=16)
         >>> refined.after >= refined.before
         True
     """
     started = time.perf_counter()
-    _check_choices(steps, learning_rate, batch_size, dropout)
+    check_choices(steps, learning_rate, batch_size, dropout)
     splits = [check_rows(model, name, rows) for name, rows in (("train", train), ("validation", validation)) if rows]
     features, pairs = join_rows(splits)
-    choices = (steps, learning_rate, batch_size, dropout, seed)
-    start = copy.deepcopy([part.state_dict() for part in _learning(model)])
+    parts = [model.get_submodule(name) for name in ("context_adapter", "query_adapter", "logit_scale")]
+    start = copy.deepcopy([part.state_dict() for part in parts])
     weights = torch.cat([state[name].flatten() for state in start[:2] for name in state if state[name].ndim == 2])
-    folder = Path(output_dir) / _name(choices, [*start[0].values(), *start[1].values(), *features.values()])
+    given = [*start[0].values(), *start[1].values(), *features.values()]
+    folder = Path(output_dir) / training_name((steps, learning_rate, batch_size, dropout, seed, pairs), given)
     with torch.no_grad():
         model.logit_scale.log_scale.fill_(START_SCALE).log_()
     model.eval()
 
     @torch.no_grad()
     def score() -> float:
-        context, query, matches = splits[-1]
+        context, query, matches = splits[1]
         images = model.get_context_embeds(context_features=context[:, None].to(model.device))
         texts = model.get_query_embeds(query_features=query[:, None].to(model.device))
         return retrieval(images, texts, matches, ks=())["mean_recall@1"]
 
-    def collate(rows: list[dict[str, int]]) -> dict[str, Tensor]:
-        batch = {name: means[[row[name] for row in rows], None] for name, means in features.items()}  # (B, 1, D_side)
-        return batch | {"group_ids": torch.tensor([row["group_ids"] for row in rows])}
-
     size, each = min(batch_size, len(pairs[0]["group_ids"])), max(steps // EVALUATIONS, 1)
-    watched: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": each, "load_best_model_at_end": True}
-    watched |= {"metric_for_best_model": _Recall.metric, "greater_is_better": True}
     arguments = TrainingArguments(
         str(folder),
         max_steps=steps,
@@ -139,76 +138,31 @@ def refine_alignment(
         disable_tqdm=True,
         use_cpu=model.device.type == "cpu",
         seed=seed,
-        **(watched if validation else {}),
+        eval_strategy="steps" if validation else "no",
+        eval_steps=each,
+        load_best_model_at_end=bool(validation),
+        metric_for_best_model=RecallCallback.metric if validation else None,
     )
     folder.mkdir(parents=True, exist_ok=True)
     before = score() if validation else None
-    with _dropout(model, dropout):
+    with feature_dropout(model, dropout):
         trainer = train_alignment(
             model,
             Dataset.from_dict(pairs[0]),
-            collate,
+            RowCollator(features),
             arguments,
             [ContrastiveLossCallback()],
             eval_pairs=Dataset.from_dict(pairs[1]) if validation else None,
-            callbacks=[_Recall(score)] if validation else [],
+            callbacks=[RecallCallback(score)] if validation else [],
             resume_from_checkpoint=get_last_checkpoint(folder),
         )
     shutil.rmtree(folder)
     model.eval()
-    after, done = (trainer.state.best_metric, trainer.state.best_global_step) if validation else (None, steps)
-    if validation and after <= before:
+    if before is None:
+        return Refinement(steps, None, None, time.perf_counter() - started)
+    after, done = trainer.state.best_metric, trainer.state.best_global_step
+    if after is None or done is None or after <= before:
         after, done = before, 0
-        for part, state in zip(_learning(model), start, strict=True):
+        for part, state in zip(parts, start, strict=True):
             part.load_state_dict(state)
     return Refinement(done, before, after, time.perf_counter() - started)
-
-
-class _Recall(TrainerCallback):
-    """Adds the validation pairs' recall to what an evaluation measured, from which Trainer takes the best."""
-
-    metric = "eval_recall"
-
-    def __init__(self, score: Callable[[], float]) -> None:
-        self.score = score
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, *, metrics: dict[str, float], **kwargs: Any) -> None:
-        metrics[self.metric] = self.score()
-
-
-@contextmanager
-def _dropout(model: OTMergeModel, shares: tuple[float, float]) -> Iterator[None]:
-    """Drop standardised features while the model trains: zero is then the mean of the training rows."""
-    hooks = [
-        model.get_submodule(f"{side}_standardizer").register_forward_hook(
-            lambda module, _, output, share=share: nn.functional.dropout(output, share, module.training)
-        )
-        for side, share in zip(SIDES, shares, strict=True)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _learning(model: OTMergeModel) -> list[nn.Module]:
-    return [model.get_submodule(name) for name in ("context_adapter", "query_adapter", "logit_scale")]
-
-
-def _name(choices: tuple, tensors: list[Tensor]) -> str:
-    """Name of a training, so that only checkpoints of the same start, rows and choices are resumed."""
-    digest = hashlib.sha256(repr(choices).encode())
-    for tensor in tensors:
-        digest.update(tensor_bytes(tensor))
-    return f"refine-{digest.hexdigest()[:16]}"
-
-
-def _check_choices(steps: int, learning_rate: float, batch_size: int, dropout: tuple[float, float]) -> None:
-    for name, value, least in (("steps", steps, 1), ("batch_size", batch_size, 2)):
-        if value < least:
-            raise ValueError(f"`{name}` is {value}; expected at least {least}.")
-    if not learning_rate > 0:
-        raise ValueError(f"`learning_rate` is {learning_rate}; expected a positive number.")
-    if len(dropout) != 2 or not all(0 <= share < 1 for share in dropout):
-        raise ValueError(f"`dropout` is {dropout}; expected two shares in [0, 1), of context and query.")
