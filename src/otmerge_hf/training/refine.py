@@ -1,6 +1,7 @@
 """From a closed form in the adapters, a short contrastive training that is kept only as far as validation gains."""
 
 import copy
+import math
 import os
 import shutil
 import time
@@ -12,19 +13,9 @@ from datasets import Dataset
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from ..metrics import retrieval
 from ..model.modeling_otmerge import OTMergeModel
 from .alignment_callbacks import ContrastiveLossCallback
-from .refining import (
-    Pairs,
-    RecallCallback,
-    RowCollator,
-    check_choices,
-    check_rows,
-    feature_dropout,
-    join_rows,
-    training_name,
-)
+from .refining import Pairs, RecallCallback, RowCollator, check_choices, feature_dropout, join_rows, training_name
 from .two_stages import train_alignment
 
 
@@ -74,8 +65,7 @@ def refine_alignment(
         steps: Of AdamW, on a cosine schedule.
         learning_rate: At its peak, in units of the weights' root mean square: a fit's cosines do not tell its scale.
         batch_size: Pairs a step, at most.
-        dropout: Share of the features of context and query that a step does not see. More for the side with fewer
-            distinct inputs.
+        dropout: Share of the features of context and query that a step does not see; more for fewer distinct inputs.
         seed: Of batches and dropout.
 
     Returns:
@@ -89,9 +79,8 @@ def refine_alignment(
         >>> from transformers import BertConfig, ViTConfig
         >>> from otmerge_hf import OTMergeConfig
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-        >>> config = OTMergeConfig.from_encoder_configs(
-        ...     ViTConfig(**small), BertConfig(**small), shared_dim=8, adapter_type="linear"
-        ... )
+        >>> encoders = ViTConfig(**small), BertConfig(**small)
+        >>> config = OTMergeConfig.from_encoder_configs(*encoders, shared_dim=8, adapter_type="linear")
         >>> x = torch.randn(60, 16)
         >>> train, validation = ((rows, rows.flip(1), None) for rows in (x[:40], x[40:]))
         >>> refined = refine_alignment(OTMergeModel(config), train, validation, tempfile.mkdtemp(), steps=16)
@@ -100,25 +89,17 @@ def refine_alignment(
     """
     started = time.perf_counter()
     check_choices(steps, learning_rate, batch_size, dropout)
-    splits = [check_rows(model, name, rows) for name, rows in (("train", train), ("validation", validation)) if rows]
-    features, pairs = join_rows(splits)
+    features, pairs = join_rows(model, {"train": train} | ({"validation": validation} if validation else {}))
+    rows = {name: Dataset.from_dict(columns) for name, columns in pairs.items()}
     parts = [model.get_submodule(name) for name in ("context_adapter", "query_adapter", "logit_scale")]
     start = copy.deepcopy([part.state_dict() for part in parts])
     weights = torch.cat([state[name].flatten() for state in start[:2] for name in state if state[name].ndim == 2])
-    given = [*start[0].values(), *start[1].values(), *features.values()]
-    folder = Path(output_dir) / training_name((steps, learning_rate, batch_size, dropout, seed, pairs), given)
-    with torch.no_grad():
-        model.logit_scale.log_scale.fill_(START_SCALE).log_()
+    choices = (steps, learning_rate, batch_size, dropout, seed, pairs)
+    folder = Path(output_dir) / training_name(choices, *start[:2], features)
+    torch.nn.init.constant_(model.logit_scale.log_scale, math.log(START_SCALE))
     model.eval()
 
-    @torch.no_grad()
-    def score() -> float:
-        context, query, matches = splits[1]
-        images = model.get_context_embeds(context_features=context[:, None].to(model.device))
-        texts = model.get_query_embeds(query_features=query[:, None].to(model.device))
-        return retrieval(images, texts, matches, ks=())["mean_recall@1"]
-
-    size, each = min(batch_size, len(pairs[0]["group_ids"])), max(steps // EVALUATIONS, 1)
+    each = max(steps // EVALUATIONS, 1)
     arguments = TrainingArguments(
         str(folder),
         max_steps=steps,
@@ -126,8 +107,8 @@ def refine_alignment(
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
         weight_decay=0.01,
-        per_device_train_batch_size=size,
-        per_device_eval_batch_size=size,
+        per_device_train_batch_size=min(batch_size, len(rows["train"])),
+        per_device_eval_batch_size=1 if validation is None else min(256, len(rows["validation"])),
         dataloader_drop_last=True,  # the rest of an epoch would be a batch with few negatives
         dataloader_pin_memory=False,
         save_strategy="steps",
@@ -144,16 +125,17 @@ def refine_alignment(
         metric_for_best_model=RecallCallback.metric if validation else None,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    before = score() if validation else None
+    recall = RecallCallback(model, validation) if validation else None
+    before = recall.score() if recall else None
     with feature_dropout(model, dropout):
         trainer = train_alignment(
             model,
-            Dataset.from_dict(pairs[0]),
+            rows["train"],
             RowCollator(features),
             arguments,
             [ContrastiveLossCallback()],
-            eval_pairs=Dataset.from_dict(pairs[1]) if validation else None,
-            callbacks=[RecallCallback(score)] if validation else [],
+            eval_pairs=rows.get("validation"),
+            callbacks=[recall] if recall else [],
             resume_from_checkpoint=get_last_checkpoint(folder),
         )
     shutil.rmtree(folder)

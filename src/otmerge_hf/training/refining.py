@@ -1,7 +1,7 @@
 """Parts of [`refine_alignment`]: its rows, checked; dropout on features; recall as Trainer's metric; a name."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..features.embedding import AFFINE_ADAPTERS
 from ..features.keys import tensor_bytes
 from ..metrics.neighbours import check_vectors
-from ..metrics.retrieval import check_pairs
+from ..metrics.retrieval import check_pairs, retrieval
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
 
@@ -20,12 +20,8 @@ from ..model.modeling_otmerge import OTMergeModel
 Pairs = tuple[Tensor, Tensor, Any]
 
 
-def check_rows(model: OTMergeModel, name: str, rows: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (N, Dc) and (M, Dq) in float32 and distinct pairs (P, 2) of one split.
-
-    Raises:
-        ValueError: If they do not fit each other or the model, or a mean of tokens cannot stand for the tokens.
-    """
+def _check_rows(model: OTMergeModel, name: str, rows: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (N, Dc) and (M, Dq) in float32 and distinct pairs (P, 2) of one split."""
     if model.config.adapter_type not in AFFINE_ADAPTERS:
         raise ValueError(
             f"`model` has {model.config.adapter_type} adapters; expected {', '.join(AFFINE_ADAPTERS)}: other maps do "
@@ -41,21 +37,28 @@ def check_rows(model: OTMergeModel, name: str, rows: Pairs) -> tuple[Tensor, Ten
         raise ValueError(f"{name} {error}") from error
 
 
-def join_rows(splits: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[dict[str, Tensor], list[dict[str, list[int]]]]:
-    """Features of all splits, by the name of the column that numbers them, and each split's columns of pairs."""
-    columns, start = [], torch.zeros(2, dtype=torch.long)
-    for context, query, pairs in splits:
-        rows = pairs + start
+def join_rows(
+    model: OTMergeModel, splits: Mapping[str, Pairs]
+) -> tuple[dict[str, Tensor], dict[str, dict[str, list[int]]]]:
+    """Check splits; features of all, by the name of the column that numbers them, and each split's columns.
+
+    Raises:
+        ValueError: If rows do not fit each other or the model, or a mean of tokens cannot stand for the tokens.
+    """
+    checked = {name: _check_rows(model, name, rows) for name, rows in splits.items()}
+    columns, start = {}, torch.zeros(2, dtype=torch.long)
+    for name, (context, query, pairs) in checked.items():
+        contexts, queries = (pairs + start).T.tolist()
         # captions of one image are no negatives of each other; nor images of one caption, if captions are fewer
-        group = rows[:, 0 if len(context) <= len(query) else 1]
-        contexts, queries = rows.T.tolist()
-        columns.append({"context_features": contexts, "query_features": queries, "group_ids": group.tolist()})
+        groups = contexts if len(context) <= len(query) else queries
+        columns[name] = {"context_features": contexts, "query_features": queries, "group_ids": groups}
         start = start + torch.tensor([len(context), len(query)])
-    return {f"{side}_features": torch.cat([split[i] for split in splits]) for i, side in enumerate(SIDES)}, columns
+    sides = enumerate(SIDES)
+    return {f"{side}_features": torch.cat([rows[i] for rows in checked.values()]) for i, side in sides}, columns
 
 
 class RowCollator:
-    """Rows that number features (N, D_side) of both sides -> a batch of them, (B, 1, D_side), and their groups (B,)."""
+    """Rows that number features (N, D_side) of both sides -> a batch of them, (B, 1, D_side), and groups (B,)."""
 
     def __init__(self, features: dict[str, Tensor]) -> None:
         self.features = features
@@ -71,8 +74,15 @@ class RecallCallback(TrainerCallback):
 
     metric = "eval_recall"
 
-    def __init__(self, score: Callable[[], float]) -> None:
-        self.score = score
+    def __init__(self, model: OTMergeModel, rows: Pairs) -> None:
+        self.model, self.rows = model, rows
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """Mean Recall@1 of both directions, in [0, 1]."""
+        context, query = (features[:, None].to(self.model.device).float() for features in self.rows[:2])
+        images = self.model.get_context_embeds(context_features=context)
+        return retrieval(images, self.model.get_query_embeds(query_features=query), self.rows[2])["mean_recall@1"]
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -97,11 +107,12 @@ def feature_dropout(model: OTMergeModel, shares: tuple[float, float]) -> Iterato
             hook.remove()
 
 
-def training_name(choices: tuple, tensors: Iterable[Tensor]) -> str:
+def training_name(choices: tuple, *groups: Mapping[str, Tensor]) -> str:
     """Name of a training, so that only checkpoints of the same start, rows and choices are resumed."""
     digest = hashlib.sha256(repr(choices).encode())
-    for tensor in tensors:
-        digest.update(tensor_bytes(tensor))
+    for tensors in groups:
+        for tensor in tensors.values():
+            digest.update(tensor_bytes(tensor))
     return f"refine-{digest.hexdigest()[:16]}"
 
 
