@@ -24,7 +24,7 @@ ALLOWED = {
     "features": {"model"},
     "data": {"model", "features"},
     "encoders": set(),
-    "training": {"losses", "transport", "model", "features", "data"},
+    "training": {"losses", "transport", "metrics", "model", "features", "data"},
     "analysis": {"metrics", "alignment", "transport", "model"},
 }
 TOP = {"commands"}  # with the files beside __init__: they use everything, and nothing may import them

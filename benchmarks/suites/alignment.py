@@ -1,5 +1,6 @@
-"""The suite `alignment`: how well closed forms align two real encoders, on emoji pictures and their names."""
+"""The suite `alignment`: how well closed forms align two real encoders, on emoji and on photographs."""
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,15 @@ from ..runner.cell import Cell, Place, Record, Suite
 
 
 # In the order of the report.
-PARTS = ("closed", "trained", "few_pairs", "text_text", "shared", "cost")
+PARTS = ("closed", "trained", "flickr8k", "few_pairs", "text_text", "shared", "cost")
 _WITH_SEEDS = ("few_pairs", "text_text")
+VARIABLE = "OTMERGE_DATA"
+
+
+def data_folder(given: Path | None = None) -> Path | None:
+    """Folder of the data sets: the one given, or the environment's; None where neither is named."""
+    named = given or os.environ.get(VARIABLE)
+    return Path(named) if named else None
 
 
 class Alignment(Suite):
@@ -20,16 +28,20 @@ class Alignment(Suite):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
         parser.add_argument("--emoji", type=Path, help="imagefolder of emoji; by default made from npm packages")
+        parser.add_argument("--data", type=Path, help="folder that has flickr8k (default: what OTMERGE_DATA names)")
         parser.add_argument("--seeds", type=int, default=5, help="of the studies with few pairs (default %(default)s)")
 
     def cells(self, arguments: Namespace) -> list[Cell]:
         if arguments.seeds < 2:
             raise ValueError(f"`seeds` is {arguments.seeds}; expected at least 2, for the intervals.")
+        data = data_folder(arguments.data)
+        if data is not None:
+            os.environ[VARIABLE] = str(data.resolve())  # for the workers, which inherit it
         where = {} if arguments.emoji is None else {"emoji": str(arguments.emoji)}
         return [
             Cell(self.name, {"part": part} | ({"seeds": arguments.seeds} if part in _WITH_SEEDS else {}) | where)
             for part in PARTS
-            if part in arguments.parts
+            if part in arguments.parts and (part != "flickr8k" or data is not None)
         ]
 
     def label(self, cell: Cell) -> str:
@@ -37,11 +49,12 @@ class Alignment(Suite):
 
     def measure(self, cell: Cell, place: Place) -> Record:
         from ..runner.machine import machine
-        from . import alignment_few_pairs, alignment_parts
+        from . import alignment_few_pairs, alignment_flickr8k, alignment_parts
 
         measures = {
             "closed": alignment_parts.closed,
             "trained": alignment_parts.trained,
+            "flickr8k": alignment_flickr8k.flickr8k,
             "few_pairs": alignment_few_pairs.few_pairs,
             "text_text": alignment_few_pairs.text_text,
             "shared": alignment_parts.shared_structure,

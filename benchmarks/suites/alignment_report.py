@@ -6,6 +6,7 @@ from typing import Any
 from ..report.intervals import estimate, paired_difference
 from ..report.table import interval
 from ..runner.cell import Record
+from . import alignment_flickr8k
 
 
 def markdown(records: Sequence[Record], parts: Sequence[str]) -> str:
@@ -139,6 +140,7 @@ def _cost(part: Record) -> str:
 _REPORTS: dict[str, Callable[[Record], str]] = {
     "closed": _closed,
     "trained": _trained,
+    "flickr8k": alignment_flickr8k.markdown,
     "few_pairs": _few_pairs,
     "text_text": _text_text,
     "shared": _shared,

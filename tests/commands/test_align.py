@@ -170,6 +170,24 @@ def test_without_refitting_the_fit_is_that_of_the_training_pairs(folders, capsys
     assert not torch.allclose(weights["--no-refit"], weights["--refit"])
 
 
+@pytest.mark.parametrize("refit", ["--refit", "--no-refit"])
+def test_refining_is_told_saved_and_never_worse_on_validation(folders, capsys, refit):
+    assert align(folders, "--fit", "procrustes", "--shared-dim", "4", refit) == 0
+    plain = AutoModel.from_pretrained(folders / "merge").context_adapter.map.weight
+    assert align(folders, "--fit", "procrustes", "--shared-dim", "4", refit, "--refine") == 0
+    printed = capsys.readouterr().out
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    made = results["refinement"]
+    assert made["before"] == pytest.approx(results["validation"]["mean_recall@1"])
+    assert made["after"] > made["before"], "four dimensions of a Procrustes fit leave something to learn"
+    assert f"Refined by {made['steps']} steps: mean Recall@1 on validation {made['before']:.4f}" in printed
+    refined = AutoModel.from_pretrained(folders / "merge").context_adapter.map.weight
+    assert not torch.allclose(plain, refined)
+    for split in ("test", "closed_form_test"):
+        assert f"{results[split]['context_to_query_recall@1']:9.4f}" in printed
+    assert not list((folders / "merge").glob("refine-*"))
+
+
 def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
     assert align(folders, "--train-split", "train[:24]", "--fit", "procrustes") == 0
     assert "No pre-flight check: preflight needs at least 20 pairs" in capsys.readouterr().out

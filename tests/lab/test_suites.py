@@ -1,18 +1,68 @@
 """The suites besides easy-VQA: what a part needs, and a smallest run of each in its own process."""
 
+import json
+from argparse import ArgumentParser
+
 import pytest
 import torch
+from PIL import Image
+from transformers import ViTImageProcessor
 
 from benchmarks.command_line import main
 from benchmarks.runner.cell import Place
 from benchmarks.runner.records import Records
+from benchmarks.suites import alignment_flickr8k
+from benchmarks.suites.alignment import PARTS, SUITE, VARIABLE
 from benchmarks.suites.alignment_few_pairs import _few_data
+from benchmarks.suites.alignment_flickr8k import flickr8k
 from benchmarks.suites.alignment_parts import trained
+from benchmarks.suites.alignment_report import markdown
 
 
 def test_trained_heads_need_the_closed_forms(tmp_path):
     with pytest.raises(ValueError, match="run `--parts closed` first"):
         trained({"part": "trained"}, Place(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize("named", [None, "argument", "environment"])
+def test_flickr8k_is_a_part_where_its_folder_is_named(named, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(tmp_path) if named == "environment" else "")
+    parser = ArgumentParser()
+    SUITE.add_arguments(parser)
+    cells = SUITE.cells(parser.parse_args(["--data", str(tmp_path)] if named == "argument" else []))
+    assert [cell.choices for cell in cells if "flickr8k" in cell.choices["part"]] == (
+        [{"part": "flickr8k"}] if named else []
+    )
+    with pytest.raises(FileNotFoundError, match=f"No flickr8k at {tmp_path if named else None}: --data or {VARIABLE}"):
+        flickr8k({"part": "flickr8k"}, Place(tmp_path, tmp_path))
+
+
+def test_flickr8k_is_aligned_refined_and_reported(monkeypatch, tmp_path, encoder, tokenizer):
+    """The part itself on coloured pictures of its layout, with tiny encoders in place of the real ones."""
+    for split, count in (("train", 40), ("validation", 12), ("test", 12)):
+        folder = tmp_path / "flickr8k" / split
+        folder.mkdir(parents=True)
+        lines = []
+        for i in range(count):
+            name, color = (("red", (255, i, 0)), ("green", (i, 255, 0)), ("blue", (0, i, 255)))[i % 3]
+            Image.new("RGB", (32, 32), color).save(folder / f"{i}.png")
+            captions = [f"a {name} circle", f"is there a {name} square ?"]
+            lines.append(json.dumps({"file_name": f"{i}.png", "captions": captions}))
+        (folder / "metadata.jsonl").write_text("\n".join(lines))
+    encoder("vit").save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    encoder("bert").save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
+    monkeypatch.setattr(alignment_flickr8k, "ENCODERS", (str(tmp_path / "vit"), str(tmp_path / "bert")))
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    made = json.loads(json.dumps(flickr8k({"part": "flickr8k"}, Place(tmp_path / "results", tmp_path / "cache"))))
+    assert made["refinement"]["after"] >= made["refinement"]["before"]
+    assert made["counts"]["train"] == {"images": 40, "texts": 6, "pairs": 80}
+    record = made | {"settings": {"part": "flickr8k"}, "machine": {"cores": 2}}
+    shown = markdown([record], PARTS)
+    assert f"{made['scores']['test']['query_to_context_recall@1']:9.4f}" in shown
+    assert "40 photographs with 80 captions to fit on, 12 to choose by" in shown
 
 
 @pytest.mark.parametrize("disjoint", [False, True])

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,6 +48,7 @@ def align_encoders(
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    refine: Callable[..., Any] | None = None,
 ) -> AlignmentResult:
     """Encode every input once, say what the encoders share, and put the best fit into a merge.
 
@@ -72,6 +73,8 @@ def align_encoders(
         batch_size: Inputs per forward of an encoder.
         device: Where the encoders run; fits are made on the CPU.
         seed: Of the pre-flight check.
+        refine: Trains the merge on from the fit; [`training.refine_alignment`] with an `output_dir` is one. On the
+            training rows, and if validation gained and `refit` is asked for, a quarter as long on validation's too.
 
     Returns:
         An [`AlignmentResult`]: `print` it, `save` it.
@@ -131,8 +134,13 @@ def align_encoders(
     model = encoders.build(tokens, best.shared_dim_)
     model.fit_standardization(**statistics)
     model.load_alignment(best, standardized=True)
-    images, texts = (embed(model, chosen[side]["test"], side) for side in SIDES)
-    test = retrieval(images, texts, splits["test"].pairs)
+    scores = {"validation": before, "test": _test(model, chosen, splits)}
+    refinement = None
+    if refine is not None:
+        started = time.perf_counter()
+        refinement = _refine(refine, model, choice.fit, best if refit else None, chosen, splits)
+        seconds["refine"] = time.perf_counter() - started
+        scores |= {"closed_form_test": scores["test"], "test": _test(model, chosen, splits)}
     return AlignmentResult(
         model=model,
         processor=encoders.processor,
@@ -142,11 +150,41 @@ def align_encoders(
         tokens=tokens,
         preflight=report,
         notes=notes,
-        scores={"validation": before, "test": test},
+        scores=scores,
         counts=_counts(splits, len(unpaired_images), len(unpaired_texts)),
         seconds=seconds,
         encoders={"context": str(context), "query": str(query)},
+        refinement=refinement,
     )
+
+
+def _test(
+    model: OTMergeModel, stores: dict[str, dict[str, FeatureStore]], splits: "Mapping[str, PairSplit]"
+) -> dict[str, float]:
+    images, texts = (embed(model, stores[side]["test"], side) for side in SIDES)
+    return retrieval(images, texts, splits["test"].pairs)
+
+
+def _refine(
+    refine: Callable[..., Any],
+    model: OTMergeModel,
+    fit: Alignment,
+    refitted: Alignment | None,
+    stores: dict[str, dict[str, FeatureStore]],
+    splits: "Mapping[str, PairSplit]",
+) -> Any:
+    """Train on from the training rows' fit; where that gained, a quarter as long on validation's rows too."""
+    means = {side: {name: mean_features(store) for name, store in stores[side].items()} for side in SIDES}
+    train, validation = (_rows(means, splits, [name], unpaired=False) for name in ("train", "validation"))
+    model.load_alignment(fit, standardized=True)
+    made = refine(model, train, validation)
+    if refitted is not None:
+        if made.steps:
+            both = _rows(means, splits, ["train", "validation"], unpaired=False)
+            refine(model, both, None, steps=max(made.steps // 4, 1))
+        else:
+            model.load_alignment(refitted, standardized=True)
+    return made
 
 
 def _check_rows(splits: "Mapping[str, PairSplit]", fit: str, images: int, texts: int) -> None:

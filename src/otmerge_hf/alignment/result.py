@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..model.modeling_otmerge import OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
@@ -20,19 +21,20 @@ class AlignmentResult:
     """What [`align_encoders`] returns; `str()` of it is a page to read.
 
     Attributes:
-        model: The merge, with the fit in its linear adapters, on the CPU.
+        model: The merge, with the fit, refined or not, in its linear adapters, on the CPU.
         processor: Makes its inputs.
-        fit: The fit in the adapters.
+        fit: The fit in the adapters, or that they were refined from.
         refitted: Whether `fit` was made again of training and validation rows after the choice.
         candidates: All fits that were tried on the training rows, best on validation first.
         tokens: Tokens of the encoders that were chosen, by side.
         preflight: What the encoders share; None where the pairs are too few to tell.
         notes: What a reader should know of, such as why there is no pre-flight report.
-        scores: Retrieval by split: `validation`, of the chosen fit before it was refitted, and `test`, of `model`. See
-            [`retrieval`].
+        scores: Retrieval by split: `validation`, of the chosen fit before it was refitted, `test`, of `model`, and
+            `closed_form_test`, of the fit, where the model was refined. See [`retrieval`].
         counts: Images, texts and pairs of each split; `unpaired` has no pairs.
-        seconds: Time of `features` and of `fit`.
+        seconds: Time of `features`, of `fit` and of `refine`.
         encoders: Names of the encoders, by side, as they were asked for.
+        refinement: What [`training.refine_alignment`] did on the training rows; None where it was not asked for.
     """
 
     model: OTMergeModel
@@ -47,6 +49,7 @@ class AlignmentResult:
     counts: dict[str, dict[str, int]]
     seconds: dict[str, float]
     encoders: dict[str, str]
+    refinement: Any = None
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the model, its processor, and `results.json` with everything else.
@@ -65,6 +68,7 @@ class AlignmentResult:
             "fit": repr(self.fit),
             "refitted": self.refitted,
             "candidates": [candidate._asdict() for candidate in self.candidates],
+            "refinement": None if self.refinement is None else self.refinement._asdict(),
             **self.scores,
             "seconds": self.seconds,
         }
@@ -84,10 +88,21 @@ class AlignmentResult:
             f"\nRecall@1 on validation, best {len(listed)} of {len(self.candidates)} fits:",
             *(f"  {candidate.recall:.4f}  {candidate.fit}" for candidate in listed),
             after,
+            *self._refined(sizes),
             f"\n{retrieval_table(self.scores['test'], *sizes)}",
-            f"Features {self.seconds['features']:.1f} s, fits {self.seconds['fit']:.1f} s.",
+            ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items()) + ".",
         ]
         return "\n".join(lines)
+
+    def _refined(self, sizes: tuple[int, int]) -> list[str]:
+        if self.refinement is None:
+            return []
+        steps, before, after, _ = self.refinement
+        what = f"Refined by {steps} steps" if steps else "Not refined, no evaluation was better"
+        return [
+            f"{what}: mean Recall@1 on validation {before:.4f} -> {after:.4f}. The closed form, then what is saved:",
+            f"\n{retrieval_table(self.scores['closed_form_test'], *sizes)}",
+        ]
 
 
 def retrieval_table(scores: dict[str, float], images: int, texts: int) -> str:

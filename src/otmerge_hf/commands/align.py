@@ -1,6 +1,7 @@
-"""`otmerge align`: two encoders and image-caption pairs in, a merge that retrieves out, without a gradient step."""
+"""`otmerge align`: two encoders and image-caption pairs in, a merge that retrieves out."""
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace, _SubParsersAction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import datasets
 from ..alignment import align_encoders
 from ..alignment.choice import FIT_NAMES, check_fit_name
 from ..data import load_images, load_pair_splits, load_texts
+from ..training import refine_alignment
 from ._arguments import add_encoder_arguments, add_pair_arguments, pair_options, positive
 from ._logging import show_features_only
 
@@ -30,30 +32,28 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--unpaired-texts", metavar="SOURCE", help="text file or data set: texts without images")
     add("--shared-dim", type=positive, help="width of the shared space (default: chosen on validation)")
     add("--refit", action=BooleanOptionalAction, default=True, help="fit on train and validation after choosing")
+    add("--refine", action="store_true", help="train on from the best fit, as far as validation gains")
     return parser
 
 
 def run(arguments: Namespace) -> int:
-    """Align, save, and print what came of it.
-
-    Raises:
-        ValueError: If the pairs, an encoder or a choice does not fit.
-        OSError: If an encoder is not found or the output cannot be written.
-    """
+    """Align, save, and print what came of it; see [`align_encoders`] for what it raises."""
     show_features_only()
     datasets.disable_progress_bars()
     unpaired = {name: getattr(arguments, name) for name in ("unpaired_images", "unpaired_texts")}
     check_fit_name(arguments.fit, **unpaired)  # before the data are read
     splits = load_pair_splits(arguments.pairs, **pair_options(arguments))
+    print("\n".join(f"{name}: {split}" for name, split in splits.items()))
     images = load_images(arguments.unpaired_images) if arguments.unpaired_images else []
     texts = load_texts(arguments.unpaired_texts) if arguments.unpaired_texts else []
-    print("\n".join(f"{name}: {split}" for name, split in splits.items()))
     if images or texts:
         print(f"unpaired: {len(images):,} images, {len(texts):,} texts")
     arguments.output.mkdir(parents=True, exist_ok=True)  # before the work, not after
     names = ("context_tokens", "query_tokens", "image_size", "fit", "shared_dim", "refit", "cache_dir", "batch_size")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in (*names, "device", "seed")}
     options |= {"unpaired_images": images, "unpaired_texts": texts}
+    if arguments.refine:
+        options["refine"] = partial(refine_alignment, output_dir=arguments.output, seed=arguments.seed)
     result = align_encoders(arguments.context, arguments.query, splits, **options)
     result.save(arguments.output)
     print(f"\n{result}\nModel and results: {arguments.output}/")

@@ -18,6 +18,7 @@ from .callbacks import (
 )
 from .mixed import MixedCollator, mixed_dataset
 from .pseudo_labels import PseudoLabels, candidate_statements, make_pseudo_labels, nearest_statement
+from .refine import Refinement, refine_alignment
 from .schedule import Schedule, value_at
 from .stages import set_stage, trainable_table
 from .two_stages import answer_accuracy, train_alignment, train_answers
@@ -34,6 +35,7 @@ __all__ = [
     "PrototypeLossCallback",
     "PseudoLabels",
     "ReconstructionLossCallback",
+    "Refinement",
     "Schedule",
     "SinkhornLossCallback",
     "StructureLossCallback",
@@ -44,6 +46,7 @@ __all__ = [
     "mixed_dataset",
     "nearest_statement",
     "prioritize",
+    "refine_alignment",
     "set_stage",
     "train_alignment",
     "train_answers",
