@@ -137,7 +137,7 @@ def grow_answers(
     if stage != "fuse":  # the adapters moved, and with them what the path reads
         measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
         (parts, labels), (eval_parts, eval_labels) = measured
-    beside = fit_linear_path(parts, labels, {}, labels[:0], count, strengths=linear.strengths)
+    beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
     path.load(beside.weights, beside.bias)
     shares, after = _mix(fused, path.combine(eval_parts), eval_labels)
     if not is_gain(before, after):
@@ -153,7 +153,7 @@ def grow_answers(
             planned.eval_strategy = "no"
             _train_fuser(model, rows, collator, planned, stage, [*callbacks, StopAt(best.steps)])
         parts, labels = measure_parts(host, rows, collator, size)
-        beside = fit_linear_path(parts, labels, {}, labels[:0], count, strengths=linear.strengths)
+        beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
     path.load({name: shares.path * weight for name, weight in beside.weights.items()}, shares.path * beside.bias)
     with torch.no_grad():
         for parameter in host.classifier[-1].parameters():

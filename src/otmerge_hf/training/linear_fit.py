@@ -54,7 +54,8 @@ def fit_linear_path(
     eval_labels: Tensor,
     num_labels: int,
     *,
-    strengths: Sequence[float] | Mapping[str, float] = STRENGTHS,
+    strengths: Sequence[float] = STRENGTHS,
+    again: LinearFit | None = None,
     max_iterations: int = 50,
 ) -> LinearFit:
     r"""Fit the logits to labels, letting one part in after the other, where validation gains by it.
@@ -72,7 +73,8 @@ def fit_linear_path(
         labels: (N,) answers, or (N, L) soft targets.
         eval_parts, eval_labels: The same of validation: (M, W) and (M,) or (M, L).
         num_labels: L.
-        strengths: Ridge strengths to try; or, by part, those that were chosen before: nothing is tried then.
+        strengths: Ridge strengths to try, the strongest first.
+        again: An earlier fit: its parts and strengths are kept, nothing is tried, and its weights are the start.
         max_iterations: Of L-BFGS, a fit.
 
     Raises:
@@ -89,8 +91,8 @@ def fit_linear_path(
         if not part.isfinite().all():
             raise ValueError(f"The part `{name}` of the linear path holds NaN or infinite values.")
     problem = _Problem(parts, labels, num_labels, max_iterations)
-    if isinstance(strengths, Mapping):
-        return problem.result(problem.solve(strengths, {}), dict(strengths), {})
+    if again is not None:
+        return problem.result(problem.solve(again.strengths, problem.standardized(again)), again.strengths, {})
     chosen: dict[str, float] = {}
     weights = problem.solve(chosen, {})
     before = problem.losses(weights, eval_parts, eval_labels)
@@ -145,7 +147,7 @@ class _Problem:
             list(weights.values()),
             max_iter=self.max_iterations,
             tolerance_grad=1e-5,
-            tolerance_change=1e-7,
+            tolerance_change=1e-6,
             line_search_fn="strong_wolfe",
         )
 
@@ -160,12 +162,22 @@ class _Problem:
         optimizer.step(objective)
         return {name: weight.detach() for name, weight in weights.items()}
 
+    def standardized(self, fit: LinearFit) -> dict[str, Tensor]:
+        """The weights of a fit, as they are for parts that these rows standardise."""
+        weights = {
+            name: weight * (self.std[name][:1] if name == _SHARED else self.std[name])
+            for name, weight in fit.weights.items()
+        }
+        return weights | {
+            "bias": fit.bias + sum(_shift(weight, self.mean[name], name) for name, weight in fit.weights.items())
+        }
+
     def result(self, weights: dict[str, Tensor], strengths: dict[str, float], losses: dict[str, float]) -> LinearFit:
         """Weights and bias for parts that are not standardised."""
         raw, bias = {}, weights["bias"].clone()
         for name in strengths:
             raw[name] = weights[name] / (self.std[name][:1] if name == _SHARED else self.std[name])
-            bias -= raw[name] * self.mean[name] if name == _SHARED else raw[name] @ self.mean[name]
+            bias -= _shift(raw[name], self.mean[name], name)
         return LinearFit(raw, bias, strengths, losses)
 
 
@@ -175,6 +187,11 @@ def _spread(part: Tensor, name: str) -> Tensor:
         return (part - part.mean(dim=0)).std().clamp(min=1e-8).expand(part.shape[1])
     std = part.std(dim=0)
     return torch.where(std > 1e-3 * std.median(), std, 1.0).clamp(min=1e-8)
+
+
+def _shift(weight: Tensor, mean: Tensor, name: str) -> Tensor:
+    """What a part's mean adds to the logits, (L,)."""
+    return weight * mean if name == _SHARED else weight @ mean
 
 
 def _logits(weights: Mapping[str, Tensor], rows: Mapping[str, Tensor], count: int) -> Tensor:
