@@ -147,6 +147,7 @@ class Task:
             "shared_dim": recipe.shared_dim,
             "fuser_num_layers": recipe.fuser_num_layers,
             "fuser_dropout": recipe.fuser_dropout,
+            "linear_path": [],  # as the committed cells were measured
             "reconstruction": recipe.reconstruction_weight > 0,
             "id2label": names,
             "label2id": {name: i for i, name in names.items()},

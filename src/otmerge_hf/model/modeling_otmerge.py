@@ -13,7 +13,7 @@ from .adapters import Adapter, build_adapter
 from .configuration_otmerge import OTMergeConfig
 from .encoders import build_encoder, load_encoders, probe_feature_dim, run_encoder
 from .fusers import ContextPositions, TransportFuser, build_fuser, masked_mean
-from .linear_path import LinearPath
+from .linear_path import AnswerMap, LinearPath
 from .modality import SIDES, takes_inputs
 from .outputs_otmerge import (
     EmbeddedSide,
@@ -48,7 +48,9 @@ class OTMergePreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
-        if isinstance(module, nn.Linear):
+        if isinstance(module, (AnswerMap, LinearPath, TransportFuser)):
+            module.init_weights()
+        elif isinstance(module, nn.Linear):
             init.normal_(module.weight, mean=0.0, std=max(std, module.in_features**-0.5))
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -64,8 +66,6 @@ class OTMergePreTrainedModel(PreTrainedModel):
             init.constant_(module.log_scale, self.config.logit_scale_init_value)
         elif isinstance(module, Adapter):
             module.init_weights(std)
-        elif isinstance(module, (LinearPath, TransportFuser)):
-            module.init_weights()
 
     def train(self, mode: bool = True):
         """Set training mode, but keep frozen encoders in `eval()`: BatchNorm statistics and dropout stay still."""

@@ -18,7 +18,7 @@ from ..model.processing_otmerge import OTMergeProcessor
 from .attachment import find_host
 from .best import KeepBest, StopAt
 from .linear_fit import LinearFit, answer_losses, fit_linear_path, is_gain
-from .two_stages import Collator, train_answers
+from .two_stages import Collator, check_questions, train_answers
 
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,10 @@ def grow_answers(
     if not isinstance(host, OTMergeForQuestionAnswering):
         raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
     _path(host)
-    if eval_questions is None or len(eval_questions) == 0:
-        raise ValueError("`eval_questions` is empty; expected rows that decide what is kept.")
+    for name, rows in (("questions", questions), ("eval_questions", eval_questions)):
+        if not hasattr(rows, "__len__"):
+            raise ValueError(f"`{name}` is a {type(rows).__name__}; expected rows with a length, such as a Dataset.")
+        check_questions(rows, collator, name)
     if processor is not None and "answers" in host.config.linear_path:
         put_answer_texts(host, processor)
     size = args.per_device_eval_batch_size
@@ -119,7 +121,8 @@ def grow_answers(
 
     planned = copy.copy(args)
     if planned.eval_strategy == "no":
-        epochs = int(args.num_train_epochs * len(questions) / args.train_batch_size)
+        rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        epochs = int(args.num_train_epochs * len(questions) / rows_a_step)
         steps = args.max_steps if args.max_steps > 0 else max(epochs, EVALUATIONS)
         planned.max_steps, planned.eval_strategy, planned.eval_steps = steps, "steps", -(-steps // EVALUATIONS)
     best = KeepBest(host, float(before.mean()))
@@ -131,7 +134,7 @@ def grow_answers(
     scale, loss = (
         _scale_fuser(host, eval_questions, collator, size, before, eval_labels)
         if best.steps
-        else (0.0, best.losses[0])
+        else (0.0, min(best.losses))
     )
     growth = Growth(linear, float(before.mean()), loss, scale, best.steps if scale else 0, tuple(best.losses))
     logger.info("%s", growth)
@@ -146,14 +149,20 @@ def grow_answers(
         if scale:
             planned.eval_strategy = "no"
             stop = StopAt(best.steps)
-            rows: ConcatDataset[Any] = ConcatDataset([questions, eval_questions])
-            train_answers(model, rows, collator, planned, callbacks=[*callbacks, stop], **options)
+            every_row: ConcatDataset[Any] = ConcatDataset([questions, eval_questions])
+            train_answers(model, every_row, collator, planned, callbacks=[*callbacks, stop], **options)
             _multiply(host, scale)
     return growth
 
 
 def put_answer_texts(model: OTMergeForQuestionAnswering, processor: OTMergeProcessor) -> None:
-    """Put the shared embeddings of the answers' names (`config.id2label`) into the linear path's part `answers`."""
+    """Put the shared embeddings of the answers' names (`config.id2label`) into the linear path's part `answers`.
+
+    Raises:
+        ValueError: If the model has no such part.
+    """
+    if "answers" not in _path(model).parts:
+        raise ValueError(f"`linear_path` is {list(_path(model).parts)}; expected `answers` among its parts.")
     names = [name for _, name in sorted((int(place), name) for place, name in (model.config.id2label or {}).items())]
     inputs = processor(text=names, return_tensors="pt", padding=True).to(model.device)
     with torch.no_grad():
