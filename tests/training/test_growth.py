@@ -16,17 +16,17 @@ from otmerge_hf.training.linear_fit import answer_losses, fit_linear_path
 PATH = ["query", "context", "cosine"]
 
 
-def planted(kind, count, seed):
+def planted(kind, count, seed, noise=None):
     """Rows of tokens with labels: by the question's words alone, by an exclusive or of both sides, or by chance."""
     generator = torch.Generator().manual_seed(seed)
-    rows = []
+    noise, rows = {"words": 0.2, "both": 0.0}.get(kind) if noise is None else noise, []
     for _ in range(count):
         context, query = (torch.randn(3, dim, generator=generator) for dim in (CONTEXT_DIM, QUERY_DIM))
         signs = torch.randint(0, 2, (2,), generator=generator) * 2 - 1
         context[:, 0], query[:, 0] = 2.0 * signs[0], 2.0 * signs[1]
         chance = torch.rand((), generator=generator)
         label = {"words": signs[1] > 0, "both": signs[0] * signs[1] > 0, "chance": chance < 0.5}[kind]
-        if kind == "words" and chance < 0.2:  # the best loss is not zero: a steeper answer is a worse one
+        if kind != "chance" and chance < noise:  # the best loss is not zero: a steeper answer is a worse one
             label = ~label
         rows.append({"context_features": context, "query_features": query, "labels": int(label)})
     return rows
@@ -125,30 +125,50 @@ def test_chance_is_never_worse_than_the_linear_path(grow, arguments, seed):
     assert validation_loss(model, validation) <= growth.linear_loss + 1e-5
     assert growth.linear_loss <= growth.linear.losses["bias"] + 1e-5
     assert max(growth.losses) > growth.linear_loss
+    assert growth.fuser_scale == 0
 
 
 class Watch(TrainerCallback):
-    """Each training's rows and its last step."""
+    """Each training's rows, its last step, and what its parameters were before and after."""
 
     def __init__(self):
-        self.rows, self.steps = [], []
+        self.rows, self.steps, self.before, self.after = [], [], [], []
 
-    def on_train_begin(self, args, state, control, train_dataloader, **kwargs):
+    def on_train_begin(self, args, state, control, model, train_dataloader, **kwargs):
         self.rows.append(len(train_dataloader.dataset))
+        self.before.append(copy.deepcopy(model.state_dict()))
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args, state, control, model, **kwargs):
         self.steps.append(state.global_step)
+        self.after.append(copy.deepcopy(model.state_dict()))
 
 
-def test_a_refit_trains_on_all_rows_for_as_long_as_was_best(grow, arguments):
-    watch, args = Watch(), arguments(max_steps=60)
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_fuser_that_goes_too_far_is_kept_as_it_was_at_its_best(make_model, arguments, refit):
+    """Wrong labels among few rows: the fuser finds the rule, then learns them by heart."""
+    model, watch = make_model(answers=2, linear_path=PATH), Watch()
+    questions, validation = planted("both", 160, 0, noise=0.1), planted("both", 120, 1, noise=0.1)
     callbacks = [watch]
-    model, growth, *_ = grow("both", rows=(320, 120), args=args, callbacks=callbacks)
-    assert growth.fuser_scale > 0
-    assert watch.rows == [320, 440]
-    assert watch.steps[1] == growth.fuser_steps <= watch.steps[0] <= 60
+    args = arguments(max_steps=200, learning_rate=2e-2, eval_strategy="steps", eval_steps=50)
+    growth = grow_answers(
+        model, questions, default_data_collator, args, eval_questions=validation, callbacks=callbacks, refit=refit
+    )
     assert callbacks == [watch]
-    assert validation_loss(model, planted("both", 200, 77)) < 0.5 * growth.linear_loss
+    assert 0 < growth.fuser_scale < 1
+    assert growth.fuser_steps < watch.steps[0]
+    assert max(growth.losses[growth.losses.index(min(growth.losses)) :]) > 1.2 * growth.fuser_loss
+    last = model.classifier[-1].weight
+    if not refit:
+        assert validation_loss(model, validation) == pytest.approx(growth.fuser_loss, abs=1e-4)
+        assert growth.fuser_loss <= min(growth.losses)
+        return
+    # once more from the start, on all rows, for as long as was best
+    assert watch.rows == [160, 280]
+    assert watch.steps[1] == growth.fuser_steps
+    begun = [{name: value for name, value in state.items() if "linear_path" not in name} for state in watch.before]
+    same(*begun)
+    torch.testing.assert_close(last, growth.fuser_scale * watch.after[1]["classifier.3.weight"])
+    assert validation_loss(model, planted("both", 200, 77)) < 0.6 * growth.linear_loss
 
 
 def test_arguments_stay_and_ten_evaluations_are_planned(grow, arguments):
@@ -243,6 +263,7 @@ def test_answers_near_their_context_are_found(merge, processor, arguments):
     put_answer_texts(model, processor)
     targets = torch.nn.functional.normalize(model.linear_path.answer_embeds.detach(), dim=-1)
     targets = targets - targets.mean(0)
+    torch.nn.init.zeros_(model.linear_path.answer_embeds)  # growing puts them in
     generator = torch.Generator().manual_seed(0)
 
     def rows(count):
