@@ -87,6 +87,7 @@ def main() -> None:
             context=context,
             query=query,
             context_tokens=options.context_tokens,
+            linear_path=[],
             id2label=names,
             label2id={name: i for i, name in names.items()},
             **choices,

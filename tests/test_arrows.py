@@ -37,7 +37,8 @@ OUTSIDE = {
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
 MODEL_ORDER = ("configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "plans", "fusers",
-               "scaling", "outputs_otmerge", "modeling_otmerge", "processing_otmerge", "pipeline_otmerge")  # fmt: skip
+               "scaling", "outputs_otmerge", "linear_path", "modeling_otmerge", "processing_otmerge",
+               "pipeline_otmerge")  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 

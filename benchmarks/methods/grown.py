@@ -11,8 +11,7 @@ from transformers import TrainingArguments
 
 from otmerge_hf.alignment import CCA
 from otmerge_hf.features import mean_features
-from otmerge_hf.training import ContrastiveLossCallback, set_stage
-from otmerge_hf.training.growth import grow_answers
+from otmerge_hf.training import ContrastiveLossCallback, grow_answers, set_stage
 
 from ..runner.flops import FlopCounter
 from ..runner.recipe import Recipe
@@ -175,6 +174,8 @@ def grow(task: Task, recipe: Recipe, fitted: Fitted, steps: int | None = None) -
         "fuser_steps": growth.fuser_steps,
     }
     set_stage(fitted.model, recipe.fuse_stage)  # what counts as trainable
+    if fitted.model.linear_path is not None:
+        fitted.model.linear_path.requires_grad_(True)
     return fitted
 
 

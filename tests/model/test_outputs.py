@@ -15,7 +15,7 @@ LABELS = torch.tensor([0, 1, 2])
 @pytest.mark.parametrize("fuser_type", FUSER_TYPES)
 def test_hidden_states_are_the_query_tokens_through_the_fuser(merge, batch, fuser_type):
     model = merge(fuser_type=fuser_type, fuser_num_layers=2)
-    layers = 0 if fuser_type in ("concat", "average") else 2
+    layers = 0 if fuser_type in ("concat", "average", "transport") else 2
     with torch.no_grad():
         outputs = model(**batch, output_hidden_states=True)
         aligned = model.otmerge(**batch, output_hidden_states=True)
@@ -78,7 +78,7 @@ def test_decoders_run_only_for_a_term_that_reads_them(merge, batch):
 
 
 def test_the_answering_walk_runs_each_part_once_and_no_cosine(merge, batch, monkeypatch):
-    model, calls = merge(), []
+    model, calls = merge(linear_path=[]), []
     for name, part in model.named_modules():
         if name.count(".") <= 1:
             part.register_forward_hook(lambda *_, name=name: calls.append(name))
@@ -93,4 +93,4 @@ def test_the_answering_walk_runs_each_part_once_and_no_cosine(merge, batch, monk
         ]
         assert "cosine" not in calls
         model.otmerge(**batch)
-    assert calls.count("cosine") == 2
+        assert calls.count("cosine") == 2

@@ -13,12 +13,12 @@ def learning(model):
     }
 
 
-ALIGN = {"context_adapter", "query_adapter"}
+ALIGN, ANSWER = {"context_adapter", "query_adapter"}, {"fuser", "classifier", "linear_path"}
 
 
 @pytest.mark.parametrize(
     ("stage", "parts"),
-    [("align", ALIGN), ("fuse", {"fuser", "classifier"}), ("both", ALIGN | {"fuser", "classifier"})],
+    [("align", ALIGN), ("fuse", ANSWER), ("both", ALIGN | ANSWER)],
 )
 def test_what_learns_at_which_stage(make_model, stage, parts):
     model = make_model(answers=3)
@@ -48,7 +48,7 @@ def test_the_table_counts(make_model):
 def test_encoders_learn_only_when_the_configuration_says_so(make_model):
     model = make_model(answers=3, freeze_encoders=False)
     set_stage(model, "fuse")
-    assert learning(model) == {"fuser", "classifier", "context_encoder", "query_encoder"}
+    assert learning(model) == ANSWER | {"context_encoder", "query_encoder"}
 
 
 def test_refusals(make_model):

@@ -209,4 +209,9 @@ def test_mean_features_are_refused_where_they_are_not_those_of_the_tokens(tmp_pa
         train_alignment(make_model(), rows, collator, args, terms)
     with pytest.raises(ValueError, match="look at single tokens"):
         train_answers(make_model(answers=3, adapter_type="linear"), rows, collator, args)
+    of_tokens = make_model(answers=3, adapter_type="linear", fuser_type="concat", linear_path=["late_interaction"])
+    with pytest.raises(ValueError, match="look at single tokens"):
+        train_answers(of_tokens, rows, collator, args)
+    of_means = make_model(answers=3, adapter_type="linear", fuser_type="concat", linear_path=["query", "cosine"])
+    train_answers(of_means, rows, collator, args)
     train_alignment(make_model(adapter_type="linear"), rows, collator, args, terms)

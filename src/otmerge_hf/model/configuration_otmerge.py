@@ -65,7 +65,8 @@ class OTMergeConfig(PreTrainedConfig):
         context_feature_dim, query_feature_dim (`int`, *optional*): Width of what is taken; read off the encoder's
             configuration when `None` (a hidden layer of a convolutional encoder has to state it).
         context_positions (`str`, defaults to `"auto"`): Sine-cosine positions added to the context tokens before the
-            fuser: `grid` (two-dimensional), `sequence`, `none`, or `auto`: a grid for images, a sequence for the rest.
+            fuser: `grid` (two-dimensional), `sequence`, `none`, or `auto`: a grid for images, a sequence for the rest,
+            none for the fuser `transport`.
         context_grid (`list[int]`, *optional*): Height and width in tokens when the image is not square.
         fuser_type (`str`, defaults to `"cross_attention"`): `cross_attention`, `bidirectional`, `self_cross_block`,
             `concat`, `average` or `transport`.

@@ -87,6 +87,11 @@ class ContextPositions(nn.Module):
             raise ValueError('`context_positions="grid"` needs `context_grid` for a context that is no image.')
         self.scale = nn.Parameter(torch.ones(config.shared_dim)) if self.kind != "none" else None
 
+    def init_weights(self) -> None:
+        """Start with the codes as they are."""
+        if self.scale is not None:
+            init.ones_(self.scale)
+
     def forward(self, tokens: torch.Tensor, pixel_values: torch.Tensor | None = None) -> torch.Tensor:
         """Add positions to tokens (B, S, D); `pixel_values` (B, C, H, W), where known, are checked to be square."""
         if self.scale is None:

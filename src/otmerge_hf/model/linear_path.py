@@ -35,6 +35,14 @@ def transport(query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
     return torch.stack([(plan * cost).sum(dim=(1, 2)), (plan.sum(dim=2) * similarity).sum(dim=1)], dim=-1)
 
 
+class AnswerMap(nn.Linear):
+    """Linear map to the logits, zero until fitted; of its own kind, for a part added to a saved path starts so too."""
+
+    def init_weights(self) -> None:
+        """Set the map to zero."""
+        init.zeros_(self.weight)
+
+
 class LinearPath(nn.Module):
     """Logits (B, num_labels) by one linear map of each part that `config.linear_path` names; zero until fitted.
 
@@ -54,7 +62,7 @@ class LinearPath(nn.Module):
         self.parts = tuple(config.linear_path)
         self.maps = nn.ModuleDict(
             {
-                name: nn.Linear(widths.get(name, 1), config.num_labels, bias=False)
+                name: AnswerMap(widths.get(name, 1), config.num_labels, bias=False)
                 for name in self.parts
                 if name != "answers"
             }
@@ -65,8 +73,8 @@ class LinearPath(nn.Module):
             self.answer_scale = nn.Parameter(torch.zeros(1))
 
     def init_weights(self) -> None:
-        """Set every map to zero."""
-        for parameter in self.parameters():
+        """Set the bias and the answers' texts to zero; the maps do so themselves."""
+        for parameter in self.parameters(recurse=False):
             init.zeros_(parameter)
 
     @torch.no_grad()

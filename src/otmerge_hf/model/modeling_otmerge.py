@@ -13,7 +13,7 @@ from .adapters import Adapter, build_adapter
 from .configuration_otmerge import OTMergeConfig
 from .encoders import build_encoder, load_encoders, probe_feature_dim, run_encoder
 from .fusers import ContextPositions, TransportFuser, build_fuser, masked_mean
-from .linear_path import LinearPath
+from .linear_path import AnswerMap, LinearPath
 from .modality import SIDES, takes_inputs
 from .outputs_otmerge import (
     EmbeddedSide,
@@ -48,24 +48,17 @@ class OTMergePreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
-        if isinstance(module, nn.Linear):
+        if isinstance(module, (AnswerMap, ContextPositions, LinearPath, LogitScale, Standardizer, TransportFuser)):
+            module.init_weights()
+        elif isinstance(module, nn.Linear):
             init.normal_(module.weight, mean=0.0, std=max(std, module.in_features**-0.5))
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, ContextPositions) and module.scale is not None:
-            init.ones_(module.scale)
-        elif isinstance(module, Standardizer):
-            init.zeros_(module.mean)
-            init.ones_(module.std)
-        elif isinstance(module, LogitScale):
-            init.constant_(module.log_scale, self.config.logit_scale_init_value)
         elif isinstance(module, Adapter):
             module.init_weights(std)
-        elif isinstance(module, (LinearPath, TransportFuser)):
-            module.init_weights()
 
     def train(self, mode: bool = True):
         """Set training mode, but keep frozen encoders in `eval()`: BatchNorm statistics and dropout stay still."""
@@ -81,14 +74,16 @@ class OTMergePreTrainedModel(PreTrainedModel):
         return [e for e in (getattr(base, f"{side}_encoder", None) for side in SIDES) if e is not None]
 
     def freeze_encoders(self) -> None:
-        """Stop the encoders' gradients, if the configuration says that they are frozen, and the temperature's.
+        """Stop the gradients of frozen encoders (`config.freeze_encoders`), of the temperature and of the linear path.
 
-        Parameters put into a frozen encoder later (LoRA) learn: gradients flow wherever a parameter asks for one. The
-        temperature learns where a loss term uses it (`training.set_stage`): elsewhere it gets no gradient.
+        What is put into a frozen encoder later (LoRA) learns. The temperature learns where a loss term uses it
+        (`training.set_stage`). The path is fitted (`training.grow_answers`): beside it a fuser learns more slowly.
         """
         for encoder in self._encoders():
             encoder.requires_grad_(not self.config.freeze_encoders)
         getattr(self, self.base_model_prefix, self).logit_scale.requires_grad_(False)
+        if getattr(self, "linear_path", None) is not None:
+            self.linear_path.requires_grad_(False)
 
     def _sum_terms(self, task_loss: torch.Tensor | None, outputs: OTMergeOutput) -> torch.Tensor | None:
         for term in self.loss_terms.values():
@@ -333,10 +328,9 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         >>> from transformers import BertConfig, ViTConfig
         >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
         >>> encoders = ViTConfig(image_size=32, patch_size=16, **small), BertConfig(vocab_size=50, **small)
-        >>> config = OTMergeConfig.from_encoder_configs(*encoders, shared_dim=8, num_labels=3)
-        >>> model = OTMergeForQuestionAnswering(config).eval()
+        >>> model = OTMergeForQuestionAnswering(OTMergeConfig.from_encoder_configs(*encoders, shared_dim=8))
         >>> model(pixel_values=torch.zeros(2, 3, 32, 32), input_ids=torch.ones(2, 4).long()).logits.shape
-        torch.Size([2, 3])
+        torch.Size([2, 2])
     """
 
     def __init__(
@@ -357,6 +351,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         )
         self.linear_path = LinearPath(config) if config.linear_path else None
         self.post_init()
+        self.freeze_encoders()
 
     @takes_inputs
     @can_return_tuple

@@ -59,11 +59,15 @@ def entropic_plan(
 
 
 def even_log_weights(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Log of equal weights of the real tokens (B, S, D), in float32: (B, S), -inf for padding."""
+    """Log of equal weights of the real tokens (B, S, D), in float32: (B, S), -inf for padding.
+
+    Where all is padding, every token counts.
+    """
     if mask is None:
         return torch.full(tokens.shape[:2], -math.log(tokens.shape[1]), device=tokens.device)
     real = mask.to(torch.float32)
-    return (real / real.sum(dim=1, keepdim=True).clamp(min=1)).log()
+    real = torch.where(real.any(dim=1, keepdim=True), real, 1.0)  # no plan leaves an empty side: it would be NaN
+    return (real / real.sum(dim=1, keepdim=True)).log()
 
 
 def token_cosines(query: torch.Tensor, context: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, WeightConverter
 
@@ -16,6 +17,11 @@ class Standardizer(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
+
+    def init_weights(self) -> None:
+        """Start as the identity."""
+        init.zeros_(self.mean)
+        init.ones_(self.std)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # in float32: subtracting a large mean in half precision would leave little of the feature
@@ -52,7 +58,12 @@ class LogitScale(nn.Module):
 
     def __init__(self, initial: float):
         super().__init__()
-        self.log_scale = nn.Parameter(torch.full((1,), float(initial)))
+        self.initial = float(initial)
+        self.log_scale = nn.Parameter(torch.full((1,), self.initial))
+
+    def init_weights(self) -> None:
+        """Start at the configuration's `logit_scale_init_value`."""
+        init.constant_(self.log_scale, self.initial)
 
     def forward(self, cosine: torch.Tensor) -> torch.Tensor:
         # as a scalar, which leaves the cosine's precision as it is

@@ -16,6 +16,7 @@ from .callbacks import (
     VarianceLossCallback,
     prioritize,
 )
+from .growth import Growth, grow_answers, put_answer_texts
 from .mixed import MixedCollator, mixed_dataset
 from .pseudo_labels import PseudoLabels, candidate_statements, make_pseudo_labels, nearest_statement
 from .refine import Refinement, refine_alignment
@@ -27,6 +28,7 @@ from .two_stages import answer_accuracy, train_alignment, train_answers
 __all__ = [
     "ContrastiveLossCallback",
     "GromovLossCallback",
+    "Growth",
     "KLOTLossCallback",
     "LossTermCallback",
     "MMDLossCallback",
@@ -42,10 +44,12 @@ __all__ = [
     "VarianceLossCallback",
     "answer_accuracy",
     "candidate_statements",
+    "grow_answers",
     "make_pseudo_labels",
     "mixed_dataset",
     "nearest_statement",
     "prioritize",
+    "put_answer_texts",
     "refine_alignment",
     "set_stage",
     "train_alignment",

@@ -11,6 +11,8 @@ from transformers import TrainerCallback
 class KeepBest(TrainerCallback):
     """Keeps what learns, in memory, at the lowest `eval_loss`; stops when it has risen too often.
 
+    The last step is evaluated too, whatever `eval_steps` says.
+
     Trainer's own `load_best_model_at_end` writes the whole merge, encoders too, at each evaluation.
 
     Args:
@@ -25,6 +27,9 @@ class KeepBest(TrainerCallback):
     def __init__(self, model: nn.Module, patience: int = 4) -> None:
         self.model, self.best, self.patience = model, math.inf, patience
         self.steps, self.losses, self._state = 0, list[float](), dict[str, Tensor]()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_evaluate |= args.eval_strategy == "steps" and control.should_training_stop
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.losses.append(kwargs["metrics"]["eval_loss"])

@@ -20,7 +20,7 @@ from .attachment import find_host
 from .best import KeepBest, StopAt
 from .linear_fit import LinearFit, answer_losses, fit_linear_path, is_gain
 from .stages import set_stage
-from .two_stages import Collator, train_answers
+from .two_stages import Collator, check_questions, train_answers
 
 
 logger = logging.getLogger(__name__)
@@ -117,8 +117,10 @@ def grow_answers(
     if not isinstance(host, OTMergeForQuestionAnswering):
         raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
     _path(host)
-    if eval_questions is None or len(eval_questions) == 0:
-        raise ValueError("`eval_questions` is empty; expected rows that decide what is kept.")
+    for name, rows in (("questions", questions), ("eval_questions", eval_questions)):
+        if not hasattr(rows, "__len__"):
+            raise ValueError(f"`{name}` is a {type(rows).__name__}; expected rows with a length, such as a Dataset.")
+        check_questions(rows, collator, name)
     if processor is not None and "answers" in host.config.linear_path:
         put_answer_texts(host, processor)
     size = args.per_device_eval_batch_size
@@ -144,15 +146,13 @@ def grow_answers(
         shares = Shares(fuser=0.0, path=1.0)
     growth = Growth(linear, float(before.mean()), float(after.mean()), shares, best.steps, tuple(best.losses))
     logger.info("%s", growth)
-    rows: Any = questions
-    if refit:
-        rows = ConcatDataset([questions, eval_questions])
+    every = ConcatDataset([questions, eval_questions]) if refit else questions
     if refit or not shares.fuser:
         host.load_state_dict(start, strict=False)
         if shares.fuser:
             planned.eval_strategy = "no"
-            _train_fuser(model, rows, collator, planned, stage, [*callbacks, StopAt(best.steps)])
-        parts, labels = measure_parts(host, rows, collator, size)
+            _train_fuser(model, every, collator, planned, stage, [*callbacks, StopAt(best.steps)])
+        parts, labels = measure_parts(host, every, collator, size)
         beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
     path.load({name: shares.path * weight for name, weight in beside.weights.items()}, shares.path * beside.bias)
     with torch.no_grad():
@@ -169,9 +169,8 @@ def _plan(args: TrainingArguments, rows: int) -> TrainingArguments:
     """Copy of the arguments that evaluates: ten times, where they ask for no evaluation."""
     planned = copy.copy(args)
     if planned.eval_strategy == "no":
-        steps = (
-            args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * rows / args.train_batch_size)
-        )
+        rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * rows / rows_a_step)
         planned.max_steps = max(steps, 1)
         planned.eval_strategy, planned.eval_steps = "steps", math.ceil(planned.max_steps / EVALUATIONS)
     return planned
@@ -192,10 +191,8 @@ def _train_fuser(
     path = _path(host)
     path.load({}, torch.zeros_like(path.bias))
     set_stage(model, stage)
-    path.requires_grad_(False)
     options: dict[str, Any] = {"stage": None, "compute_metrics": None, "callbacks": callbacks}
     train_answers(model, rows, collator, args, eval_questions=eval_rows, **options)
-    path.requires_grad_(True)
 
 
 def _mix(fused: Tensor, linear: Tensor, labels: Tensor) -> tuple[Shares, Tensor]:
@@ -207,7 +204,13 @@ def _mix(fused: Tensor, linear: Tensor, labels: Tensor) -> tuple[Shares, Tensor]
 
 
 def put_answer_texts(model: OTMergeForQuestionAnswering, processor: OTMergeProcessor) -> None:
-    """Put the shared embeddings of the answers' names (`config.id2label`) into the linear path's part `answers`."""
+    """Put the shared embeddings of the answers' names (`config.id2label`) into the linear path's part `answers`.
+
+    Raises:
+        ValueError: If the model has no such part.
+    """
+    if "answers" not in _path(model).parts:
+        raise ValueError(f"`linear_path` is {list(_path(model).parts)}; expected `answers` among its parts.")
     names = [name for _, name in sorted((int(place), name) for place, name in (model.config.id2label or {}).items())]
     inputs = processor(text=names, return_tensors="pt", padding=True).to(model.device)
     with torch.no_grad():

@@ -32,10 +32,10 @@ class LinearFit:
 
 
 def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss of each row in nats: cross-entropy of labels (N,), 0 where -100; binary, summed, of soft ones (N, L)."""
+    """Loss in nats of each row not labelled -100: cross-entropy of labels (N,); summed binary one of soft (N, L)."""
     if labels.dim() == 2:
         return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=-1)
-    return nn.functional.cross_entropy(logits, labels, reduction="none")
+    return nn.functional.cross_entropy(logits[labels != -100], labels[labels != -100], reduction="none")
 
 
 def is_gain(before: Tensor, after: Tensor) -> bool:
@@ -78,7 +78,7 @@ def fit_linear_path(
         max_iterations: Of L-BFGS, a fit.
 
     Raises:
-        ValueError: If a part is not finite, or there is no labelled row.
+        ValueError: If a part is not finite, or there is no labelled row, of validation too.
 
     Example:
         >>> x = torch.tensor([[-1.0], [-2.0], [1.0], [2.0]] * 9)
@@ -93,6 +93,8 @@ def fit_linear_path(
     problem = _Problem(parts, labels, num_labels, max_iterations)
     if again is not None:
         return problem.result(problem.solve(again.strengths, problem.standardized(again)), again.strengths, {})
+    if eval_labels.dim() == 1 and bool((eval_labels == -100).all()):
+        raise ValueError("`eval_labels` holds no label but -100.")
     chosen: dict[str, float] = {}
     weights = problem.solve(chosen, {})
     before = problem.losses(weights, eval_parts, eval_labels)

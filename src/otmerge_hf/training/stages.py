@@ -18,7 +18,7 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
         model: An OTMerge model, possibly wrapped.
         stage: `"align"`: adapters and their decoders learn. `"fuse"`: the fuser and the answer head learn, adapters
             are frozen. `"both"`: all of these learn. Encoders learn in no stage, unless the configuration says
-            `freeze_encoders=False`.
+            `freeze_encoders=False`; the linear path is fitted, by `grow_answers`.
         terms: Loss terms of this stage. The temperature (`logit_scale`) learns if one of them uses it, and is frozen
             otherwise: a parameter without a gradient stops distributed training.
 
@@ -51,7 +51,7 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
     if host is not base:
         for name, child in host.named_children():
             if name != "otmerge":
-                child.requires_grad_(stage != "align")
+                child.requires_grad_(stage != "align" and name != "linear_path")
     return trainable_table(model)
 
 

@@ -123,9 +123,7 @@ def train_answers(
     if not isinstance(host, OTMergeForQuestionAnswering):
         raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
     _check_pooling(collator, host, answers=True)
-    first = _check_rows(questions, "questions")
-    if first is not None and "labels" not in (made := collator([first])):
-        raise ValueError(f"`collator` makes {sorted(made)} of the first of `questions`; expected `labels` among them.")
+    check_questions(questions, collator, "questions")
     if stage is not None:
         set_stage(model, stage, terms)
     further: dict[str, Any] = {"compute_metrics": compute_metrics, "optimizers": optimizers}
@@ -148,8 +146,16 @@ def _check_pooling(collator: Collator, host: OTMergePreTrainedModel, answers: bo
     if config.adapter_type not in AFFINE_ADAPTERS:
         expected = f"{', '.join(AFFINE_ADAPTERS)}: other maps do not commute with a mean."
         raise ValueError(f"{given}, and the adapters are `{config.adapter_type}`; expected {expected}")
-    if config.reconstruction or (answers and config.fuser_type not in ("concat", "average")):
-        raise ValueError(f"{given}, but a fuser with attention and decoders look at single tokens.")
+    by_token = {"late_interaction", "transport"} & {*config.linear_path}
+    if config.reconstruction or (answers and (by_token or config.fuser_type not in ("concat", "average"))):
+        raise ValueError(f"{given}, but a fuser with attention, decoders and plans look at single tokens.")
+
+
+def check_questions(rows: Any, collator: Collator, name: str) -> None:
+    """Refuse rows that are none, or of which the collator makes no labels."""
+    first = _check_rows(rows, name)
+    if first is not None and "labels" not in (made := collator([first])):
+        raise ValueError(f"`collator` makes {sorted(made)} of the first of `{name}`; expected `labels` among them.")
 
 
 def _check_rows(rows: Any, name: str) -> Any:
