@@ -81,7 +81,7 @@ def same(first, second):
 def test_where_words_suffice_the_fuser_is_left_out(make_model, grow, refit):
     before = copy.deepcopy(make_model(answers=2, linear_path=PATH).state_dict())
     model, growth, questions, validation = grow("words", refit=refit)
-    assert (growth.fuser_scale, growth.fuser_steps) == (0.0, 0)
+    assert (growth.shares.fuser, growth.fuser_steps) == (0.0, 0)
     assert list(growth.linear.weights) == ["query"]
     assert "fuser" in str(growth)
     assert "left out" in str(growth)
@@ -92,7 +92,7 @@ def test_where_words_suffice_the_fuser_is_left_out(make_model, grow, refit):
     if refit:
         every = {name: torch.cat([parts[name], eval_parts[name]]) for name in parts}
         both = torch.cat([labels, eval_labels])
-        fit = fit_linear_path(every, both, {}, both[:0], 2, strengths=fit.strengths)
+        fit = fit_linear_path(every, both, {}, both[:0], 2, again=fit)
         assert not torch.allclose(fit.weights["query"], growth.linear.weights["query"])
     torch.testing.assert_close(logits_of(model, validation)[0], linear_logits(fit, eval_parts), atol=1e-5, rtol=1e-5)
     after = model.state_dict()
@@ -105,16 +105,16 @@ def test_where_words_suffice_the_fuser_is_left_out(make_model, grow, refit):
 
 
 def test_where_both_sides_are_needed_the_fuser_is_kept(grow, arguments):
-    args = arguments(max_steps=150)
+    args = arguments(max_steps=300, learning_rate=3e-3)
     model, growth, _, validation = grow("both", rows=(320, 120), args=args, refit=False)
-    assert growth.fuser_scale > 0
+    assert growth.shares.fuser > 0
     assert growth.fuser_steps > 0
     assert growth.linear_loss > 0.6
-    assert growth.fuser_loss < 0.3
-    assert validation_loss(model, validation) == pytest.approx(growth.fuser_loss, abs=1e-4)
+    assert growth.mixed_loss < 0.3
+    assert validation_loss(model, validation) == pytest.approx(growth.mixed_loss, abs=1e-4)
     logits, labels = logits_of(model, validation)
     assert (logits.argmax(1) == labels).float().mean() > 0.9
-    assert f"kept at {growth.fuser_scale:g} after {growth.fuser_steps} steps" in str(growth)
+    assert f"the fuser is kept, trained for {growth.fuser_steps} steps" in str(growth)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -124,8 +124,8 @@ def test_chance_is_never_worse_than_the_linear_path(grow, arguments, seed):
     model, growth, _, validation = grow("chance", rows=(60, 40), seed=seed, args=args, refit=False)
     assert validation_loss(model, validation) <= growth.linear_loss + 1e-5
     assert growth.linear_loss <= growth.linear.losses["bias"] + 1e-5
-    assert max(growth.losses) > growth.linear_loss
-    assert growth.fuser_scale == 0
+    assert max(growth.fuser_losses) > growth.linear_loss
+    assert growth.shares.fuser == 0
 
 
 class Watch(TrainerCallback):
@@ -154,21 +154,21 @@ def test_a_fuser_that_goes_too_far_is_kept_as_it_was_at_its_best(make_model, arg
         model, questions, default_data_collator, args, eval_questions=validation, callbacks=callbacks, refit=refit
     )
     assert callbacks == [watch]
-    assert 0 < growth.fuser_scale < 1
+    assert 0 < growth.shares.fuser < 1
     assert growth.fuser_steps < watch.steps[0]
-    assert max(growth.losses[growth.losses.index(min(growth.losses)) :]) > 1.2 * growth.fuser_loss
+    assert max(growth.fuser_losses[growth.fuser_losses.index(min(growth.fuser_losses)) :]) > 1.2 * growth.mixed_loss
     last = model.classifier[-1].weight
     if not refit:
-        assert validation_loss(model, validation) == pytest.approx(growth.fuser_loss, abs=1e-4)
-        assert growth.fuser_loss <= min(growth.losses)
+        assert validation_loss(model, validation) == pytest.approx(growth.mixed_loss, abs=1e-4)
+        assert growth.mixed_loss <= min(growth.fuser_losses)
         return
     # once more from the start, on all rows, for as long as was best
     assert watch.rows == [160, 280]
     assert watch.steps[1] == growth.fuser_steps
     begun = [{name: value for name, value in state.items() if "linear_path" not in name} for state in watch.before]
     same(*begun)
-    torch.testing.assert_close(last, growth.fuser_scale * watch.after[1]["classifier.3.weight"])
-    assert validation_loss(model, planted("both", 200, 77)) < 0.6 * growth.linear_loss
+    torch.testing.assert_close(last, growth.shares.fuser * watch.after[1]["classifier.3.weight"])
+    assert validation_loss(model, planted("both", 200, 77)) < 0.8 * growth.linear_loss
 
 
 def test_arguments_stay_and_ten_evaluations_are_planned(grow, arguments):
@@ -176,17 +176,17 @@ def test_arguments_stay_and_ten_evaluations_are_planned(grow, arguments):
     before, watch = args.to_dict(), Watch()
     _, growth, *_ = grow("both", rows=(320, 60), args=args, callbacks=[watch], refit=False)
     assert args.to_dict() == before
-    assert len(growth.losses) == 10
+    assert len(growth.fuser_losses) == 10
     assert watch.steps == [40]  # 8 epochs of 320 rows, 64 rows a step
 
 
 def test_the_last_step_is_evaluated_whatever_the_arguments_ask(grow, arguments):
     args = arguments(max_steps=5, eval_strategy="steps", eval_steps=1000)
-    assert len(grow("words", args=args, refit=False)[1].losses) == 1
+    assert len(grow("words", args=args, refit=False)[1].fuser_losses) == 1
     args = arguments(max_steps=5, eval_strategy="steps", eval_steps=2)
-    assert len(grow("words", args=args, refit=False)[1].losses) == 3
+    assert len(grow("words", args=args, refit=False)[1].fuser_losses) == 3
     args = arguments(max_steps=-1, num_train_epochs=2, eval_strategy="epoch")
-    assert len(grow("words", args=args, refit=False)[1].losses) == 2
+    assert len(grow("words", args=args, refit=False)[1].fuser_losses) == 2
 
 
 def test_what_an_earlier_run_left_in_the_folder_is_not_resumed(grow, arguments):
@@ -201,7 +201,7 @@ def test_the_stage_fuse_leaves_the_adapters(make_model, grow, arguments):
     model, growth, *_ = grow("both", rows=(320, 120), args=arguments(max_steps=60), stage="fuse")
     same(model.otmerge.state_dict(), fresh)
     model, growth, *_ = grow("both", rows=(320, 120), args=arguments(max_steps=60), refit=False)
-    assert growth.fuser_scale > 0
+    assert growth.shares.fuser > 0
     assert any(not torch.equal(model.otmerge.state_dict()[name], fresh[name]) for name in fresh)
 
 
@@ -217,7 +217,7 @@ def test_soft_labels(make_model, arguments):
     assert list(growth.linear.weights) == ["query"]
     assert growth.linear_loss < growth.linear.losses["bias"] - 0.1
     assert validation_loss(model, rows[1]) == pytest.approx(
-        growth.fuser_loss if growth.fuser_scale else growth.linear_loss, abs=1e-4
+        growth.mixed_loss if growth.shares.fuser else growth.linear_loss, abs=1e-4
     )
 
 
@@ -238,8 +238,8 @@ def test_a_wrapped_model_grows(make_model, grow, arguments):
     inner = make_model(answers=2, linear_path=PATH)
     wrapped = get_peft_model(inner, LoraConfig(r=2, target_modules=r".*encoder.*\.(query|value)"))
     _, growth, _, validation = grow("both", model=wrapped, rows=(320, 120), args=arguments(max_steps=60), refit=False)
-    assert growth.fuser_scale > 0
-    assert validation_loss(wrapped, validation) == pytest.approx(growth.fuser_loss, abs=1e-4)
+    assert growth.shares.fuser > 0
+    assert validation_loss(wrapped, validation) == pytest.approx(growth.mixed_loss, abs=1e-4)
 
 
 def test_answers_are_read_by_the_query_side(merge, processor):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from otmerge_hf.training.linear_fit import STRENGTHS, answer_losses, fit_linear_path, is_gain
+from otmerge_hf.training.linear_fit import STRENGTHS, LinearFit, answer_losses, fit_linear_path, is_gain
 
 
 EXACT = {"max_iterations": 2000}
@@ -22,7 +22,8 @@ def rows(count, width, answers=3, seed=0, signal=1.0):
 
 
 def fixed(parts, labels, strengths, answers=3):
-    return fit_linear_path(parts, labels, {}, labels[:0], answers, strengths=strengths, **EXACT)
+    start = LinearFit({}, torch.zeros(answers), strengths, {})  # of the strengths alone: solved from zero
+    return fit_linear_path(parts, labels, {}, labels[:0], answers, again=start, **EXACT)
 
 
 def logits(fit, parts):

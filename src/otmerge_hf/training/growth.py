@@ -44,7 +44,7 @@ class Growth:
         linear_loss: Validation loss in nats of the linear path alone.
         mixed_loss: The same of the best mixture with a fuser.
         shares: What was kept; the fuser's is 0 where the mixture was no gain.
-        fuser_steps: Optimiser steps after which the fuser was best.
+        fuser_steps: Optimiser steps after which the fuser was best; 0 where it was left out.
         fuser_losses: Its validation loss at each evaluation.
     """
 
@@ -144,16 +144,19 @@ def grow_answers(
     shares, after = _mix(fused, path.combine(eval_parts), eval_labels)
     if not is_gain(before, after):
         shares = Shares(fuser=0.0, path=1.0)
-    growth = Growth(linear, float(before.mean()), float(after.mean()), shares, best.steps, tuple(best.losses))
+    steps = best.steps if shares.fuser else 0
+    growth = Growth(linear, float(before.mean()), float(after.mean()), shares, steps, tuple(best.losses))
     logger.info("%s", growth)
-    every = ConcatDataset([questions, eval_questions]) if refit else questions
+    every = ConcatDataset([questions, eval_questions])
     if refit or not shares.fuser:
         host.load_state_dict(start, strict=False)
         if shares.fuser:
             planned.eval_strategy = "no"
             _train_fuser(model, every, collator, planned, stage, [*callbacks, StopAt(best.steps)])
-        parts, labels = measure_parts(host, every, collator, size)
-        beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
+        beside = linear
+        if refit:
+            parts, labels = measure_parts(host, every, collator, size)
+            beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
     path.load({name: shares.path * weight for name, weight in beside.weights.items()}, shares.path * beside.bias)
     with torch.no_grad():
         for parameter in host.classifier[-1].parameters():
