@@ -75,4 +75,3 @@ def test_tables_are_those_of_the_cells(tmp_path):
 
         text = markdown(records)
         assert (RESULTS / suite / "table.md").read_text().endswith(text)
-        assert text in (RESULTS.parents[1] / "docs" / "evidence.md").read_text()
