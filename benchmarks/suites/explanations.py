@@ -1,0 +1,112 @@
+"""The suite `explanations`: does the heat of a picture lie on the shape that the answer is about?
+
+    python examples/merge_easy_vqa.py --output_dir runs/easy-vqa     # trains the merge that is asked
+    python -m benchmarks run explanations --model runs/easy-vqa      # ten minutes on one core
+
+Share inside: heat, upsampled bilinearly to the image and summing to 1, on the shape's pixels grown by two. Hit: the
+hottest pixel is one of the shape's own. Both over right answers alone. Occlusion cannot heat an even background; how
+much that alone explains is what the control shows, which looks at no model. So each explanation is asked about images
+with two shapes as well, where it must follow the question: the heat on the asked-about shape over that on both.
+"""
+
+import hashlib
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..runner.cell import Cell, Place, Record, Suite
+
+
+BAR = 0.6
+MODEL = "OTMERGE_EXPLAINED_MODEL"  # tells a cell's process where the merge is; the folder's name changes no result
+KINDS = {
+    "attention": "attention of the fuser",
+    "plan": "transport plan, above an even share",
+    "late_interaction": "cosine with the question",
+    "statement": "cosine with the answer's statement",
+    "token_occlusion": "occlusion of a context token and its neighbours",
+    "occlusion_coarse": "occlusion of pixels, 8 x 8 cells, squares of 2",
+    "occlusion": "**occlusion of pixels, 16 x 16 cells, squares of 3** (the gallery's)",
+    "control": "control: distance of each pixel from the median colour, no model",
+}
+
+
+class Explanations(Suite):
+    """A cell is an explanation."""
+
+    name = "explanations"
+    model = ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--model", type=Path, required=True, help="folder of a merge trained on easy-VQA")
+        parser.add_argument("--quick", action="store_true", help="50 questions and 10 images with two shapes")
+
+    def is_trial(self, arguments: Namespace) -> bool:
+        return bool(arguments.quick)
+
+    def cells(self, arguments: Namespace) -> list[Cell]:
+        weights = arguments.model / "model.safetensors"
+        if not weights.is_file():
+            raise ValueError(
+                f"`model` is {arguments.model}, which holds no model.safetensors; expected a saved merge."
+            )
+        self.model = str(arguments.model.resolve())
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+        sizes = {"questions": 50, "two_shapes": 10} if arguments.quick else {"questions": 500, "two_shapes": 100}
+        return [Cell(self.name, {"explanation": kind, "weights": digest} | sizes) for kind in KINDS]
+
+    def label(self, cell: Cell) -> str:
+        return str(cell.choices["explanation"])
+
+    def environment(self, cell: Cell) -> dict[str, str]:
+        return {MODEL: self.model}
+
+    def measure(self, cell: Cell, place: Place) -> Record:
+        from ..runner.machine import machine
+        from ..runner.measure import silence_transformers
+        from .explanations_measure import measure
+
+        silence_transformers()
+        choices = cell.choices
+        found = measure(os.environ[MODEL], choices["explanation"], choices["questions"], choices["two_shapes"])
+        return {"machine": machine()} | found
+
+    def report(self, records: Sequence[Record], folder: Path) -> list[Path]:
+        from ..report.write import write_table
+
+        return [write_table(folder, _markdown(records), "Heat inside the shape")]
+
+
+def _markdown(records: Sequence[Record]) -> str:
+    records = sorted(records, key=lambda record: list(KINDS).index(record["settings"]["explanation"]))
+    first = records[0]
+    machine = ", ".join(f"{key} {value}" for key, value in first["machine"].items())
+    counts = {kind: part["count"] for kind, part in first["one_shape"].items()}
+    lines = [
+        f"Right answers to {first['settings']['questions']} test questions of easy-VQA ({counts['shape or color']} about "
+        f"shape or color, {counts['yes or no']} yes or no), and to {first['settings']['two_shapes']} questions about one "
+        f"of two shapes ({first['two_shapes']['right']['count']} right; {first['two_shapes']['mistaken']['count']} "
+        f"answered for the other shape). {machine}.",
+        "",
+        "Share: heat on the shape's pixels grown by 2. Hit: the hottest pixel is the shape's. Asked: of the heat on two "
+        "shapes, that on the asked-about one, 0.5 by chance; where the answer is the other shape's, less is truer.",
+        "",
+        "| explanation | share | shape or color | yes or no | hit | shape or color | yes or no | asked, right answer "
+        "| asked, the other's answer | ms a question |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for record in records:
+        parts, two = record["one_shape"], record["two_shapes"]
+        numbers = [parts[part][name] for name in ("share", "hit") for part in ("all", "shape or color", "yes or no")]
+        numbers += [two["right"]["asked"], two["mistaken"]["asked"]]
+        cells = " | ".join("-" if number is None else f"{number:.3f}" for number in numbers)
+        lines.append(f"| {KINDS[record['settings']['explanation']]} | {cells} | {record['milliseconds']:.1f} |")
+    chosen = [record for record in records if record["settings"]["explanation"] == "occlusion"]
+    for record in chosen:
+        share = record["one_shape"]["all"]["share"]
+        lines += ["", f"Bar: share of at least {BAR}: {'met' if share >= BAR else 'missed'}, {share:.3f}."]
+    return "\n".join(lines) + "\n"
+
+
+SUITE = Explanations()
