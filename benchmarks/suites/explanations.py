@@ -81,25 +81,25 @@ class Explanations(Suite):
 def _markdown(records: Sequence[Record]) -> str:
     records = sorted(records, key=lambda record: list(KINDS).index(record["settings"]["explanation"]))
     first = records[0]
+    settings, two = first["settings"], first["two_shapes"]
     machine = ", ".join(f"{key} {value}" for key, value in first["machine"].items())
     counts = {kind: part["count"] for kind, part in first["one_shape"].items()}
     lines = [
-        f"Right answers to {first['settings']['questions']} test questions of easy-VQA ({counts['shape or color']} about "
-        f"shape or color, {counts['yes or no']} yes or no), and to {first['settings']['two_shapes']} questions about one "
-        f"of two shapes ({first['two_shapes']['right']['count']} right; {first['two_shapes']['mistaken']['count']} "
-        f"answered for the other shape). {machine}.",
+        f"Right answers to {settings['questions']} test questions of easy-VQA ({counts['shape or color']} about shape "
+        f"or color, {counts['yes or no']} yes or no), and to {settings['two_shapes']} questions about one of two "
+        f"shapes ({two['right']['count']} right; {two['mistaken']['count']} answered for the other shape). {machine}.",
         "",
-        "Share: heat on the shape's pixels grown by 2. Hit: the hottest pixel is the shape's. Asked: of the heat on two "
-        "shapes, that on the asked-about one, 0.5 by chance; where the answer is the other shape's, less is truer.",
+        "Share: heat on the shape's pixels grown by 2. Hit: the hottest pixel is the shape's. Asked: of the heat on "
+        "two shapes, that on the asked-about one, 0.5 by chance; where the answer is the other's, less is truer.",
         "",
         "| explanation | share | shape or color | yes or no | hit | shape or color | yes or no | asked, right answer "
         "| asked, the other's answer | ms a question |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
-        parts, two = record["one_shape"], record["two_shapes"]
+        parts, pair = record["one_shape"], record["two_shapes"]
         numbers = [parts[part][name] for name in ("share", "hit") for part in ("all", "shape or color", "yes or no")]
-        numbers += [two["right"]["asked"], two["mistaken"]["asked"]]
+        numbers += [pair["right"]["asked"], pair["mistaken"]["asked"]]
         cells = " | ".join("-" if number is None else f"{number:.3f}" for number in numbers)
         lines.append(f"| {KINDS[record['settings']['explanation']]} | {cells} | {record['milliseconds']:.1f} |")
     chosen = [record for record in records if record["settings"]["explanation"] == "occlusion"]

@@ -31,7 +31,8 @@ def measure(folder: str, kind: str, questions: int, with_two: int) -> Record:
     """
     model = OTMergeForQuestionAnswering.from_pretrained(folder, attn_implementation="eager").eval()
     processor = OTMergeProcessor.from_pretrained(folder)
-    test, seen, chosen = load_easy_vqa("test"), Counter[int](), []
+    test, seen = load_easy_vqa("test"), Counter[int]()
+    chosen: list[int] = []
     for place, image in enumerate(test["image_id"]):
         seen[image] += 1
         if image % EVERY == 0 and seen[image] <= PER_IMAGE and len(chosen) < questions:
@@ -91,7 +92,7 @@ def _statement(question: str, answer: str) -> str:
 
 
 def _function(kind: str) -> Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]:
-    other = {
+    other: dict[str, Callable[..., torch.Tensor]] = {
         "statement": EXPLANATIONS["late_interaction"],
         "occlusion_coarse": partial(occlusion, cells=8, reach=2.0),
         "control": lambda model, inputs: _distance_from_median(inputs["pixel_values"]),

@@ -35,9 +35,9 @@ def grow(masks: torch.Tensor, margin: int = MARGIN) -> torch.Tensor:
     return F.max_pool2d(masks[:, None].float(), 2 * margin + 1, stride=1, padding=margin)[:, 0] > 0
 
 
-def upsample(heat: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def upsample(heat: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Heat (B, rows, columns) of cells that tile the image, bilinear between centres: (B, H, W), summing to 1."""
-    whole = F.interpolate(heat[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    whole = F.interpolate(heat[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
     return whole / whole.sum(dim=(1, 2), keepdim=True)
 
 

@@ -40,6 +40,12 @@ def grid_of(grid: Sequence[int] | None, count: int) -> tuple[int, int]:
     return rows, columns
 
 
+def on_grid(heat: torch.Tensor, grid: Sequence[int] | None) -> torch.Tensor:
+    """Numbers of context tokens (B, S_c), without leading class tokens -> (B, rows, columns), [`normalized`]."""
+    rows, columns = grid_of(grid, heat.shape[1])
+    return normalized(heat[:, heat.shape[1] - rows * columns :].unflatten(1, (rows, columns)))
+
+
 def normalized(heat: torch.Tensor) -> torch.Tensor:
     """Positive part of (B, rows, columns), each map divided by its sum; even where nothing is positive."""
     heat = heat.float().clamp(min=0)
