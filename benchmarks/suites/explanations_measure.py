@@ -1,9 +1,11 @@
 """One explanation of the suite `explanations`, measured on images of one shape and of two."""
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ EVERY, PER_IMAGE = 10, 5  # five questions of every tenth image, so that the que
 BATCH = 50
 
 
-def measure(folder: str, kind: str, questions: int, with_two: int) -> Record:
+def measure(folder: Path, kind: str, questions: int, with_two: int) -> Record:
     """Where the heat of right answers is, and what it follows where there are two shapes.
 
     Args:
@@ -28,7 +30,14 @@ def measure(folder: str, kind: str, questions: int, with_two: int) -> Record:
         kind: Name in [`explanations.KINDS`].
         questions: How many, about one shape.
         with_two: How many, about one of two.
+
+    Raises:
+        ValueError: If the folder holds no merge.
     """
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ValueError(f"`model` is {folder}, which holds no model.safetensors; expected a saved merge.")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     model = OTMergeForQuestionAnswering.from_pretrained(folder, attn_implementation="eager").eval()
     processor = OTMergeProcessor.from_pretrained(folder)
     test, seen = load_easy_vqa("test"), Counter[int]()
@@ -59,7 +68,7 @@ def measure(folder: str, kind: str, questions: int, with_two: int) -> Record:
     for name, field in (("right", "answer"), ("mistaken", "other_answer")):
         of = torch.tensor([answer == getattr(p, field) for answer, p in zip(answers, pairs, strict=True)])
         two[name] = {"count": int(of.sum()), "asked": _mean(share, of)}
-    return {"one_shape": one, "two_shapes": two, "milliseconds": milliseconds}
+    return {"weights": digest, "one_shape": one, "two_shapes": two, "milliseconds": milliseconds}
 
 
 def _mean(values: torch.Tensor, of: torch.Tensor) -> float | None:
