@@ -37,6 +37,7 @@ def test_every_method_and_recipe_is_still_known():
         recipe = Recipe(**record["settings"]["recipe"])
         assert recipe.to_dict() == record["settings"]["recipe"]  # no choice was added, either
         assert make_cell(record["settings"]["method"], recipe).key == key
+    records |= Records(RESULTS / "photographs" / "cells.jsonl").read()
     assert {record["settings"]["method"] for record in records.values()} == set(METHODS)
 
 
