@@ -11,6 +11,7 @@ import torch
 from .geometry import debiased_sinkhorn, modality_gap, squared_wasserstein2
 from .retrieval import foscttm, pairs_from_groups, retrieval
 from .similarity import linear_cka, mutual_knn, procrustes_error
+from .vqa_accuracy import vqa_accuracy
 from .wups import WORDNET, noun_similarity, wups
 
 
@@ -21,6 +22,7 @@ Args:
 """
 _CONFIGS = ("default", "grouped")
 _VECTOR = datasets.Sequence(datasets.Value("float32"))
+_TEXT = datasets.Value("string")
 
 
 def _info(description: str, inputs: str, row: Any = _VECTOR, **columns: Any) -> evaluate.MetricInfo:
@@ -118,7 +120,7 @@ class AnswerMetric(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         inputs = "Args:\n    predictions: answers.\n    references: the true answers.\n"
-        return _info("Accuracy and WUPS of answers in words.", inputs, row=datasets.Value("string"))
+        return _info("Accuracy and WUPS of answers in words.", inputs, row=_TEXT)
 
     def _compute(
         self,
@@ -131,3 +133,29 @@ class AnswerMetric(evaluate.Metric):
         for threshold in thresholds:
             result[f"wups@{threshold}"] = wups(predictions, references, threshold, noun_similarity(wordnet))
         return result
+
+
+class VQAAccuracy(evaluate.Metric):
+    """Official accuracy of visual question answering, [`vqa_accuracy`], over answers added in batches.
+
+    `compute` takes `answer_types` and `question_types`, one name a row, for the accuracy of each.
+
+    Example:
+        >>> metric = VQAAccuracy(keep_in_memory=True)
+        >>> metric.add_batch(predictions=["Yes"], references=[["yes"] * 9 + ["no"]])
+        >>> metric.compute(answer_types=["yes/no"])
+        {'accuracy': 1.0, 'per_answer_type': {'yes/no': 1.0}}
+
+    Source: Antol et al. 2015 (ICCV); Goyal et al. 2017 (CVPR).
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        inputs = "Args:\n    predictions: answers.\n    references: for each, what people said, ten in VQA v2.\n"
+        about = "Accuracy of visual question answering against ten people's answers."
+        return _info(about, inputs, row=_TEXT, references=datasets.Sequence(_TEXT))
+
+    def _compute(
+        self, predictions: Sequence[str], references: Sequence[Sequence[str]], **types: Sequence[str]
+    ) -> dict[str, Any]:
+        # a slice, because evaluate hands over lazy columns that are read row by row
+        return vqa_accuracy(predictions[:], references[:], **types)
