@@ -19,7 +19,7 @@ from transformers import AutoModelForVisualQuestionAnswering, HfArgumentParser, 
 from transformers.utils import logging as transformers_logging
 
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor
-from otmerge_hf.analysis import attention_map, save_gallery
+from otmerge_hf.analysis import save_gallery
 from otmerge_hf.data import answer_names, image_paths, index_distinct, load_easy_vqa, load_easy_vqa_statements
 from otmerge_hf.encoders import convert_efficientnet_lite, minilm_l6_path
 from otmerge_hf.features import FeatureCollator, encode
@@ -162,7 +162,7 @@ def main() -> None:
     say("8. Saved, reloaded through the Auto classes, and asked.")
     model.save_pretrained(output)
     processor.save_pretrained(output)
-    reloaded = AutoModelForVisualQuestionAnswering.from_pretrained(output, attn_implementation="eager")
+    reloaded = AutoModelForVisualQuestionAnswering.from_pretrained(output)
     draw_gallery(output / "gallery.png", reloaded, processor, test)
     summary = {
         "test_questions": len(test),
@@ -194,15 +194,14 @@ def most_frequent_accuracy(train: Dataset, test: Dataset) -> float:
 
 
 def draw_gallery(path: Path, model, processor, test: Dataset, count: int = 16) -> None:
-    """Ask the reloaded model about raw images and show where each question looked."""
+    """Ask the reloaded model about raw images and show where each answer comes from."""
     chosen = test.select(range(0, len(test), max(len(test) // count, 1))).select(range(min(count, len(test))))
     images = list(chosen["image"])
     inputs = processor(images=images, text=list(chosen["question"]), return_tensors="pt")
     with torch.inference_mode():
-        outputs = model.eval()(**inputs, output_attentions=True)
-    answers = [model.config.id2label[i] for i in outputs.logits.argmax(-1).tolist()]
-    maps = attention_map(outputs.attentions, outputs.query_mask)
-    save_gallery(path, images, list(chosen["question"]), answers, list(chosen["answer"]), maps)
+        logits = model.eval()(**inputs).logits
+    answers = [model.config.id2label[i] for i in logits.argmax(-1).tolist()]
+    save_gallery(path, images, list(chosen["question"]), answers, list(chosen["answer"]), model=model, inputs=inputs)
 
 
 if __name__ == "__main__":

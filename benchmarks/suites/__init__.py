@@ -15,6 +15,7 @@ SUITES = {
     "alignment": "closed forms and trained heads on emoji pictures and their names: retrieval with many or few pairs",
     "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",
+    "explanations": "heat on the shape that an answer is about: attention, plan, cosines, occlusion",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",
 }
 

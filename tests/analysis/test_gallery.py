@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from otmerge_hf.analysis import attention_map, save_gallery
+from otmerge_hf.analysis import EXPLANATIONS, attention_map, save_gallery
 
 
 def test_attention_map_drops_class_token_and_padded_questions():
@@ -26,3 +26,22 @@ def test_gallery_is_a_png(tmp_path):
     with Image.open(tmp_path / "page.png") as page:
         assert page.format == "PNG"
         assert page.width > page.height
+
+
+def test_gallery_makes_the_heat_itself(merge, batch, tmp_path, monkeypatch):
+    images, texts, asked = [Image.new("RGB", (8, 8), "red")] * 3, ["a", "b", "c"], []
+    for name in EXPLANATIONS:
+        monkeypatch.setitem(EXPLANATIONS, name, lambda *given, name=name: asked.append(name) or torch.rand(3, 2, 2))
+    given = {"model": merge(), "inputs": batch}
+    save_gallery(tmp_path / "page.png", images, texts, texts, texts, **given)
+    save_gallery(tmp_path / "other.png", images, texts, texts, texts, **given, explanation="plan")
+    assert asked == ["occlusion", "plan"]
+    assert (tmp_path / "page.png").is_file()
+
+
+def test_gallery_says_what_it_lacks(merge, batch, tmp_path):
+    page = (tmp_path / "page.png", [], [], [], [])
+    with pytest.raises(ValueError, match="pass `model` and `inputs`"):
+        save_gallery(*page, model=merge())
+    with pytest.raises(ValueError, match="`explanation` is 'guess'; expected one of occlusion, attention"):
+        save_gallery(*page, model=merge(), inputs=batch, explanation="guess")

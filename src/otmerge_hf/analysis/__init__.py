@@ -1,6 +1,8 @@
-"""What a merge does, made visible: attention maps and, later, geometry and invertibility."""
+"""What a merge does, made visible: where an answer comes from, as heat over the image, and a page of them."""
 
-from .gallery import attention_map, save_gallery
+from .explanations import EXPLANATIONS
+from .gallery import save_gallery
+from .maps import attention_map
 
 
-__all__ = ["attention_map", "save_gallery"]
+__all__ = ["EXPLANATIONS", "attention_map", "save_gallery"]

@@ -1,4 +1,4 @@
-"""A page of images with question, answer, truth, and where the question looked."""
+"""A page of images with question, answer, truth, and where the answer comes from."""
 
 import math
 import os
@@ -8,33 +8,8 @@ from typing import Any
 
 import torch
 
-
-def attention_map(attentions: Sequence[torch.Tensor], query_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Share of attention that each cell of the image grid gets, averaged over layers, heads and question tokens.
-
-    Shapes: B questions, S_q tokens, S_c cells plus leading class tokens, n grid side.
-
-    Args:
-        attentions: Per layer (B, heads, S_q, S_c), rows summing to 1.
-        query_mask: (B, S_q), 1 for real tokens; None if all are.
-
-    Returns:
-        (B, n, n); each map sums to 1 less the share of class tokens.
-
-    Raises:
-        ValueError: If there are no attention weights.
-
-    Example:
-        >>> attention_map([torch.full((2, 4, 3, 9), 1 / 9)]).shape
-        torch.Size([2, 3, 3])
-    """
-    if not attentions:
-        raise ValueError("The fuser has no attention weights; `concat` and `average` do not attend.")
-    weights = torch.stack(list(attentions)).mean(dim=(0, 2))  # (B, S_q, S_c)
-    mask = torch.ones(weights.shape[:2]) if query_mask is None else query_mask.to(weights.dtype)
-    share = (weights * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # (B, S_c)
-    side = math.isqrt(share.shape[1])
-    return share[:, share.shape[1] - side * side :].unflatten(1, (side, side))
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from .explanations import EXPLANATIONS, Inputs
 
 
 def save_gallery(
@@ -43,10 +18,14 @@ def save_gallery(
     questions: Sequence[str],
     answers: Sequence[str],
     truths: Sequence[str],
-    maps: torch.Tensor,
+    maps: torch.Tensor | None = None,
     columns: int = 4,
+    *,
+    model: OTMergeForQuestionAnswering | None = None,
+    inputs: Inputs | None = None,
+    explanation: str = "occlusion",
 ) -> None:
-    """Draw the gallery as a PNG: each image beside the same image under its attention map; wrong answers in red.
+    """Draw the gallery as a PNG: each image beside the same image under its heat; wrong answers in red.
 
     Args:
         path: The PNG file.
@@ -54,16 +33,26 @@ def save_gallery(
         questions: One for each image.
         answers: The model's answers.
         truths: The true answers.
-        maps: (B, n, n) from [`attention_map`].
+        maps: (B, rows, columns) of heat, ready; made from `model` and `inputs` when None.
         columns: Questions per row of the page.
+        model: The trained merge that answered, in `eval()`.
+        inputs: What its processor made of the images and questions.
+        explanation: Name in [`explanations.EXPLANATIONS`] of how the maps are made.
 
     Raises:
         ImportError: If matplotlib is missing.
+        ValueError: If there are neither maps nor a model with inputs, or the explanation has no such name.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Drawing the gallery needs matplotlib; run: pip install matplotlib") from error
+    if maps is None:
+        if model is None or inputs is None:
+            raise ValueError("`maps` is None; pass `model` and `inputs`, of which they are made.")
+        if explanation not in EXPLANATIONS:
+            raise ValueError(f"`explanation` is {explanation!r}; expected one of {', '.join(EXPLANATIONS)}.")
+        maps = EXPLANATIONS[explanation](model, inputs)
     rows = math.ceil(len(images) / columns)
     figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False)

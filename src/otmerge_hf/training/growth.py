@@ -147,7 +147,7 @@ def grow_answers(
     steps = best.steps if shares.fuser else 0
     growth = Growth(linear, float(before.mean()), float(after.mean()), shares, steps, tuple(best.losses))
     logger.info("%s", growth)
-    every = ConcatDataset([questions, eval_questions])
+    every: Any = ConcatDataset([questions, eval_questions])
     if refit or not shares.fuser:
         host.load_state_dict(start, strict=False)
         if shares.fuser:
