@@ -242,9 +242,10 @@ def test_a_part_that_is_added_later_starts_at_zero(fitted, batch, tmp_path):
         torch.testing.assert_close(again(**batch).logits, model(**batch).logits)
 
 
-def test_every_parameter_gets_a_gradient(merge, batch):
+def test_every_parameter_of_an_unfrozen_path_gets_a_gradient(merge, batch):
     """Those of `answers` are zero times zero until texts are put in: their gradient is zero, not missing."""
     model = merge(linear_path=LINEAR_PATHS).train()
+    model.linear_path.requires_grad_(True)  # it is fitted, unless the user says otherwise
     model(**batch, labels=torch.tensor([0, 1, 2])).loss.backward()
     inert = {name for name, p in model.linear_path.named_parameters() if not p.grad.any()}
     assert inert == {"answer_embeds", "answer_scale"}
@@ -270,6 +271,7 @@ def test_half_precision(fitted, batch):
 
 def test_autocast_gradient_is_finite(fitted, batch):
     model = fitted().train()
+    model.linear_path.requires_grad_(True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model(**batch, labels=torch.tensor([0, 1, 2])).loss
     loss.backward()

@@ -61,8 +61,8 @@ def test_two_parts_have_a_strength_each():
         fixed({n: x[:, c] for n, c in cut.items()}, y, strengths), {n: new[:, c] for n, c in cut.items()}
     ).log_softmax(1)
     np.testing.assert_allclose(
-        ours.numpy(), model.predict_log_proba(standardized(new, x) / root), atol=2e-3, rtol=1e-3
-    )
+        ours.numpy(), model.predict_log_proba(standardized(new, x) / root), atol=5e-3, rtol=2e-3
+    )  # a strength of 105 for 100, or of 2.2 for 2, is beyond this
 
 
 def test_soft_labels_are_binary_regressions():
@@ -89,8 +89,8 @@ def test_answers_share_one_weight_that_is_a_minimum():
     weight, bias = (v.double().requires_grad_() for v in (fit.weights["answers"], fit.bias))
     losses = torch.nn.functional.cross_entropy(weight * part + bias, y, reduction="sum")
     (losses + 2.0 * (weight * spread).square().sum()).backward()
-    assert (weight.grad / spread).abs() < 1e-2  # of 90 rows
-    assert bias.grad.abs().max() < 1e-2
+    assert (weight.grad / spread).abs() < 5e-2  # of 90 rows; a strength of 3.9 would leave 0.1
+    assert bias.grad.abs().max() < 5e-2
 
 
 def test_rows_without_a_label_do_not_count():

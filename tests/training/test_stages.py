@@ -13,7 +13,7 @@ def learning(model):
     }
 
 
-ALIGN, ANSWER = {"context_adapter", "query_adapter"}, {"fuser", "classifier", "linear_path"}
+ALIGN, ANSWER = {"context_adapter", "query_adapter"}, {"fuser", "classifier"}
 
 
 @pytest.mark.parametrize(
