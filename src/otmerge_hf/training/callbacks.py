@@ -79,11 +79,13 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self.term.check(host)
         self._prepared = weakref.ref(host)
 
-    def enter(self, host: OTMergePreTrainedModel) -> None:
-        """Note what the next loss is for; called when the term is put on the merge."""
+    def enter(self, host: OTMergePreTrainedModel, inputs: dict[str, Any]) -> None:
+        """Note what the next loss is for, and of which inputs; called when the term is put on the merge."""
         if self._prepared is None or self._prepared() is not host:  # an evaluation without a training
             self.prepare(host)
         self._training = host.training
+        if self._window is not None:
+            self._window.inputs = inputs
 
     def abandon(self) -> None:
         """Forget what an interrupted training or evaluation had seen so far."""
@@ -135,13 +137,7 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self._warned = False
         self.abandon()
         if self.term.batch_level and args.gradient_accumulation_steps > 1:
-            if host.config.freeze_encoders:
-                self._window = AccumulationWindow(base_model(host))
-            else:
-                logger.warning(
-                    f"`{self.term.name}` compares the rows of a batch and the encoders train: with gradient "
-                    "accumulation it sees each micro-batch by itself."
-                )
+            self._window = AccumulationWindow(base_model(host))
         kept: Any = state.stateful_callbacks if state.global_step else {}
         self.buffers = kept.get(type(self).__name__, {}).get("attributes", {}).get("buffers", {})
         self._update(state)
