@@ -42,7 +42,9 @@ class LossTermCallback(TrainerCallback, ExportableState):
     def __init__(self, weight: Schedule = 1.0, **options: Any):
         self.weight, self.options = weight, options
         self.term = self.term_class(**self._options_at(0.0))
-        self._weight_now = value_at(weight, 0.0)  # a wrong schedule is better refused now than at the first step
+        self._weight_now = value_at(
+            weight, 0.0, name="weight"
+        )  # a wrong schedule is better refused now than at the first step
         self._window: AccumulationWindow | None = None
         self._training = self._warned = False
         self._prepared: weakref.ref[OTMergePreTrainedModel] | None = None  # the merge that the term is ready for
@@ -70,7 +72,7 @@ class LossTermCallback(TrainerCallback, ExportableState):
 
     def _options_at(self, progress: float) -> dict[str, Any]:
         return {
-            name: value_at(value, progress, geometric=True) if name in self.scheduled else value
+            name: value_at(value, progress, geometric=True, name=name) if name in self.scheduled else value
             for name, value in self.options.items()
         }
 
