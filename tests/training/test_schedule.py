@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from otmerge_hf.training import SinkhornLossCallback, value_at
+from otmerge_hf.training import PairedLossCallback, SinkhornLossCallback, value_at
 
 
 def test_a_number_is_constant():
@@ -22,9 +24,17 @@ def test_geometric_halves_the_logarithm():
     assert value_at([(0.0, 1.0), (1.0, 0.01)], 0.5, geometric=True) == pytest.approx(0.1)
 
 
+NO_SCHEDULES = ([], None, "0.5", math.nan, -math.inf, [(0, math.nan)], [(math.nan, 1)], [0.1, 0.2])
+
+
 @pytest.mark.parametrize(
     ("points", "geometric", "message"),
-    [([], False, "rising progress"), ([(0.5, 1), (0.1, 1)], False, "rising"), ([(0, 1), (1, 0)], True, "positive")],
+    [
+        *((bad, False, "`schedule` is .*; expected a finite number, or points") for bad in NO_SCHEDULES),
+        (0, True, "positive"),
+        ([(0.5, 1), (0.1, 1)], False, "rising"),
+        ([(0, 1), (1, 0)], True, "positive"),
+    ],
 )
 def test_refusals(points, geometric, message):
     with pytest.raises(ValueError, match=message):
@@ -36,3 +46,11 @@ def test_a_wrong_schedule_is_refused_at_once():
         SinkhornLossCallback([(1.0, 1.0), (0.0, 0.0)])
     with pytest.raises(ValueError, match="positive"):
         SinkhornLossCallback(epsilon=[(0.0, 1.0), (1.0, 0.0)])
+
+
+def test_a_weight_that_is_no_number_is_refused_by_name():
+    """It made every parameter NaN, while the log said 0."""
+    with pytest.raises(ValueError, match="`weight` is nan; expected a finite number"):
+        PairedLossCallback(math.nan)
+    with pytest.raises(ValueError, match="`epsilon` is nan; expected a finite number"):
+        SinkhornLossCallback(epsilon=math.nan)

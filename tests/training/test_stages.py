@@ -1,5 +1,5 @@
 import pytest
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 
 from otmerge_hf.training import ContrastiveLossCallback, PairedLossCallback, set_stage, trainable_table
 from otmerge_hf.training.stages import STAGES
@@ -65,3 +65,16 @@ def test_leaves_lora_in_a_frozen_encoder_to_learn(make_model):
     inside = [name for name, parameter in model.named_parameters() if parameter.requires_grad and "_encoder" in name]
     assert inside
     assert all("lora_" in name for name in inside)
+
+
+def test_what_peft_put_aside_never_learns(make_model):
+    """`modules_to_save` keeps the untouched part as `original_module`, which no forward runs."""
+    saved = ["context_adapter", "query_adapter", "fuser", "classifier"]
+    lora = LoraConfig(r=2, target_modules=r".*query_encoder.*\.(query|value)", modules_to_save=saved)
+    model = get_peft_model(make_model(answers=3), lora)
+    for stage, parts in (("align", 2), ("fuse", 2), ("both", 4)):
+        set_stage(model, stage)
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        assert not [name for name in names if "original_module" in name]
+        assert len({name.split(".modules_to_save.")[0] for name in names if "modules_to_save" in name}) == parts
+        assert any("lora_" in name for name in names)

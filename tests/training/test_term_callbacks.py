@@ -179,20 +179,6 @@ def test_contrastive_trains_the_learned_scale(make_model, make_trainer):
     assert model.logit_scale.log_scale.item() != before
 
 
-def test_terms_of_a_training_model_warn_under_accumulation(make_model, make_trainer, caplog):
-    from otmerge_hf.training import callbacks
-
-    callbacks.logger.parent.addHandler(caplog.handler)
-    try:
-        model = make_model(freeze_encoders=False)
-        make_trainer(
-            model, [SinkhornLossCallback()], gradient_accumulation_steps=2, max_steps=1, per_device_train_batch_size=4
-        ).train()
-    finally:
-        callbacks.logger.parent.removeHandler(caplog.handler)
-    assert "sees each micro-batch by itself" in caplog.text
-
-
 def test_two_terms_of_one_name_are_refused_before_the_first_step(make_model, make_trainer):
     """A checkpoint keeps callbacks by their class: of two, a resumed training could not tell which is which."""
     trainer = make_trainer(make_model(), [PairedLossCallback(1.0), PairedLossCallback(2.0)])

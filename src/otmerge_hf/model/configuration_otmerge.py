@@ -61,7 +61,8 @@ class OTMergeConfig(PreTrainedConfig):
         standardize (`bool`, defaults to `True`): Subtract the mean and divide by the standard deviation of every
             feature dimension (buffers, fitted once by [`OTMergeModel.fit_standardization`]).
         context_tokens, query_tokens (`str` or `int`): What is taken from the encoder: `"last_hidden_state"`, `"cls"`
-            (first token), `"pooled"` (`pooler_output`), or the index of a hidden layer.
+            (the class token; an encoder without one is refused when merging), `"pooled"` (`pooler_output`), or the
+            index of a hidden layer.
         context_feature_dim, query_feature_dim (`int`, *optional*): Width of what is taken; read off the encoder's
             configuration when `None` (a hidden layer of a convolutional encoder has to state it).
         context_positions (`str`, defaults to `"auto"`): Sine-cosine positions added to the context tokens before the
@@ -232,6 +233,11 @@ class OTMergeConfig(PreTrainedConfig):
         for name in ("shared_dim", "fuser_num_layers", "fuser_num_heads", *optional):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"`{name}` is {value}; expected a positive integer.")
+        if not self.id2label:
+            raise ValueError("`num_labels` is 0; expected at least one answer.")
+        if sorted(self.id2label) != list(range(len(self.id2label))):
+            expected = f"0 to {len(self.id2label) - 1}, one for each answer"
+            raise ValueError(f"`id2label` has the keys {sorted(self.id2label)[:8]}; expected {expected}.")
         if self.shared_dim % self.fuser_num_heads:
             raise ValueError(
                 f"`shared_dim` ({self.shared_dim}) is not a multiple of `fuser_num_heads` ({self.fuser_num_heads})."

@@ -1,5 +1,6 @@
 """Any pretrained encoder as a source of tokens: built from its configuration, called with the inputs it knows."""
 
+import contextlib
 import copy
 import inspect
 import os
@@ -8,6 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+
+from .validation import warn_of_left_padding
+
+
+_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # the parameters' names, in image and audio encoders
+# Their tokenizers put no token before the text that would stand for the whole; XLNet's stands at the end.
+_TEXT_WITHOUT_CLASS_TOKEN = ("longt5", "mt5", "t5", "umt5", "xlnet")
 
 
 class LoadedEncoder(NamedTuple):
@@ -110,6 +118,12 @@ def run_encoder(
         mask = None  # images, and spectrograms cut into patches: every token is real
     if mask is not None:
         given["attention_mask"] = mask
+        if "input_ids" in given:
+            warn_of_left_padding(mask, encoder)
+    if encoder.config.model_type == "vit_mae":  # by itself it drops 75% of the patches, in eval() too, and shuffles
+        encoder.config.mask_ratio = 0.0
+        order = torch.arange(encoder.embeddings.patch_embeddings.num_patches, device=encoder.device)
+        given["noise"] = order.expand(len(given["pixel_values"]), -1)
     by_layer = isinstance(tokens, int)
     outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
     if tokens == "pooled":
@@ -130,6 +144,8 @@ def run_encoder(
     if hidden.dim() == 4:  # a convolutional map
         if tokens == "cls":
             raise ValueError(f"A `{encoder.config.model_type}` encoder has no class token; choose `pooled`.")
+        if by_layer and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None):
+            hidden = hidden.permute(0, 3, 1, 2)  # the layers of SAM: (B, H, W, D)
         hidden, mask = hidden.flatten(2).transpose(1, 2), None
     mask = _token_mask(encoder, hidden, mask)
     if tokens == "cls":
@@ -153,17 +169,45 @@ def _token_mask(encoder: nn.Module, hidden: torch.Tensor, mask: torch.Tensor | N
 
 def probe_feature_dim(encoder: PreTrainedModel, tokens: str | int) -> int | None:
     """Width of the selected tokens of an image encoder, by running it on one black image; None for others."""
-    config = encoder.config
-    if encoder.main_input_name != "pixel_values":
-        return None
-    size = getattr(config, "image_size", None) or 224
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
-    image = torch.zeros(1, getattr(config, "num_channels", 3), height, width, dtype=encoder.dtype)
+    return _probe(encoder, tokens).shape[-1] if encoder.main_input_name == "pixel_values" else None
+
+
+def check_selection(side: str, encoder: PreTrainedModel, tokens: str | int) -> None:
+    """Refuse `"cls"` where the first token is a patch, a frame, or a word: nothing that stands for the whole.
+
+    Raises:
+        ValueError: If the encoder has no class token; the message names what it has.
+    """
+    if tokens != "cls":
+        return
+    kind, choices, of_text = encoder.config.model_type, ["last_hidden_state"], encoder.main_input_name == "input_ids"
+    if of_text:
+        first, other = (_probe(encoder, "last_hidden_state", last)[:, 0] for last in (3, 4))
+        known = kind not in _TEXT_WITHOUT_CLASS_TOKEN and not torch.equal(first, other)  # equal: it sees no later ones
+    else:
+        known = any(name.rpartition(".")[2] in _CLASS_TOKENS for name, _ in encoder.named_parameters())
+    if known:
+        return
+    if of_text or encoder.main_input_name == "pixel_values":
+        with contextlib.suppress(ValueError):  # it has none
+            _probe(encoder, "pooled")
+            choices.append("pooled")
+    expected = f"{', '.join(choices)}, or a layer's index"
+    raise ValueError(f"`{side}_tokens` is 'cls', and a `{kind}` encoder has no class token; expected {expected}.")
+
+
+@torch.no_grad()
+def _probe(encoder: PreTrainedModel, tokens: str | int, last: int = 3) -> torch.Tensor:
+    """Tokens (1, S, D) of one black image or of a text of three token ids that ends in `last`, in `eval()`."""
+    if encoder.main_input_name == "input_ids":
+        value = torch.tensor([[1, 2, last]])
+    else:
+        size = getattr(encoder.config, "image_size", None) or 224
+        height, width = (size, size) if isinstance(size, int) else tuple(size)
+        value = torch.zeros(1, getattr(encoder.config, "num_channels", 3), height, width, dtype=encoder.dtype)
     training = encoder.training
     encoder.eval()
     try:
-        with torch.no_grad():
-            found, _ = run_encoder(encoder, {"pixel_values": image.to(encoder.device)}, tokens)
+        return run_encoder(encoder, {encoder.main_input_name: value.to(encoder.device)}, tokens)[0]
     finally:
         encoder.train(training)
-    return found.shape[-1]

@@ -11,7 +11,7 @@ from transformers.utils import can_return_tuple
 
 from .adapters import Adapter, build_adapter
 from .configuration_otmerge import OTMergeConfig
-from .encoders import build_encoder, load_encoders, probe_feature_dim, run_encoder
+from .encoders import build_encoder, check_selection, load_encoders, probe_feature_dim, run_encoder
 from .fusers import ContextPositions, TransportFuser, build_fuser, masked_mean
 from .linear_path import AnswerMap, LinearPath
 from .modality import SIDES, takes_inputs
@@ -118,9 +118,9 @@ class OTMergePreTrainedModel(PreTrainedModel):
         options = {side: kwargs.pop(f"{side}_kwargs", None) for side in SIDES}
         loaded = load_encoders({"context": context, "query": query}, options)
         for side, part in loaded.items():
-            if kwargs.get(f"{side}_feature_dim") is None:
-                tokens = kwargs.get(f"{side}_tokens", "last_hidden_state")
-                kwargs[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens)
+            tokens, width = kwargs.get(f"{side}_tokens", "last_hidden_state"), kwargs.get(f"{side}_feature_dim")
+            check_selection(side, part.encoder, tokens)
+            kwargs[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens) if width is None else width
         config = OTMergeConfig.from_encoder_configs(*(loaded[side].config for side in SIDES), **kwargs)
         return cls(config, *(loaded[side].encoder for side in SIDES))
 

@@ -2,6 +2,7 @@
 
 import inspect
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -219,21 +220,29 @@ def _open_each(images: Any) -> Any:
     """Open an image or a (nested) list of them; arrays and tensors are pixels already."""
     if isinstance(images, (list, tuple)):
         return [_open_each(image) for image in images]
-    return images if hasattr(images, "shape") else open_image(images, allow_url=True)
+    if not hasattr(images, "shape"):
+        return open_image(images, allow_url=True)
+    if 0 in images.shape:
+        raise ValueError(f"`images` holds an array of shape {tuple(images.shape)}; expected at least one pixel.")
+    return images
 
 
 def _check_given(name: str, text: Any, **context: Any) -> None:
-    """Refuse a call without either side, and empty questions."""
+    """Refuse a call without either side, a side that is an empty list, and empty questions."""
     ((context_name, value),) = context.items()
     if value is None and text is None:
         raise ValueError(f"`{context_name}` and `{name}` are both missing; expected at least one.")
+    for side, given in ((context_name, value), (name, text)):
+        if isinstance(given, (list, tuple)) and not given:
+            raise ValueError(f"`{side}` is an empty list; expected at least one item, or None to leave the side out.")
     _check_not_empty(name, text)
 
 
 def _check_not_empty(name: str, text: Any) -> None:
     """Refuse empty texts: they would become a batch row that is nothing but special tokens."""
     for row, item in enumerate([text] if isinstance(text, str) else text or ()):
-        if isinstance(item, str) and not item.strip():
+        # zero-width characters are no spaces to Python, and nothing to a tokenizer
+        if isinstance(item, str) and all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in item):
             raise ValueError(f"`{name}` row {row} is empty; expected a question of at least one character.")
 
 

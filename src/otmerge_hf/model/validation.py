@@ -12,6 +12,8 @@ from .modality import CONTEXTS, Modality, modality_of
 
 logger = logging.get_logger(__name__)
 
+LARGEST = 1e10  # far above any real value; sums of squares of much larger ones overflow to infinity, and become NaN
+
 
 def read_side(
     side: str, encoder: PreTrainedModel, arguments: dict[str, torch.Tensor | None]
@@ -34,9 +36,14 @@ def read_side(
     if side == "query":
         check_token_ids(value, encoder)
     else:
+        if _readable(value) and not value.numel():
+            raise ValueError(f"`{row.argument}` has shape {tuple(value.shape)}; expected at least one row and value.")
         check_finite(value, row.argument)
+    mask = None if row.mask_argument is None else arguments.get(row.mask_argument)
+    if row.mask_argument is not None and mask is not None:
+        check_mask(mask, row.mask_argument, len(value), tuple(value.shape[1:]))
     inputs = {row.encoder_input: value} | {name: arguments.get(name) for name in row.encoder_options}
-    return inputs, None if row.mask_argument is None else arguments.get(row.mask_argument), None
+    return inputs, mask, None
 
 
 def _missing(side: str, row: Modality, encoder: PreTrainedModel, arguments: dict[str, torch.Tensor | None]) -> str:
@@ -73,19 +80,45 @@ def check_features(features: torch.Tensor, mask: torch.Tensor | None, side: str,
     if features.dim() != 3 or features.shape[-1] != dim or features.shape[1] == 0:
         expected = f"(batch, at least one token, {dim})"
         raise ValueError(f"`{side}_features` has shape {tuple(features.shape)}; expected {expected}.")
-    if mask is not None and mask.shape != features.shape[:2]:
-        shapes = f"has shape {tuple(mask.shape)}; expected {tuple(features.shape[:2])}"
-        raise ValueError(f"The mask of `{side}_features` {shapes}.")  # (B, 1) or (1, S) would broadcast without a word
+    if mask is not None:
+        check_mask(mask, f"{side}_features_mask", *features.shape[:1], (features.shape[1],))
     check_finite(features, f"{side}_features")
 
 
+def check_mask(mask: torch.Tensor, name: str, rows: int, lengths: tuple[int, ...]) -> None:
+    """Check that a mask is (rows, one of `lengths`), holds 1 and 0 alone, and leaves something of every row."""
+    if mask.dim() != 2 or len(mask) != rows or mask.shape[1] not in lengths:
+        expected = f"({rows}, {' or '.join(map(str, lengths))})"
+        raise ValueError(f"`{name}` has shape {tuple(mask.shape)}; expected {expected}.")  # (B, 1) would broadcast
+    if not _readable(mask):
+        return
+    real = mask == 1
+    if (wrong := mask[~real & (mask != 0)]).numel():
+        raise ValueError(f"`{name}` holds {wrong[0].item():g}; expected 1 for what is real and 0 for padding.")
+    if not real.any(dim=1).all():
+        empty = (~real.any(dim=1)).nonzero().flatten().tolist()
+        raise ValueError(f"`{name}` is 0 all over in rows {empty[:8]}; expected a 1 in every row.")
+
+
 def check_finite(values: torch.Tensor, name: str) -> None:
-    """Refuse NaN and infinity; one bad row would spoil a whole batch's transport plan and every weight after it."""
-    if not (values.is_floating_point() and _readable(values)) or torch.isfinite(values.sum()):
-        return  # the sum is finite only if every value is, and is much cheaper to make
-    if not torch.isfinite(values).all():
-        rows = (~torch.isfinite(values)).flatten(1).any(dim=1).nonzero().flatten().tolist()
-        raise ValueError(f"`{name}` holds NaN or infinite values in rows {rows[:8]}; check those inputs.")
+    """Refuse NaN, infinity and what becomes it: one bad row spoils a batch's plan and every weight after it."""
+    if not (values.is_floating_point() and _readable(values) and values.numel()):
+        return
+    low, high = torch.aminmax(values)  # NaN if one value is; much cheaper than a look at each
+    if not (low >= -LARGEST and high <= LARGEST):
+        rows = (~(values.abs() <= LARGEST)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        kind = f"values beyond {LARGEST:g}" if torch.isfinite(values).all() else "NaN or infinite values"
+        raise ValueError(f"`{name}` holds {kind} in rows {rows[:8]}; check those inputs.")
+
+
+def warn_of_left_padding(mask: torch.Tensor, encoder: PreTrainedModel) -> None:
+    """Warn, once an encoder, of texts that are padded on the left."""
+    if _readable(mask) and (mask[:, 0] == 0).any():
+        logger.warning_once(
+            f"A `{encoder.config.model_type}` encoder gets texts that are padded on the left: unless it counts "
+            "positions from the first real token, a text's tokens depend on its padding, and so on the batch. Set "
+            '`tokenizer.padding_side = "right"`.'
+        )
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str | None = None) -> None:

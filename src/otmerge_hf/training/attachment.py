@@ -24,7 +24,7 @@ class Attachable(Protocol):
 
     term: LossTerm
 
-    def enter(self, host: OTMergePreTrainedModel) -> None: ...
+    def enter(self, host: OTMergePreTrainedModel, inputs: dict[str, Any]) -> None: ...
 
     def abandon(self) -> None: ...
 
@@ -74,25 +74,25 @@ def attach_in_losses(trainer: Trainer, kind: type) -> None:
     owner = weakref.ref(trainer)  # a trainer that held itself would keep its model until a garbage collection
 
     @functools.wraps(type(trainer).compute_loss)
-    def compute_loss(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         trainer = cast(Trainer, owner())
         terms = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, kind)]
-        with attached(find_host(model), cast(list[Attachable], terms)):
+        with attached(find_host(model), cast(list[Attachable], terms), inputs):
             if known is not None:
-                return known(model, *args, **kwargs)
-            return type(trainer).compute_loss(trainer, model, *args, **kwargs)
+                return known(model, inputs, *args, **kwargs)
+            return type(trainer).compute_loss(trainer, model, inputs, *args, **kwargs)
 
     compute_loss.attaches = kind  # type: ignore[attr-defined]
     trainer.compute_loss = compute_loss  # type: ignore[method-assign]
 
 
 @contextmanager
-def attached(host: OTMergePreTrainedModel, terms: Sequence[Attachable]) -> Iterator[None]:
-    """Put terms on a merge for the length of a `with` block; what was there before is there again after it."""
+def attached(host: OTMergePreTrainedModel, terms: Sequence[Attachable], inputs: dict[str, Any]) -> Iterator[None]:
+    """Put terms on a merge for the loss of `inputs`, in a `with` block; what was there before comes back."""
     before = dict(host.loss_terms)
     try:
         for term in terms:
-            term.enter(host)
+            term.enter(host, inputs)
             host.loss_terms[term.term.name] = term
         yield
     except BaseException:

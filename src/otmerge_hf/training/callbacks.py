@@ -42,7 +42,9 @@ class LossTermCallback(TrainerCallback, ExportableState):
     def __init__(self, weight: Schedule = 1.0, **options: Any):
         self.weight, self.options = weight, options
         self.term = self.term_class(**self._options_at(0.0))
-        self._weight_now = value_at(weight, 0.0)  # a wrong schedule is better refused now than at the first step
+        self._weight_now = value_at(
+            weight, 0.0, name="weight"
+        )  # a wrong schedule is better refused now than at the first step
         self._window: AccumulationWindow | None = None
         self._training = self._warned = False
         self._prepared: weakref.ref[OTMergePreTrainedModel] | None = None  # the merge that the term is ready for
@@ -70,7 +72,7 @@ class LossTermCallback(TrainerCallback, ExportableState):
 
     def _options_at(self, progress: float) -> dict[str, Any]:
         return {
-            name: value_at(value, progress, geometric=True) if name in self.scheduled else value
+            name: value_at(value, progress, geometric=True, name=name) if name in self.scheduled else value
             for name, value in self.options.items()
         }
 
@@ -79,11 +81,13 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self.term.check(host)
         self._prepared = weakref.ref(host)
 
-    def enter(self, host: OTMergePreTrainedModel) -> None:
-        """Note what the next loss is for; called when the term is put on the merge."""
+    def enter(self, host: OTMergePreTrainedModel, inputs: dict[str, Any]) -> None:
+        """Note what the next loss is for, and of which inputs; called when the term is put on the merge."""
         if self._prepared is None or self._prepared() is not host:  # an evaluation without a training
             self.prepare(host)
         self._training = host.training
+        if self._window is not None:
+            self._window.inputs = inputs
 
     def abandon(self) -> None:
         """Forget what an interrupted training or evaluation had seen so far."""
@@ -135,13 +139,7 @@ class LossTermCallback(TrainerCallback, ExportableState):
         self._warned = False
         self.abandon()
         if self.term.batch_level and args.gradient_accumulation_steps > 1:
-            if host.config.freeze_encoders:
-                self._window = AccumulationWindow(base_model(host))
-            else:
-                logger.warning(
-                    f"`{self.term.name}` compares the rows of a batch and the encoders train: with gradient "
-                    "accumulation it sees each micro-batch by itself."
-                )
+            self._window = AccumulationWindow(base_model(host))
         kept: Any = state.stateful_callbacks if state.global_step else {}
         self.buffers = kept.get(type(self).__name__, {}).get("attributes", {}).get("buffers", {})
         self._update(state)

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 Schedule = float | Sequence[Sequence[float]]
 
 
-def value_at(schedule: Schedule, progress: float, geometric: bool = False) -> float:
+def value_at(schedule: Schedule, progress: float, geometric: bool = False, name: str = "schedule") -> float:
     """Value of a schedule at a point of training.
 
     Args:
         schedule: A number, or points `[(progress, value), ...]` joined by straight lines, constant outside.
         progress: Fraction of training done, in [0, 1].
         geometric: Interpolate the logarithm, as annealing wants it; values must be positive.
+        name: Of the argument that is a schedule, for the messages.
 
     Raises:
-        ValueError: If the points are empty, not in order, or not positive where they must be.
+        ValueError: If it is neither a finite number nor such points, or they are not in order, or not positive where
+            they must be.
 
     Example:
         >>> value_at([(0.0, 1.0), (0.5, 0.0)], 0.25)
@@ -25,13 +27,18 @@ def value_at(schedule: Schedule, progress: float, geometric: bool = False) -> fl
         >>> round(value_at([(0.0, 1.0), (1.0, 0.01)], 0.5, geometric=True), 6)
         0.1
     """
-    if isinstance(schedule, (int, float)):
-        return float(schedule)
-    points = [(float(at), float(value)) for at, value in schedule]
-    if not points or any(a > b for (a, _), (b, _) in zip(points, points[1:], strict=False)):
-        raise ValueError(f"A schedule needs points of rising progress, got {list(schedule)!r}.")
+    try:
+        given = [(0.0, schedule)] if isinstance(schedule, (int, float)) else schedule
+        points = [(float(at), float(value)) for at, value in given]
+    except (TypeError, ValueError):
+        points = []
+    if not points or not all(math.isfinite(number) for point in points for number in point):
+        expected = "a finite number, or points [(progress, value), ...] of such"
+        raise ValueError(f"`{name}` is {schedule!r}; expected {expected}.")
+    if any(a > b for (a, _), (b, _) in zip(points, points[1:], strict=False)):
+        raise ValueError(f"`{name}` is {schedule!r}; expected points of rising progress.")
     if geometric and min(value for _, value in points) <= 0:
-        raise ValueError(f"A geometric schedule needs positive values, got {list(schedule)!r}.")
+        raise ValueError(f"`{name}` is {schedule!r}; expected positive values.")
     if progress <= points[0][0]:
         return points[0][1]
     for (left, start), (right, end) in zip(points, points[1:], strict=False):

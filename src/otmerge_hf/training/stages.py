@@ -41,18 +41,23 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
     base = base_model(host)
     for name, child in base.named_children():
         if name.endswith("_encoder"):
-            for parameter_name, parameter in child.named_parameters():
-                if "lora_" not in parameter_name:  # what PEFT put in is PEFT's to decide
-                    parameter.requires_grad_(not host.config.freeze_encoders)
+            _set_learning(child, not host.config.freeze_encoders, leave=("lora_", "modules_to_save."))
         elif name == "logit_scale":
-            child.requires_grad_(any(callback.term.uses_temperature for callback in terms))
+            _set_learning(child, any(callback.term.uses_temperature for callback in terms))
         else:
-            child.requires_grad_(name.endswith("_adapter") and stage != "fuse")
+            _set_learning(child, name.endswith("_adapter") and stage != "fuse")
     if host is not base:
         for name, child in host.named_children():
             if name != "otmerge":
-                child.requires_grad_(stage != "align" and name != "linear_path")
+                _set_learning(child, stage != "align" and name != "linear_path")
     return trainable_table(model)
+
+
+def _set_learning(part: nn.Module, learns: bool, leave: tuple[str, ...] = ()) -> None:
+    """Let a part learn, or freeze it: not what PEFT put aside (`original_module`), nor parameters named in `leave`."""
+    for name, parameter in part.named_parameters():
+        if not any(mark in name for mark in leave):  # what PEFT put into an encoder is PEFT's to decide
+            parameter.requires_grad_(learns and "original_module." not in name)
 
 
 def trainable_table(model: nn.Module) -> str:
