@@ -33,7 +33,8 @@ OUTSIDE = {
     "transport": {"torch", "numpy", "math", "dataclasses", "typing", "collections", "functools", "itertools", "enum",
                   "warnings", "contextlib", "abc", "__future__"},
     "model": {"torch", "transformers", "huggingface_hub", "PIL", "math", "copy", "dataclasses", "collections",
-              "shutil", "pathlib", "inspect", "os", "io", "base64", "typing", "functools"},
+              "shutil", "pathlib", "inspect", "os", "io", "base64", "typing", "functools",
+              "contextlib", "unicodedata"},
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
 MODEL_ORDER = ("configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "plans", "fusers",
