@@ -124,6 +124,16 @@ def processor(tokenizer):
 
 
 @pytest.fixture
+def encoder_folders(tmp_path, encoder, tokenizer):
+    """Folders of a tiny image and a tiny text encoder, with what makes their inputs."""
+    encoder("vit").save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    encoder("bert").save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    return str(tmp_path / "vit"), str(tmp_path / "bert")
+
+
+@pytest.fixture
 def feature_extractor():
     """`feature_extractor(name)` for the audio encoders of `encoder`."""
 

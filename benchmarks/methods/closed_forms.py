@@ -7,6 +7,7 @@ import torch
 
 from otmerge_hf.alignment import CCA, AffineMap, Alignment, Procrustes
 from otmerge_hf.features import mean_features
+from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
 
 from ..runner.recipe import Recipe
 from ..tasks.task import Task
@@ -15,34 +16,37 @@ from .stages import Fitted, Phase, learn_answers
 
 def procrustes(task: Task, recipe: Recipe) -> Fitted:
     """Rotate both sides onto each other, then learn the answers."""
-    return fit_closed_form(task, recipe, Procrustes(shared_dim=_width(task, recipe)))
+    return fit_closed_form(task, recipe, Procrustes(shared_dim=shared_width(task, recipe)))
 
 
 def cca(task: Task, recipe: Recipe) -> Fitted:
     """Whiten and rotate both sides, then learn the answers."""
-    return fit_closed_form(task, recipe, CCA(shared_dim=_width(task, recipe)))
+    return fit_closed_form(task, recipe, CCA(shared_dim=shared_width(task, recipe)))
 
 
-def _width(task: Task, recipe: Recipe) -> int:
+def shared_width(task: Task, recipe: Recipe) -> int:
+    """The recipe's width, as far as both encoders are as wide."""
     return min(recipe.shared_dim, task.context_store.feature_dim, task.query_store.feature_dim)
 
 
 def fit_closed_form(task: Task, recipe: Recipe, fit: Alignment) -> Fitted:
-    """Fit on the mean features of pairs, load into linear adapters, then learn the answers.
+    """Align in closed form, then learn the answers."""
+    fitted = align_closed_form(task, recipe, task.build(recipe, adapter_type="linear"), fit)
+    return learn_answers(task, fitted, recipe, recipe.fuse_stage)
+
+
+def align_closed_form(task: Task, recipe: Recipe, model: OTMergeForQuestionAnswering, fit: Alignment) -> Fitted:
+    """Fit on the mean features of pairs and load the maps into the model's linear adapters.
 
     The shared space is as wide as the recipe says, so that the fuser is everyone's. A fit is at most as wide as the
     narrower encoder: the dimensions beyond start at zero on both sides, which leaves every distance and cosine as the
     fit made it, and learn with the rest.
     """
-    model = task.build(recipe, adapter_type="linear")
     start, start_cpu = time.perf_counter(), time.process_time()
     means = {}
     for side, store in (("context", task.context_store), ("query", task.query_store)):
-        standardize = getattr(model.otmerge, f"{side}_standardizer")
-        # a photograph has five captions, and is read once
-        distinct, rows = torch.tensor(task.pairs.columns[f"{side}_features"]).unique(return_inverse=True)
-        with torch.no_grad():
-            means[side] = standardize(mean_features(store, distinct))[rows]  # an affine map commutes with the mean
+        features = mean_features(store)[task.pairs.columns[f"{side}_features"]]  # kept beside the store once made
+        means[side] = getattr(model.otmerge, f"{side}_standardizer")(features)  # an affine map commutes with the mean
     fit.fit(means["context"], means["query"])
     maps = {f"{side}_map_": widen(getattr(fit, f"{side}_map_"), recipe.shared_dim) for side in means}
     model.otmerge.load_alignment(SimpleNamespace(**maps), standardized=True)
@@ -55,8 +59,7 @@ def fit_closed_form(task: Task, recipe: Recipe, fit: Alignment) -> Fitted:
         cpu_seconds=time.process_time() - start_cpu,
         flops=2 * len(task.pairs) * sum(m.shape[1] for m in means.values()) ** 2,  # the moments; decompositions aside
     )
-    fitted = Fitted(model=model, phases=[phase], pairs=len(task.pairs))
-    return learn_answers(task, fitted, recipe, recipe.fuse_stage)
+    return Fitted(model=model, phases=[phase], pairs=len(task.pairs))
 
 
 def widen(affine: AffineMap, width: int) -> AffineMap:

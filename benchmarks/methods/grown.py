@@ -4,19 +4,17 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 from transformers import TrainingArguments
 
 from otmerge_hf.alignment import CCA
-from otmerge_hf.features import mean_features
 from otmerge_hf.training import ContrastiveLossCallback, grow_answers, set_stage
 
 from ..runner.flops import FlopCounter
 from ..runner.recipe import Recipe
 from ..tasks.task import Rows, Task
-from .closed_forms import widen
+from .closed_forms import align_closed_form, shared_width
 from .stages import Fitted, Phase, align, learn_answers
 
 
@@ -80,28 +78,14 @@ def aligned(task: Task, recipe: Recipe, **choices: Any) -> Fitted:
         task = replace(task, pairs=with_questions(task, recipe.seed))
         return align(task, task.build(recipe, **choices), recipe, [ContrastiveLossCallback(1.0)], True)
     model = task.build(recipe, adapter_type="linear", **choices)
-    start, start_cpu = time.perf_counter(), time.process_time()
-    means = []
-    for side, store in (("context", task.context_store), ("query", task.query_store)):
-        features = mean_features(store)[task.pairs.columns[f"{side}_features"]]
-        means.append(getattr(model.otmerge, f"{side}_standardizer")(features))
-    fit = CCA(CCA_RIDGE, min(recipe.shared_dim, *(side.shape[1] for side in means))).fit(*means)
-    maps = {f"{side}_map_": widen(getattr(fit, f"{side}_map_"), recipe.shared_dim) for side in ("context", "query")}
-    model.otmerge.load_alignment(SimpleNamespace(**maps), standardized=True)
-    phase = Phase(
-        name="align",
-        steps=1,
-        batch_size=len(task.pairs),
-        rows=len(task.pairs),
-        wall_seconds=time.perf_counter() - start,
-        cpu_seconds=time.process_time() - start_cpu,
-        flops=2 * len(task.pairs) * sum(side.shape[1] for side in means) ** 2,  # the moments; decompositions aside
-    )
-    return Fitted(model=model, phases=[phase], pairs=len(task.pairs))
+    return align_closed_form(task, recipe, model, CCA(CCA_RIDGE, shared_width(task, recipe)))
 
 
 def with_questions(task: Task, seed: int) -> Rows:
-    """The pairs, and each once more with a question whose answer "yes" is its statement, where there is one."""
+    """The pairs, and each once more with a question whose answer "yes" is its statement, where there is one.
+
+    Such a pair says what its statement says, in other words: it is no further label, and no further image.
+    """
     yes = task.answers.index("yes")
     asking: dict[int, list[int]] = {}
     for question, statements in task.candidates.items():

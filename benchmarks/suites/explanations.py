@@ -26,7 +26,6 @@ KINDS = {
     "statement": "cosine with the answer's statement",
     "token_occlusion": "occlusion of a context token and its neighbours",
     "occlusion_coarse": "**occlusion of pixels, 8 x 8 cells, squares of 2** (the gallery's)",
-    "occlusion": "occlusion of pixels, 16 x 16 cells, squares of 3",
     "control": "control: distance of each pixel from the median colour, no model",
 }
 

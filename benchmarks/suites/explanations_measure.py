@@ -104,7 +104,6 @@ def _function(kind: str) -> Callable[[Any, dict[str, torch.Tensor]], torch.Tenso
     other: dict[str, Callable[..., torch.Tensor]] = {
         "statement": EXPLANATIONS["late_interaction"],
         "occlusion_coarse": partial(occlusion, cells=8, reach=2.0),
-        "occlusion": partial(occlusion, cells=16, reach=3.0),
         "control": lambda model, inputs: _distance_from_median(inputs["pixel_values"]),
     }
     return other[kind] if kind in other else EXPLANATIONS[kind]

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from PIL import Image as Picture
-from transformers import AutoModel, AutoProcessor, ViTImageProcessor, ViTModel
+from transformers import AutoModel, AutoProcessor, ViTModel
 
 import otmerge_hf.alignment
 from otmerge_hf.alignment import Procrustes, SinkhornProcrustes, align_encoders
@@ -20,13 +20,8 @@ COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 @pytest.fixture
-def encoders(tmp_path, encoder, tokenizer):
-    """Folders of a tiny image and a tiny text encoder."""
-    encoder("vit").save_pretrained(tmp_path / "vit")
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
-    encoder("bert").save_pretrained(tmp_path / "bert")
-    tokenizer.save_pretrained(tmp_path / "bert")
-    return str(tmp_path / "vit"), str(tmp_path / "bert")
+def encoders(encoder_folders):
+    return encoder_folders
 
 
 def picture(left, right, shade):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from photograph_folders import SHARED, write_folders
 from PIL import Image
-from transformers import ViTImageProcessor
 
 from benchmarks.methods import get_method, stages
 from benchmarks.methods.predict import predict
@@ -27,13 +26,9 @@ needs_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"{VARIABLE} names no 
 
 
 @pytest.fixture
-def recipe(encoder, tokenizer, tmp_path):
-    encoder("vit").save_pretrained(tmp_path / "vit")
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
-    encoder("bert").save_pretrained(tmp_path / "bert")
-    tokenizer.save_pretrained(tmp_path / "bert")
+def recipe(encoder_folders):
     return Recipe(
-        context_encoder=str(tmp_path / "vit"), query_encoder=str(tmp_path / "bert"), image_size=32,
+        context_encoder=encoder_folders[0], query_encoder=encoder_folders[1], image_size=32,
         context_tokens="last_hidden_state", shared_dim=16, min_steps=2, align_min_steps=2, max_steps=2, batch_size=8,
     )  # fmt: skip
 

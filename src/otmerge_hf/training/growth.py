@@ -116,17 +116,22 @@ def grow_answers(
     host = find_host(model)
     if not isinstance(host, OTMergeForQuestionAnswering):
         raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
-    _path(host)
+    path = _path(host)
+    if stage not in ("both", "fuse"):
+        raise ValueError(f"`stage` is {stage!r}; expected both or fuse.")
     for name, rows in (("questions", questions), ("eval_questions", eval_questions)):
         if not hasattr(rows, "__len__"):
             raise ValueError(f"`{name}` is a {type(rows).__name__}; expected rows with a length, such as a Dataset.")
         check_questions(rows, collator, name)
-    if processor is not None and "answers" in host.config.linear_path:
-        put_answer_texts(host, processor)
+    if "answers" in path.parts:
+        if processor is not None:
+            put_answer_texts(host, processor)
+        elif not path.answer_embeds.any():
+            logger.warning("`processor` is None: the answers' texts are not read; their part of the path stays out.")
     size = args.per_device_eval_batch_size
     measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
     (parts, labels), (eval_parts, eval_labels) = measured
-    path, count = _path(host), len(_path(host).bias)
+    count = len(path.bias)
     linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count)
     path.load(linear.weights, linear.bias)
     before = answer_losses(path.combine(eval_parts), eval_labels)
@@ -230,7 +235,7 @@ def _path(model: OTMergeForQuestionAnswering) -> LinearPath:
 def measure_parts(
     model: OTMergeForQuestionAnswering, rows: Any, collator: Collator, batch_size: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Parts of the linear path, (N, W) each, and labels (N,) of the rows; on the processor, without gradient."""
+    """Parts of the linear path, (N, W) each, and labels (N,) of the rows; on the CPU, without gradient."""
     path = _path(model)
     model.eval()
     found: dict[str, list[Tensor]] = {name: [] for name in (*path.parts, "labels")}
