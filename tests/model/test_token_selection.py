@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging
 
 from otmerge_hf import OTMergeModel
+from otmerge_hf.model import validation
 
 
 PLAIN, POOLED = "expected last_hidden_state, or a layer's index", "expected last_hidden_state, pooled, or a layer's"
@@ -101,6 +102,7 @@ def test_masked_autoencoder_sees_the_whole_image_in_order(build, batch, tmp_path
 
 def test_left_padding_is_told_once(build, batch, caplog):
     logging.enable_propagation()
+    validation.logger.warning_once.cache_clear()  # another test may have been told
     left = batch | {name: batch[name].flip(1) for name in ("input_ids", "attention_mask")}
     try:
         model = build()
