@@ -22,7 +22,7 @@ ALLOWED = {
     "metrics": {"transport", "model"},
     "alignment": {"transport", "metrics", "model", "features", "data", "encoders"},
     "features": {"model"},
-    "data": {"model", "features"},
+    "data": {"metrics", "model", "features"},
     "encoders": set(),
     "training": {"losses", "transport", "metrics", "model", "features", "data"},
     "analysis": {"metrics", "alignment", "transport", "model"},

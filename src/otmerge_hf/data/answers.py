@@ -1,0 +1,93 @@
+"""Answers in words -> classes: a vocabulary, hard labels, people's votes as soft ones, several labels a row."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..metrics.vqa_accuracy import normalize_answer, soft_scores
+
+
+Targets = Literal["single", "votes", "labels"]
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers that a merge may give, and what of a row's answers becomes its label.
+
+    Attributes:
+        names: The L answers, the most frequent first, equals in alphabetical order.
+        targets: `single` (one answer a row), `votes` (several people's answers to one question: soft scores
+            min(votes / 3, 1), one person left out), or `labels` (any number of labels are true of a row).
+        normalize: Whether spellings are made one by [`normalize_answer`] ("Yes " and "yes", "two" and "2").
+    """
+
+    names: list[str]
+    targets: Targets = "single"
+    normalize: bool = True
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[tuple[str, ...]], *, targets: Targets | None = None, normalize: bool = True, top: int = 0
+    ) -> "Answers":
+        """Count the answers of training rows, and keep the `top` most frequent (0: all).
+
+        `targets` is found from the rows when None: `votes` where a row has four answers or more, else `single`.
+
+        Raises:
+            ValueError: If rows have other numbers of answers than `targets` allows, or there are fewer than two
+                different answers.
+
+        Example:
+            >>> answers = Answers.of([("Yes",), ("yes ",), ("no",)])
+            >>> answers.names, answers.labels([("no",), ("maybe",)])
+            (['yes', 'no'], [1, -100])
+        """
+        counted = [len(row) for row in rows if row]
+        if targets is None:
+            targets = "votes" if counted and min(counted) >= 4 else "single"
+        if targets == "single" and counted and max(counted) > 1:
+            raise ValueError(f"a row has {max(counted)} answers; expected one each, or targets `votes` or `labels`")
+        spell = cls([], targets, normalize).spell
+        counts = Counter(spell(answer) for row in rows for answer in row)
+        names = sorted(counts, key=lambda name: (-counts[name], name))[: top or None]
+        if len(names) < 2:
+            raise ValueError(
+                f"there is nothing to learn: the only answer is {names[0]!r}" if names else "no row has an answer"
+            )
+        return cls(names, targets, normalize)
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """The configuration's `id2label`."""
+        return dict(enumerate(self.names))
+
+    def spell(self, answer: str) -> str:
+        """One spelling of an answer; an answer that the rules leave nothing of stays as it is."""
+        return (normalize_answer(answer) or answer.strip()) if self.normalize else answer
+
+    def labels(self, rows: Sequence[tuple[str, ...]]) -> list[int] | list[list[float]]:
+        """Labels of rows: N classes, -100 where an answer is no class; or N x L soft targets of votes and labels."""
+        place = {name: number for number, name in enumerate(self.names)}
+        if self.targets == "single":
+            return [place.get(self.spell(row[0]), IGNORED) if row else IGNORED for row in rows]
+        targets = []
+        for row in rows:
+            scores = (
+                soft_scores([self.spell(answer) for answer in row], normalize=False)
+                if self.targets == "votes"
+                else {self.spell(answer): 1.0 for answer in row}
+            )
+            target = [0.0] * len(self.names)
+            for answer, score in scores.items():
+                if answer in place:
+                    target[place[answer]] = score
+            targets.append(target)
+        return targets
+
+    def ceiling(self, rows: Sequence[tuple[str, ...]]) -> float:
+        """Best accuracy in [0, 1] that these answers allow on rows: what is not in the vocabulary cannot be said."""
+        labels = self.labels(rows)
+        best = [float(label != IGNORED) if isinstance(label, int) else max(label) for label in labels]
+        return sum(best) / max(len(best), 1)

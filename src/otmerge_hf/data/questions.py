@@ -1,0 +1,61 @@
+"""Questions about images, of any source: every image and every text once, and which of them a row is about."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .answers import Answers
+
+
+@dataclass(frozen=True)
+class Questions:
+    """N questions (or statements) about images, one row each; `str()` of it counts them.
+
+    Attributes:
+        images: The M distinct images, as [`features.encode`] takes them: paths, or opened one at a time.
+        texts: The T distinct questions, as they are written.
+        image_rows: N places in `images`.
+        text_rows: N places in `texts`.
+        answers: N tuples: one answer, several people's answers or several labels; empty where none is known.
+        where: N words that say where a row was read: "questions.csv, line 7".
+        kinds: Further columns by name, N words each, such as `question_type` and `answer_type`.
+        origin: Where the rows come from, in words.
+
+    Example:
+        >>> print(Questions(["1.png"], ["what is it?"], [0], [0], [("dog",)]))
+        1 row, 1 image, 1 distinct text, from memory
+    """
+
+    images: Sequence[Any]
+    texts: Sequence[str]
+    image_rows: list[int]
+    text_rows: list[int]
+    answers: list[tuple[str, ...]]
+    where: list[str] = field(default_factory=list)
+    kinds: Mapping[str, list[str]] = field(default_factory=dict)
+    origin: str = "memory"
+
+    def __len__(self) -> int:
+        return len(self.image_rows)
+
+    def __str__(self) -> str:
+        counts = ((len(self), "row"), (len(self.images), "image"), (len(self.texts), "distinct text"))
+        shown = ", ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts)
+        return f"{shown}, from {self.origin}"
+
+
+@dataclass(frozen=True)
+class QuestionSplits:
+    """What [`load_questions`] returns: three parts that share no image, and the answers of the training part.
+
+    Attributes:
+        train, validation, test: The parts.
+        answers: Turns a row's answers into labels, and labels into `id2label`.
+        left_out: Rows that were skipped because something was wrong with them, one line each.
+    """
+
+    train: Questions
+    validation: Questions
+    test: Questions
+    answers: Answers
+    left_out: list[str] = field(default_factory=list)
