@@ -16,7 +16,8 @@ from .callbacks import (
     VarianceLossCallback,
     prioritize,
 )
-from .growth import Growth, grow_answers, put_answer_texts
+from .growth import Growth, grow_answers
+from .measuring import put_answer_texts
 from .mixed import MixedCollator, mixed_dataset
 from .pseudo_labels import PseudoLabels, candidate_statements, make_pseudo_labels, nearest_statement
 from .refine import Refinement, refine_alignment

@@ -1,17 +1,24 @@
 """The best state of a training by its validation loss, and a training that stops where another was best."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from .kept import Kept
+
+
+_BEST = "best"
+
 
 class KeepBest(TrainerCallback):
     """Keeps what learns, in memory, at the lowest `eval_loss`; stops when it has risen too often.
 
-    The last step is evaluated too, whatever `eval_steps` says.
+    The last step is evaluated too, whatever `eval_steps` says. Where Trainer saves a checkpoint, the best state goes
+    into it, so that a resumed training knows it.
 
     Trainer's own `load_best_model_at_end` writes the whole merge, encoders too, at each evaluation.
 
@@ -28,6 +35,11 @@ class KeepBest(TrainerCallback):
         self.model, self.best, self.patience = model, math.inf, patience
         self.steps, self.losses, self._state = 0, list[float](), dict[str, Tensor]()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the loss has risen too often."""
+        return bool(self.losses) and len(self.losses) - 1 - self.losses.index(min(self.losses)) >= self.patience
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_evaluate |= args.eval_strategy == "steps" and control.should_training_stop
 
@@ -35,8 +47,23 @@ class KeepBest(TrainerCallback):
         self.losses.append(kwargs["metrics"]["eval_loss"])
         if self.losses[-1] < self.best:
             self.best, self.steps, self._state = self.losses[-1], state.global_step, self._copy()
-        since = len(self.losses) - 1 - self.losses.index(min(self.losses))
-        control.should_training_stop |= since >= self.patience
+        control.should_training_stop |= self.is_over
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.keep(Kept(Path(args.output_dir) / f"checkpoint-{state.global_step}"), _BEST)
+
+    def keep(self, kept: Kept, name: str = _BEST) -> None:
+        """Write the best state to a folder."""
+        kept.write(name, self._state, {"steps": self.steps, "losses": self.losses})
+
+    def load(self, kept: Kept, name: str = _BEST) -> bool:
+        """Take over a best state that [`keep`] wrote; False if there is none."""
+        if (found := kept.read(name)) is None:
+            return False
+        self._state, notes = found
+        self.steps, self.losses = notes["steps"], notes["losses"]
+        self.best = min(self.losses, default=math.inf)
+        return True
 
     def _copy(self) -> dict[str, Tensor]:
         return {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}

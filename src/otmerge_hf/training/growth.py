@@ -1,30 +1,29 @@
 """Answers that grow: a linear path first, then a fuser beside it, as far as validation gains."""
 
-import copy
 import logging
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset
 from transformers import TrainerCallback, TrainingArguments
 
-from ..model.linear_path import LinearPath
-from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
 from .attachment import find_host
 from .best import KeepBest, StopAt
+from .fuser_training import plan_evaluations, train_fuser
+from .kept import Kept, read_linear_fit, write_linear_fit
 from .linear_fit import LinearFit, answer_losses, fit_linear_path, is_gain
+from .measuring import answer_logits, measure_parts, path_of, put_answer_texts
 from .stages import set_stage
-from .two_stages import Collator, check_questions, train_answers
+from .two_stages import Collator, check_questions
 
 
 logger = logging.getLogger(__name__)
-EVALUATIONS = 10  # of a training whose arguments ask for none
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -76,6 +75,7 @@ def grow_answers(
     stage: str = "both",
     refit: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
+    keep: str | os.PathLike | None = None,
 ) -> Growth:
     """Stage two, grown: fit the linear path, train the fuser by itself, and keep what validation gains by.
 
@@ -92,7 +92,10 @@ def grow_answers(
             context with. None leaves that part as it is.
         stage: What learns beside the linear path: `"both"` (fuser and adapters) or `"fuse"`.
         refit: Train once more, on both sets of rows, with what was chosen: longer, and better where labels are few.
-        callbacks: Further callbacks of the fuser's training.
+        callbacks: Further callbacks of the fuser's trainings, of that after `refit` too.
+        keep: Folder where what is finished is kept, and the fuser's checkpoints: after an interruption the same call
+            on the same model gives the same parameters, and does nothing twice. Other rows, settings or models need
+            another folder. None: nothing is kept.
 
     Raises:
         ValueError: If the model has no linear path, or rows are missing or unlabelled.
@@ -116,7 +119,7 @@ def grow_answers(
     host = find_host(model)
     if not isinstance(host, OTMergeForQuestionAnswering):
         raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
-    path = _path(host)
+    path, kept = path_of(host), Kept(keep)
     if stage not in ("both", "fuse"):
         raise ValueError(f"`stage` is {stage!r}; expected both or fuse.")
     for name, rows in (("questions", questions), ("eval_questions", eval_questions)):
@@ -132,15 +135,24 @@ def grow_answers(
     measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
     (parts, labels), (eval_parts, eval_labels) = measured
     count = len(path.bias)
-    linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count)
+    linear = read_linear_fit(kept, "linear")
+    if linear is None:
+        linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count)
+        write_linear_fit(kept, "linear", linear)
     path.load(linear.weights, linear.bias)
     before = answer_losses(path.combine(eval_parts), eval_labels)
 
     start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
-    planned, best = _plan(args, len(questions)), KeepBest(host)
-    _train_fuser(model, questions, collator, planned, stage, [*callbacks, best], eval_questions)
+    set_stage(model, stage)
+    planned, best = plan_evaluations(args, len(questions)), KeepBest(host)
+    path.load({}, torch.zeros_like(path.bias))
+    if not best.load(kept, "fuser"):
+        folder = kept.folder and kept.folder / "fuser"
+        further: dict[str, Any] = {"callbacks": callbacks, "eval_rows": eval_questions, "folder": folder}
+        train_fuser(model, questions, collator, planned, best, **further)
+        best.keep(kept, "fuser")
     best.restore()
-    fused = _logits(host, eval_questions, collator, size)
+    fused = answer_logits(host, eval_questions, collator, size)
     if stage != "fuse":  # the adapters moved, and with them what the path reads
         measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
         (parts, labels), (eval_parts, eval_labels) = measured
@@ -156,8 +168,13 @@ def grow_answers(
     if refit or not shares.fuser:
         host.load_state_dict(start, strict=False)
         if shares.fuser:
-            planned.eval_strategy = "no"
-            _train_fuser(model, every, collator, planned, stage, [*callbacks, StopAt(best.steps)])
+            path.load({}, torch.zeros_like(path.bias))
+            if (trained := kept.read("refit")) is None:
+                folder = kept.folder and kept.folder / "refit"
+                train_fuser(model, every, collator, planned, StopAt(best.steps), callbacks=callbacks, folder=folder)
+                kept.write("refit", {name: value for name, value in host.named_parameters() if name in start}, {})
+            else:
+                host.load_state_dict(trained[0], strict=False)
         beside = linear
         if refit:
             parts, labels = measure_parts(host, every, collator, size)
@@ -173,84 +190,9 @@ def _may_learn(name: str, parameter: Tensor) -> bool:
     return "_encoder." not in name or parameter.requires_grad
 
 
-def _plan(args: TrainingArguments, rows: int) -> TrainingArguments:
-    """Copy of the arguments that evaluates: ten times, where they ask for no evaluation."""
-    planned = copy.copy(args)
-    if planned.eval_strategy == "no":
-        rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * rows / rows_a_step)
-        planned.max_steps = max(steps, 1)
-        planned.eval_strategy, planned.eval_steps = "steps", math.ceil(planned.max_steps / EVALUATIONS)
-    return planned
-
-
-def _train_fuser(
-    model: nn.Module,
-    rows: Any,
-    collator: Collator,
-    args: TrainingArguments,
-    stage: str,
-    callbacks: Sequence[TrainerCallback],
-    eval_rows: Any = None,
-) -> None:
-    """Train all but the linear path, which is zero: what it explains, the fuser would learn more slowly."""
-    host = find_host(model)
-    assert isinstance(host, OTMergeForQuestionAnswering)
-    path = _path(host)
-    path.load({}, torch.zeros_like(path.bias))
-    set_stage(model, stage)
-    options: dict[str, Any] = {"stage": None, "compute_metrics": None, "callbacks": callbacks}
-    train_answers(model, rows, collator, args, eval_questions=eval_rows, **options)
-
-
 def _mix(fused: Tensor, linear: Tensor, labels: Tensor) -> tuple[Shares, Tensor]:
     """Shares of the two, (N, L) logits each, that are best on validation, and the losses (N,) there."""
     tried = [Shares(fuser, path) for fuser in _SHARES[1:] for path in _SHARES]
     losses = [answer_losses(one.fuser * fused + one.path * linear, labels) for one in tried]
     best = min(range(len(tried)), key=lambda place: float(losses[place].mean()))
     return tried[best], losses[best]
-
-
-def put_answer_texts(model: OTMergeForQuestionAnswering, processor: OTMergeProcessor) -> None:
-    """Put the shared embeddings of the answers' names (`config.id2label`) into the linear path's part `answers`.
-
-    Raises:
-        ValueError: If the model has no such part.
-    """
-    if "answers" not in _path(model).parts:
-        raise ValueError(f"`linear_path` is {list(_path(model).parts)}; expected `answers` among its parts.")
-    names = [name for _, name in sorted((int(place), name) for place, name in (model.config.id2label or {}).items())]
-    inputs = processor(text=names, return_tensors="pt", padding=True).to(model.device)
-    with torch.no_grad():
-        _path(model).answer_embeds.copy_(model.eval().otmerge.get_query_embeds(**inputs))
-
-
-def _path(model: OTMergeForQuestionAnswering) -> LinearPath:
-    if model.linear_path is None:
-        raise ValueError("`model` has no linear path; build it with `linear_path` in its configuration.")
-    return model.linear_path
-
-
-@torch.no_grad()
-def measure_parts(
-    model: OTMergeForQuestionAnswering, rows: Any, collator: Collator, batch_size: int
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Parts of the linear path, (N, W) each, and labels (N,) of the rows; on the CPU, without gradient."""
-    path = _path(model)
-    model.eval()
-    found: dict[str, list[Tensor]] = {name: [] for name in (*path.parts, "labels")}
-    for batch in DataLoader(rows, batch_size=batch_size, collate_fn=collator):
-        found["labels"].append(batch.pop("labels"))
-        inputs = model.otmerge.read_inputs({name: value.to(model.device) for name, value in batch.items()})
-        sides = {side: model.otmerge.embed_side(side, *given) for side, given in zip(SIDES, inputs, strict=True)}
-        for name, part in path.measure(**sides).items():
-            found[name].append(part.float().cpu())
-    labels = torch.cat(found.pop("labels"))
-    return {name: torch.cat(part) for name, part in found.items()}, labels
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, rows: Any, collator: Collator, batch_size: int) -> Tensor:
-    model.eval()
-    batches = DataLoader(rows, batch_size=batch_size, collate_fn=collator)
-    return torch.cat([model(**{n: v.to(model.device) for n, v in b.items()}).logits.float().cpu() for b in batches])

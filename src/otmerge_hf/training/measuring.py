@@ -1,0 +1,68 @@
+"""What a merge makes of labelled rows, without gradient: parts of its linear path, logits, the answers' texts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..model.linear_path import LinearPath
+from ..model.modality import SIDES
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..model.processing_otmerge import OTMergeProcessor
+from .two_stages import Collator
+
+
+_NAMES_AT_ONCE = 256
+
+
+def put_answer_texts(model: OTMergeForQuestionAnswering, processor: OTMergeProcessor) -> None:
+    """Put the shared embeddings of the answers' names (`config.id2label`) into the linear path's part `answers`.
+
+    Raises:
+        ValueError: If the model has no such part.
+    """
+    if "answers" not in path_of(model).parts:
+        raise ValueError(f"`linear_path` is {list(path_of(model).parts)}; expected `answers` among its parts.")
+    names = [name for _, name in sorted((int(place), name) for place, name in (model.config.id2label or {}).items())]
+    model.eval()
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        some = names[start : start + _NAMES_AT_ONCE]
+        inputs = processor(text=some, return_tensors="pt", padding=True).to(model.device)
+        with torch.no_grad():
+            embeds = model.otmerge.get_query_embeds(**inputs)
+            path_of(model).answer_embeds[start : start + len(some)].copy_(embeds)
+
+
+def path_of(model: OTMergeForQuestionAnswering) -> LinearPath:
+    """The model's linear path; a ValueError if it has none."""
+    if model.linear_path is None:
+        raise ValueError("`model` has no linear path; build it with `linear_path` in its configuration.")
+    return model.linear_path
+
+
+@torch.no_grad()
+def measure_parts(
+    model: OTMergeForQuestionAnswering, rows: Any, collator: Collator, batch_size: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Parts of the linear path, (N, W) each, and labels (N,) of the rows; on the CPU, without gradient."""
+    path = path_of(model)
+    model.eval()
+    found: dict[str, list[Tensor]] = {name: [] for name in (*path.parts, "labels")}
+    for batch in DataLoader(rows, batch_size=batch_size, collate_fn=collator):
+        found["labels"].append(batch.pop("labels"))
+        inputs = model.otmerge.read_inputs({name: value.to(model.device) for name, value in batch.items()})
+        sides = {side: model.otmerge.embed_side(side, *given) for side, given in zip(SIDES, inputs, strict=True)}
+        for name, part in path.measure(**sides).items():
+            found[name].append(part.float().cpu())
+    labels = torch.cat(found.pop("labels"))
+    return {name: torch.cat(part) for name, part in found.items()}, labels
+
+
+@torch.no_grad()
+def answer_logits(model: nn.Module, rows: Any, collator: Collator, batch_size: int) -> Tensor:
+    """Logits (N, L) of the rows, float32 on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    batches = DataLoader(rows, batch_size=batch_size, collate_fn=collator)
+    return torch.cat([model(**{n: v.to(device) for n, v in b.items()}).logits.float().cpu() for b in batches])
