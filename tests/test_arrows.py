@@ -24,8 +24,8 @@ ALLOWED = {
     "features": {"model"},
     "data": {"metrics", "model", "features"},
     "encoders": set(),
-    "training": {"losses", "transport", "metrics", "model", "features", "data"},
-    "analysis": {"metrics", "alignment", "transport", "model"},
+    "training": {"losses", "transport", "metrics", "model", "features", "data", "alignment"},
+    "analysis": {"metrics", "alignment", "transport", "model", "features", "data", "training"},
 }
 TOP = {"commands"}  # with the files beside __init__: they use everything, and nothing may import them
 # What `transport` and `model` may import at the top of a file: they are usable, or travel, alone.

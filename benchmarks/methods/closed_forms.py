@@ -3,9 +3,7 @@
 import time
 from types import SimpleNamespace
 
-import torch
-
-from otmerge_hf.alignment import CCA, AffineMap, Alignment, Procrustes
+from otmerge_hf.alignment import CCA, Alignment, Procrustes
 from otmerge_hf.features import mean_features
 from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
 
@@ -48,7 +46,7 @@ def align_closed_form(task: Task, recipe: Recipe, model: OTMergeForQuestionAnswe
         features = mean_features(store)[task.pairs.columns[f"{side}_features"]]  # kept beside the store once made
         means[side] = getattr(model.otmerge, f"{side}_standardizer")(features)  # an affine map commutes with the mean
     fit.fit(means["context"], means["query"])
-    maps = {f"{side}_map_": widen(getattr(fit, f"{side}_map_"), recipe.shared_dim) for side in means}
+    maps = {f"{side}_map_": getattr(fit, f"{side}_map_").widened(recipe.shared_dim) for side in means}
     model.otmerge.load_alignment(SimpleNamespace(**maps), standardized=True)
     phase = Phase(
         name="align",
@@ -60,18 +58,3 @@ def align_closed_form(task: Task, recipe: Recipe, model: OTMergeForQuestionAnswe
         flops=2 * len(task.pairs) * sum(m.shape[1] for m in means.values()) ** 2,  # the moments; decompositions aside
     )
     return Fitted(model=model, phases=[phase], pairs=len(task.pairs))
-
-
-def widen(affine: AffineMap, width: int) -> AffineMap:
-    """Add rows of zeros up to `width`.
-
-    Shapes: weight (d, D) -> (width, D), bias (d,) -> (width,).
-
-    Example:
-        >>> widen(AffineMap(torch.ones(1, 3), torch.ones(1)), 2).weight
-        tensor([[1., 1., 1.],
-                [0., 0., 0.]])
-    """
-    missing = width - len(affine.bias)
-    pad = torch.nn.functional.pad
-    return AffineMap(pad(affine.weight, (0, 0, 0, missing)), pad(affine.bias, (0, missing)))

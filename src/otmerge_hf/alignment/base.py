@@ -26,6 +26,17 @@ class AffineMap(NamedTuple):
         """Return `x @ weight.T + bias`: (..., D) -> (..., shared_dim)."""
         return x @ self.weight.T + self.bias
 
+    def widened(self, width: int) -> "AffineMap":
+        """Add rows of zeros up to `width`: distances and cosines stay as they are.
+
+        Example:
+            >>> AffineMap(torch.ones(1, 3), torch.ones(1)).widened(2).weight
+            tensor([[1., 1., 1.],
+                    [0., 0., 0.]])
+        """
+        missing, pad = width - len(self.bias), torch.nn.functional.pad
+        return AffineMap(pad(self.weight, (0, 0, 0, missing)), pad(self.bias, (0, missing)))
+
 
 class Alignment(ABC):
     """Base of the fits: `fit(context, query, pairs)`, `transform_*`, `score`.

@@ -12,7 +12,7 @@ from ..features import FeatureStore, encode
 from ..model.configuration_otmerge import OTMergeConfig
 from ..model.encoders import load_encoders, probe_feature_dim
 from ..model.modality import IMAGE, SIDES, modality_of
-from ..model.modeling_otmerge import OTMergeModel
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
 
 
@@ -61,12 +61,20 @@ class EncoderPair:
         """Make a merge with linear adapters that are not fitted yet; all merges hold the same two encoders."""
         # Whoever puts a fuser on top later chooses its heads; here they only must divide the width.
         choices: dict[str, Any] = {} if shared_dim % 4 == 0 else {"fuser_num_heads": 1, "context_positions": "none"}
+        config = self._config(tokens, adapter_type="linear", shared_dim=shared_dim, **choices)
+        return OTMergeModel(config, *(self._loaded[side].encoder for side in SIDES)).eval()
+
+    def build_answering(self, tokens: Mapping[str, TokenChoice], **choices: Any) -> OTMergeForQuestionAnswering:
+        """Make a merge with a fuser and an answer head, untrained; `choices` are fields of [`OTMergeConfig`]."""
+        config = self._config(tokens, **choices)
+        return OTMergeForQuestionAnswering(config, *(self._loaded[side].encoder for side in SIDES)).eval()
+
+    def _config(self, tokens: Mapping[str, TokenChoice], **choices: Any) -> OTMergeConfig:
         for side, part in self._loaded.items():
             choices[f"{side}_tokens"] = tokens[side]
             choices[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens[side])
         configs = (self._loaded[side].config for side in SIDES)
-        config = OTMergeConfig.from_encoder_configs(*configs, adapter_type="linear", shared_dim=shared_dim, **choices)
-        return OTMergeModel(config, *(self._loaded[side].encoder for side in SIDES)).eval()
+        return OTMergeConfig.from_encoder_configs(*configs, **choices)
 
     def encode(
         self,

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..metrics.vqa_accuracy import normalize_answer, soft_scores
+from torch import Tensor
+
+from ..metrics.vqa_accuracy import normalize_answer, soft_scores, vqa_scores
 
 
 Targets = Literal["single", "votes", "labels"]
+#: What a row's score is, by kind of target.
+MEASURES = {"single": "accuracy", "votes": "VQA accuracy", "labels": "F1"}
 IGNORED = -100
 
 
@@ -85,6 +89,33 @@ class Answers:
                     target[place[answer]] = score
             targets.append(target)
         return targets
+
+    def predictions(self, logits: Tensor) -> list[tuple[str, ...]]:
+        """Answers that logits (N, L) give: the best one, or all labels more likely than not."""
+        if self.targets != "labels":
+            return [(self.names[best],) for best in logits.argmax(dim=-1).tolist()]
+        return [tuple(self.names[place] for place in row.nonzero()[:, 0].tolist()) for row in logits > 0]
+
+    def scores(self, logits: Tensor, rows: Sequence[tuple[str, ...]]) -> list[float]:
+        """Score of each row in [0, 1]: whether the answer is right, official VQA accuracy of votes, F1 of labels.
+
+        Example:
+            >>> answers = Answers(["no", "yes"])
+            >>> answers.scores(torch.tensor([[0.1, 0.9], [0.2, 0.8]]), [("Yes",), ("maybe",)])
+            [1.0, 0.0]
+        """
+        said = self.predictions(logits)
+        if self.targets == "votes":
+            return vqa_scores([answer for (answer,) in said], rows)
+        true = [{self.spell(answer) for answer in row} for row in rows]
+        if self.targets == "single":
+            return [float(answer in row) for (answer,), row in zip(said, true, strict=True)]
+        pairs = zip(map(set, said), true, strict=True)
+        return [2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0 for a, b in pairs]
+
+    def problem_type(self) -> str:
+        """The configuration's `problem_type`: which loss, and whether the pipeline shows a softmax or sigmoids."""
+        return "single_label_classification" if self.targets == "single" else "multi_label_classification"
 
     def ceiling(self, rows: Sequence[tuple[str, ...]]) -> float:
         """Best accuracy in [0, 1] that these answers allow on rows: what is not in the vocabulary cannot be said."""

@@ -1,6 +1,8 @@
 """A column of images -> a sequence for an encoder, opened one at a time."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,26 @@ class ImageInputs(Sequence[Path | Image]):
         if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():
             return Path(record["path"])
         return open_image(self.images[row][self.column])
+
+
+class Chained(Sequence[Any]):
+    """Several sequences in a row, none of them copied: images that are opened when they are asked for stay so.
+
+    Example:
+        >>> list(Chained([["a"], ["b", "c"]]))
+        ['a', 'b', 'c']
+    """
+
+    def __init__(self, parts: Sequence[Sequence[Any]]) -> None:
+        self.parts = parts
+        self.starts = [0, *accumulate(map(len, parts))]
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        place = range(len(self))[place]
+        part = bisect_right(self.starts, place) - 1
+        return self.parts[part][place - self.starts[part]]

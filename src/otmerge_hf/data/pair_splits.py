@@ -1,13 +1,15 @@
 """A source of image-caption pairs -> training, validation and test split: distinct inputs, and who belongs to whom."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 
+from ..features.keys import input_hash
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
@@ -17,6 +19,7 @@ from .sources import Source, split_names
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 HELD_OUT = 0.1  # of the images, for validation and for test each where the source has no such split
 _FEWEST_IMAGES = 6
+_TELLING = 8  # characters of a name: `image3` and `12` are anybody's
 
 
 @dataclass(frozen=True)
@@ -113,3 +116,30 @@ def _select(rows: Dataset, groups: list[int], origin: str) -> PairSplit:
     pairs = [(place[group_of[row]], text) for row, text in zip(kept, text_ids, strict=True)]
     images = ImageInputs(rows, [first[group] for group in groups])
     return PairSplit(images, distinct, torch.tensor(pairs), origin)
+
+
+def without_images(split: PairSplit, others: Iterable[Any]) -> tuple[PairSplit, int]:
+    """Leave out the pairs of images that occur among others too, and count those images.
+
+    The same image is one with the same content, or a file of the same name, if that has eight characters or more:
+    collections share photographs, resized or compressed anew, under one name.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> split = PairSplit([Path("17273391.jpg"), Path("1.jpg")], ["a dog"], torch.tensor([[0, 0], [1, 0]]))
+        >>> rest, count = without_images(split, [Path("17273391.jpg"), Path("1.jpg")])
+        >>> rest.pairs.tolist(), count
+        ([[1, 0]], 1)
+    """
+    known = {mark for image in others for mark in _marks(image)}
+    gone = {place for place, image in enumerate(split.images) if known & _marks(image)}
+    kept = torch.tensor([int(image) not in gone for image in split.pairs[:, 0]], dtype=torch.bool)
+    return replace(split, pairs=split.pairs[kept]), len(gone)
+
+
+def _marks(image: Any) -> set[Any]:
+    """What an image is known by."""
+    path = image if isinstance(image, Path) else None
+    marks: set[Any] = {path.name} if path is not None and len(path.stem) >= _TELLING else set()
+    return marks | ({input_hash(image)} if path is None or path.is_file() else set())

@@ -88,14 +88,14 @@ def inputs_key(inputs: Sequence[Any]) -> str:
         if isinstance(value, Path) and not value.is_file():
             raise FileNotFoundError(f"inputs[{row}]: no such file: {value}")
         try:
-            total.update(_value_hash(value))
+            total.update(input_hash(value))
         except TypeError as error:
             raise ValueError(f"inputs[{row}]: {error}") from error
     return total.hexdigest()
 
 
-def _value_hash(value: Any) -> bytes:
-    """Hash of one input; every kind starts with its own tag, so that "1" and 1 differ."""
+def input_hash(value: Any) -> bytes:
+    """SHA-256 of one input, for [`inputs_key`]; every kind has its own tag, so that "1" and 1 differ."""
     out = hashlib.sha256()
 
     def add(tag: str, *parts: Any) -> bytes:
@@ -123,9 +123,9 @@ def _value_hash(value: Any) -> bytes:
     if isinstance(value, bool | int | float | bytes | None):
         return add(type(value).__name__, value)
     if isinstance(value, Mapping):
-        return add("dict", *(part for key in sorted(value) for part in (key, _value_hash(value[key]))))
+        return add("dict", *(part for key in sorted(value) for part in (key, input_hash(value[key]))))
     if isinstance(value, list | tuple):
-        return add("list", len(value), *(_value_hash(item) for item in value))
+        return add("list", len(value), *(input_hash(item) for item in value))
     raise TypeError(f"cannot hash a {type(value).__name__}; give text, paths, PIL images or arrays")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ..features.embedding import AFFINE_ADAPTERS
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergePreTrainedModel
@@ -169,8 +169,20 @@ def _check_rows(rows: Any, name: str) -> Any:
     return rows[0]
 
 
+class _Bar(ProgressCallback):
+    """Trainer's bar of steps, without its bars of evaluations and without printing the log."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Print nothing."""
+
+    on_prediction_step = on_log
+
+
 def _train(trainer: Trainer, resume_from_checkpoint: str | bool | None) -> Trainer:
     if trainer.args.logging_strategy == "no":
-        trainer.remove_callback(PrinterCallback)  # it would print the closing summary all the same
+        # they would print the closing summary and every evaluation all the same
+        trainer.remove_callback(PrinterCallback)
+        if trainer.pop_callback(ProgressCallback):
+            trainer.add_callback(_Bar)
     prioritize(trainer).train(resume_from_checkpoint=resume_from_checkpoint)
     return trainer

@@ -1,0 +1,72 @@
+"""What training a merge on one's own questions gave, and how good it is beside what needs no image."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..model.processing_otmerge import OTMergeProcessor
+from .growth import Growth
+
+
+@dataclass
+class MergeResult:
+    """What [`train_merge`] returns; `str()` of it is a table to read.
+
+    Attributes:
+        model: The merge, on the CPU.
+        processor: Makes its inputs.
+        growth: What of the head was kept, and why.
+        measure: What the scores are: `accuracy`, `VQA accuracy` or `F1`.
+        scores: On the test part, each in [0, 1]: `most frequent answer`, `words only, linear`, `merged`.
+        ceiling: The best that the vocabulary allows there: answers that occur in no training row cannot be given.
+        counts: Rows, images and distinct texts of each part.
+        alignment: Where the adapters were aligned: the fit, its pairs and its retrieval; None where they were not.
+        seconds: Time of each stage that was not finished before.
+        settings: What the run was asked for.
+    """
+
+    model: OTMergeForQuestionAnswering
+    processor: OTMergeProcessor
+    growth: Growth
+    measure: str
+    scores: dict[str, float]
+    ceiling: float
+    counts: dict[str, dict[str, int]]
+    alignment: dict[str, Any] | None
+    seconds: dict[str, float]
+    settings: dict[str, Any]
+
+    def __str__(self) -> str:
+        questions = self.counts["test"]["rows"]
+        lines = [str(self.growth), "", f"{'':28}{self.measure} on {questions:,} test rows"]
+        lines += [f"{name:28}{score:.4f}" for name, score in self.scores.items()]
+        if self.ceiling < 1:
+            lines.append(f"{'possible with these answers':28}{self.ceiling:.4f}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the model, the processor and the weights, as JSON values."""
+        growth = self.growth
+        return {
+            "measure": self.measure,
+            "test": self.scores,
+            "ceiling": self.ceiling,
+            "counts": self.counts,
+            "answers": len(self.model.config.id2label or {}),
+            "alignment": self.alignment,
+            "validation_losses": growth.linear.losses,
+            "linear_path": list(growth.linear.strengths),
+            "shares": growth.shares._asdict(),
+            "fuser_steps": growth.fuser_steps,
+            "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
+            "settings": self.settings,
+        }
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write model, processor and `results.json`, last of all."""
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        (Path(folder) / "results.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")

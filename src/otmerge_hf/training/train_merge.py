@@ -1,0 +1,235 @@
+"""Two encoders and questions about images in, a merge that answers out: the whole way, each stage done once."""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainingArguments, set_seed
+
+from ..alignment.encoder_pair import EncoderPair, TokenChoice
+from ..alignment.recommendations import FitName
+from ..data import PairSplit
+from ..data.answers import MEASURES
+from ..data.encoded import PARTS, EncodedQuestions, encode_questions
+from ..data.image_inputs import Chained
+from ..data.questions import Questions, QuestionSplits
+from ..features import mean_features
+from ..features.keys import digest, inputs_key
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from .aligned_start import AlignedStart, align_start, leave_out_asked
+from .controls import most_frequent, words_alone
+from .growth import Growth, grow_answers
+from .kept import Kept
+from .measuring import answer_logits
+from .merge_result import MergeResult
+
+
+logger = logging.getLogger(__name__)
+STAGES_FOLDER = "stages"
+_GRID = 8  # the width of the shared space is a multiple: heads and positions divide it
+
+
+def train_merge(
+    context: str,
+    query: str,
+    questions: QuestionSplits,
+    output_dir: str | os.PathLike,
+    *,
+    captions: Mapping[str, PairSplit] | None = None,
+    context_tokens: TokenChoice = "last_hidden_state",
+    query_tokens: TokenChoice = "last_hidden_state",
+    image_size: int | None = None,
+    fit: FitName = "auto",
+    shared_dim: int | None = None,
+    epochs: float = 2.0,
+    least_steps: int = 300,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    cache_dir: str | os.PathLike = "runs/features",
+    encode_batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+    seed: int = 0,
+) -> MergeResult:
+    """Encode every input once, align on captions, grow a head on the questions, and save the merge.
+
+    What is finished is kept in `output_dir/stages`: a run that was interrupted goes on from there when it is called
+    again, and ends with the same parameters. Other data or settings start anew.
+
+    Args:
+        context, query: As in [`align_encoders`].
+        questions: From [`load_questions`].
+        output_dir: Folder for the model, its processor and `results.json`.
+        captions: Image-caption pairs of other images, from [`load_pair_splits`], on which the adapters are aligned in
+            closed form; pairs of images that validation or test ask about are left out. None: no alignment.
+        context_tokens, query_tokens: What is taken from the encoders, as in [`OTMergeConfig`].
+        image_size, fit: As in [`align_encoders`].
+        shared_dim: Width of the shared space; None: the fit's choice, or 128 without captions.
+        epochs: Passes of the fuser over the training questions, at most: it stops where validation stops to gain.
+        least_steps: Fewest optimiser steps planned, so that few questions are passed over more often.
+        batch_size, learning_rate: Of the fuser's training, by AdamW with a cosine schedule.
+        cache_dir: Folder where features are kept.
+        encode_batch_size: Inputs per forward of an encoder.
+        device: Where encoders and fuser run.
+        progress: Whether bars are shown.
+        seed: Of initial weights and of the order of rows.
+
+    Raises:
+        ValueError: If an encoder, the questions or a choice does not fit.
+        OSError: If an encoder is not found.
+    """
+    tokens = {"context": context_tokens, "query": query_tokens}
+    asked: dict[str, Any] = {"context": str(context), "query": str(query), "tokens": tokens, "image_size": image_size}
+    asked |= {"fit": fit, "shared_dim": shared_dim, "epochs": epochs, "least_steps": least_steps, "seed": seed}
+    asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "targets": questions.answers.targets}
+    seconds: dict[str, float] = {}
+    output, stages = Path(output_dir), Path(output_dir) / STAGES_FOLDER
+    output.mkdir(parents=True, exist_ok=True)  # before the work, not after
+    encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
+    encoding: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": encode_batch_size}
+
+    start: AlignedStart | None = None
+    if captions is None:
+        logger.info("No captions: the adapters are not aligned, they learn from the questions alone.")
+    else:
+        held_out = Chained([questions.validation.images, questions.test.images])
+        captions = leave_out_asked(captions, held_out)
+        options: dict[str, Any] = {"image_size": image_size, "fit": fit, "shared_dim": shared_dim, "seed": seed}
+        options |= {f"{side}_tokens": [choice] for side, choice in tokens.items()}
+        key = digest({**{k: str(v) for k, v in options.items()}, "captions": _captions_key(captions), "of": asked})
+        with _timed(seconds, "align"):
+            options |= encoding | {"device": device}
+            start = align_start(context, query, captions, Kept(stages / key[:16]), **options)
+
+    set_seed(seed)
+    width = shared_dim or (128 if start is None else -(-len(start.maps["query"].bias) // _GRID) * _GRID)
+    answers = questions.answers
+    model = encoders.build_answering(
+        tokens,
+        shared_dim=width,
+        adapter_type="mlp" if start is None else "linear",
+        id2label=answers.id2label,
+        label2id={name: number for number, name in enumerate(answers.names)},
+        problem_type=answers.problem_type(),
+    )
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps it and loses the signature
+    if start is not None:
+        _put(start, model)
+    with _timed(seconds, "features"):
+        rows = encode_questions(model, encoders.processor, questions, **encoding, progress=progress)
+
+    arguments = _arguments(output, len(rows.train), epochs, least_steps, batch_size, learning_rate, seed)
+    arguments.disable_tqdm = not progress
+    folder = stages / digest({"of": asked, "rows": _rows_key(rows, answers.names, start)})[:16]
+    with _timed(seconds, "answers"):
+        growth: Growth = grow_answers(
+            model,
+            rows.train,
+            rows.collator,
+            arguments,
+            eval_questions=rows.validation,
+            processor=encoders.processor,
+            keep=folder,
+        )
+    with _timed(seconds, "test"):
+        scores = _scores(model, rows, questions, arguments.per_device_eval_batch_size)
+    result = MergeResult(
+        model=model.to("cpu").eval(),  # type: ignore[arg-type]
+        processor=encoders.processor,
+        growth=growth,
+        measure=MEASURES[answers.targets],
+        scores=scores,
+        ceiling=answers.ceiling(questions.test.answers),
+        counts={name: _counts(getattr(questions, name)) for name in PARTS},
+        alignment=None if start is None else start.report,
+        seconds=seconds,
+        settings=asked,
+    )
+    result.save(output)
+    for checkpoints in ("fuser", "refit"):
+        shutil.rmtree(folder / checkpoints, ignore_errors=True)  # the stages' results stay, a few megabytes
+    return result
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+@torch.no_grad()
+def _put(start: AlignedStart, model: OTMergeForQuestionAnswering) -> None:
+    """Put maps and statistics into the adapters and standardisers; dimensions beyond the maps' start at zero."""
+    for side, affine in start.maps.items():
+        standardizer: Any = getattr(model.otmerge, f"{side}_standardizer")
+        for buffer, values in zip((standardizer.mean, standardizer.std), start.statistics[side], strict=True):
+            buffer.copy_(values)
+        adapter: Any = getattr(model.otmerge, f"{side}_adapter")
+        adapter.load_affine(*affine.widened(model.config.shared_dim))
+
+
+def _arguments(
+    output: Path, rows: int, epochs: float, least: int, batch_size: int, learning_rate: float, seed: int
+) -> TrainingArguments:
+    steps = max(round(epochs * rows / batch_size), least, 1)
+    return TrainingArguments(
+        output_dir=str(output / STAGES_FOLDER),
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=256,
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(20, steps // 10),
+        weight_decay=0.01,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        seed=seed,
+        dataloader_pin_memory=False,
+    )
+
+
+def _captions_key(captions: Mapping[str, PairSplit]) -> dict[str, str]:
+    return {
+        name: digest([inputs_key(split.images), inputs_key(split.texts), split.pairs.tolist()])
+        for name, split in captions.items()
+    }
+
+
+def _rows_key(rows: EncodedQuestions, names: list[str], start: AlignedStart | None) -> dict[str, Any]:
+    """What the growth depends on beside the settings: features, rows, the answers' names, and the aligned start."""
+    stores = [rows.context_store.shards_digest, rows.query_store.shards_digest]
+    parts = [digest([list(part[name]) for name in part.column_names]) for part in (rows.train, rows.validation)]
+    return {"stores": stores, "rows": parts, "names": names, "start": None if start is None else start.report}
+
+
+def _scores(
+    model: OTMergeForQuestionAnswering, rows: EncodedQuestions, questions: QuestionSplits, size: int
+) -> dict[str, float]:
+    """Mean score on the test part of the two controls and of the merge."""
+    answers, means = questions.answers, mean_features(rows.query_store)
+
+    def read(part: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+        return means[part["query_features"][:]], torch.tensor(part["labels"][:])
+
+    train, validation, test = (read(part) for part in (rows.train, rows.validation, rows.test))
+    both, count = torch.cat([train[1], validation[1]]), len(answers.names)
+    logits = {
+        "most frequent answer": most_frequent(both, len(rows.test), count),
+        "words only, linear": words_alone(train, validation, test[0], count),
+        "merged": answer_logits(model, rows.test, rows.collator, size),
+    }
+    true = questions.test.answers
+    return {name: sum(answers.scores(given, true)) / len(true) for name, given in logits.items()}
+
+
+def _counts(part: Questions) -> dict[str, int]:
+    return {"rows": len(part), "images": len(part.images), "texts": len(part.texts)}
