@@ -88,7 +88,7 @@ def _check_header(header: list[str], line: int, name: str, delimiter: str) -> No
             if other != delimiter and other in header[0]:
                 found = f"the header has one column, {header[0]!r}, with {words} in it"
                 raise ValueError(
-                    f"{name}, line {line}: {found}; pass delimiter={other!r}, or write the file with commas"
+                    f"{name}, line {line}: {found}; pass `delimiter` {other!r}, or write the file with commas"
                 )
     if any(_PICTURE.search(field) for field in header):
         shown = delimiter.join(header)

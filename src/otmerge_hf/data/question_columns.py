@@ -74,10 +74,13 @@ def find_columns(
         ValueError: If a column is not there, or not found; the message lists those that are.
     """
     has = f"its columns are {', '.join(table.columns)}"
+    if several := [name for name in table.image_lists if image in (None, name)]:
+        if image or not table.images:
+            raise ValueError(f"{table.name}: rows with several images (column {several[0]!r}) are not supported yet")
     named = {"image_column": image, "question_column": question, "answer_column": answer, "image_id_column": image_id}
     for argument, name in [*named.items(), *(("kind_columns", name) for name in kinds or ())]:
-        missing = name and name not in table.columns
-        if missing and not (argument == "answer_column" and not labelled):
+        optional = not labelled and argument in ("answer_column", "kind_columns")
+        if name and name not in table.columns and not optional:
             raise ValueError(f"{argument}: {table.name} has no column {name!r}; {has}")
     by_name = {_plain(name): name for name in reversed(table.columns)}
 

@@ -1,5 +1,6 @@
 """The name of an image in a table -> its file, found and looked at before anything is encoded."""
 
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -39,6 +40,7 @@ class ImageFinder:
         self.decode = decode
         self._below: dict[str, list[Path]] | None = None
         self._found: dict[str, Path | ValueError] = {}
+        self._identities: dict[Path, str] = {}
         self._looked_at: dict[Any, str | None] = {}
 
     def find(self, value: Any) -> Path:
@@ -57,6 +59,12 @@ class ImageFinder:
         if isinstance(found, ValueError):
             raise found
         return found
+
+    def identity(self, path: Path) -> str:
+        """What tells a file from others, however its path is written."""
+        if path not in self._identities:
+            self._identities[path] = os.path.realpath(path)
+        return self._identities[path]
 
     def problem(self, image: Path | StoredImage) -> str | None:
         """What is wrong with an image, in words; None if it can be opened."""

@@ -80,17 +80,14 @@ def read_rows(
     Raises:
         ValueError: If no image of the table can be found; the message says where it was looked for.
     """
+    unknown = [""] * len(table)
     images = table.columns[columns.image]
-    questions = table.columns[columns.question] if columns.question else [""] * len(table)
+    questions = table.columns[columns.question] if columns.question else unknown
     cells = table.columns[columns.answer] if columns.answer else [None] * len(table)
-    kinds = list(zip(*(map(_words, table.columns[name]) for name in columns.kinds), strict=True)) or [()] * len(table)
+    own_kinds = [list(map(_words, table.columns.get(name, unknown))) for name in columns.kinds]
     ids = table.columns[columns.image_id] if columns.image_id else [None] * len(table)
     labelled = any(cell is not None and cell != "" for cell in cells)
     asks = any(_words(question).strip() for question in questions)
-    if columns.image in table.images and len(table) and all(image is None for image in images):
-        raise ValueError(
-            f"{table.name}: no row of column {columns.image!r} has one image (several images a row are not read)"
-        )
     result = Rows(bad=[f"{table.name}, {place}: {reason}" for place, reason in table.broken])
     unfound: list[str] = []
     for row in range(len(table)):
@@ -111,9 +108,9 @@ def read_rows(
         except ValueError as error:
             result.bad.append(f"{where}: {error}")
             continue
-        key = image.identity if isinstance(image, StoredImage) else str(image)
-        own = kinds[row]
-        result.rows.append(Row(image, key if ids[row] is None else ids[row], question, answers, where, own))
+        key = image.identity if isinstance(image, StoredImage) else finder.identity(image)
+        kinds = tuple(values[row] for values in own_kinds)
+        result.rows.append(Row(image, key if ids[row] is None else ids[row], question, answers, where, kinds))
     if unfound and not result.rows and len(unfound) == len(table) - result.without_image > 1:
         raise ValueError(
             f"{table.name}: none of its {len(unfound):,} images was found; the first: {unfound[0]}; "

@@ -22,8 +22,8 @@ class StoredImage:
         identity: What tells it from others: the SHA-256 of its content.
 
     Example:
-        >>> from PIL import Image as Picture
-        >>> rows = Dataset.from_dict({"image": [Picture.new("L", (4, 4))]}).cast_column("image", Image())
+        >>> from PIL import Image
+        >>> rows = Dataset.from_dict({"image": [Image.new("L", (4, 4))]})
         >>> stored_images(rows, "image")[0].open().size
         (4, 4)
     """

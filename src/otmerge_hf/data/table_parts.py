@@ -137,6 +137,16 @@ def choose_parts(parts: Sequence[Part], **wanted: str | None) -> dict[str, Table
 
 
 def _parts(source: Any, delimiter: str | None, options: dict[str, Any]) -> list[Part]:
+    found = _local_parts(source, delimiter)
+    if found is None:  # a name on the Hub, or files that only `datasets` reads
+        names = split_names(source, **options)
+        return [Part((name,), role_of(name), partial(_load, source, name, options)) for name in names]
+    if options:
+        raise ValueError(f"{', '.join(options)}: no option of a source that is here; expected a name on the Hub")
+    return found
+
+
+def _local_parts(source: Any, delimiter: str | None) -> list[Part] | None:
     if isinstance(source, Dataset):
         return [Part(("rows",), None, partial(dataset_table, source, "rows"))]
     if isinstance(source, DatasetDict):
@@ -147,12 +157,11 @@ def _parts(source: Any, delimiter: str | None, options: dict[str, Any]) -> list[
             return [_file_part(path, path.name, delimiter)]
         if path.is_dir():
             if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
-                return _parts(load_from_disk(str(path)), delimiter, options)
+                return _local_parts(load_from_disk(str(path)), delimiter)
             files = [file for file in sorted(path.rglob("*")) if _is_table(file, path)]
             if files:
                 return [_file_part(file, file.relative_to(path).as_posix(), delimiter) for file in files]
-        names = split_names(source, **options)
-        return [Part((name,), role_of(name), partial(_load, source, name, options)) for name in names]
+        return None
     paths = [Path(item) for item in source]
     if missing := [path for path in paths if not path.is_file()]:
         raise ValueError(f"no such file: {missing[0]}")
@@ -204,9 +213,8 @@ def join_tables(first: Table, others: Sequence[Table]) -> Table:
     columns = {name: [v for table in tables for v in table.columns.get(name, [None] * len(table))] for name in names}
     places = [f"{table.places[row]} of {table.name}" for table in tables for row in range(len(table))]
     broken = [(f"{place} of {table.name}", reason) for table in tables for place, reason in table.broken]
-    return Table(
-        f"{first.name} and {len(others)} more", columns, places, first.folder, first.images, first.classes, broken
-    )
+    name = f"{first.name} and {len(others)} more"
+    return replace(first, name=name, columns=columns, places=places, broken=broken)
 
 
 def _list(parts: Sequence[Part]) -> str:

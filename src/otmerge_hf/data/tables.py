@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Table:
         places: N words: "line 7" of a text file, "row 7" of anything else, both from 1.
         folder: Where relative paths start; None for rows that come from no file.
         images: Names of the columns that hold images.
+        image_lists: Names of the columns that hold several images a row, which are not read.
         classes: Names of the columns that hold class labels.
         broken: (place, reason) of rows that could not be read as rows.
 
@@ -40,6 +41,7 @@ class Table:
     places: list[str]
     folder: Path | None = None
     images: tuple[str, ...] = ()
+    image_lists: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     broken: list[tuple[str, str]] = field(default_factory=list)
 
@@ -56,9 +58,7 @@ class Table:
     def select(self, rows: Sequence[int]) -> "Table":
         """Some rows, in that order."""
         columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
-        return Table(
-            self.name, columns, [self.places[row] for row in rows], self.folder, self.images, self.classes, self.broken
-        )
+        return replace(self, columns=columns, places=[self.places[row] for row in rows])
 
 
 def read_table(path: Path, *, name: str | None = None, delimiter: str | None = None) -> Table:
@@ -108,7 +108,7 @@ def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Ta
         'train, row 1'
     """
     columns: dict[str, list[Any]] = {}
-    images, classes = [], []
+    images, lists, classes = [], [], []
     for column, feature in dataset.features.items():
         if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:  # images that another program wrote
             dataset = dataset.cast_column(column, Image())
@@ -118,7 +118,7 @@ def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Ta
             images.append(column)
         elif isinstance(feature, List) and isinstance(feature.feature, Image):
             columns[column] = [None] * len(dataset)
-            images.append(column)
+            lists.append(column)
         elif isinstance(feature, ClassLabel):
             numbers = column_values(dataset, column)
             columns[column] = [None if n is None or n < 0 else feature.int2str(n) for n in numbers]
@@ -126,7 +126,7 @@ def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Ta
         else:
             columns[column] = column_values(dataset, column)
     places = [f"row {row + 1}" for row in range(len(dataset))]
-    return Table(name, columns, places, folder, tuple(images), tuple(classes))
+    return Table(name, columns, places, folder, tuple(images), tuple(lists), tuple(classes))
 
 
 def _read_json(text: str, name: str) -> tuple[list[dict[str, Any]], list[str], list[tuple[str, str]]]:
