@@ -1,19 +1,27 @@
 """Data sets: names, folders and files in, `datasets.Dataset` rows out."""
 
+from .answers import Answers
 from .distinct import index_distinct
 from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements
 from .image_inputs import ImageInputs
+from .load_questions import load_questions
 from .pair_splits import PairSplit, load_pair_splits
 from .pairs import load_pairs
+from .question_rows import BadRowsError
+from .questions import Questions, QuestionSplits
 from .sources import load_source, split_names
 from .statements import NoStatement, statement
 from .unpaired import load_images, load_texts
 
 
 __all__ = [
+    "Answers",
+    "BadRowsError",
     "ImageInputs",
     "NoStatement",
     "PairSplit",
+    "QuestionSplits",
+    "Questions",
     "answer_names",
     "image_paths",
     "index_distinct",
@@ -22,6 +30,7 @@ __all__ = [
     "load_images",
     "load_pair_splits",
     "load_pairs",
+    "load_questions",
     "load_source",
     "load_texts",
     "split_names",

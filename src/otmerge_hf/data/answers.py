@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -48,11 +48,15 @@ class Answers:
             >>> answers.names, answers.labels([("no",), ("maybe",)])
             (['yes', 'no'], [1, -100])
         """
+        if targets not in (None, *get_args(Targets)):
+            raise ValueError(f"`targets` is {targets!r}; expected one of {', '.join(get_args(Targets))}")
+        if top < 0:
+            raise ValueError(f"`top` is {top}; expected the number of answers to keep, or 0 for all")
         counted = [len(row) for row in rows if row]
         if targets is None:
             targets = "votes" if counted and min(counted) >= 4 else "single"
         if targets == "single" and counted and max(counted) > 1:
-            raise ValueError(f"a row has {max(counted)} answers; expected one each, or targets `votes` or `labels`")
+            raise ValueError(f"a row has {max(counted)} answers; expected one each; pass `targets` votes or labels")
         spell = cls([], targets, normalize).spell
         counts = Counter(spell(answer) for row in rows for answer in row)
         names = sorted(counts, key=lambda name: (-counts[name], name))[: top or None]

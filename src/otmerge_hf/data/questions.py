@@ -52,6 +52,8 @@ class QuestionSplits:
         train, validation, test: The parts.
         answers: Turns a row's answers into labels, and labels into `id2label`.
         left_out: Rows that were skipped because something was wrong with them, one line each.
+        notes: What is worth knowing about the rows, one line each: images that splits share, answers that only
+            validation or test has, rows that repeat.
     """
 
     train: Questions
@@ -59,3 +61,4 @@ class QuestionSplits:
     test: Questions
     answers: Answers
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,130 @@
+"""The name of an image in a table -> its file, found and looked at before anything is encoded."""
+
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..model.images import open_image
+from .stored_images import StoredImage
+
+
+_ADDRESS = re.compile(r"https?://", flags=re.IGNORECASE)
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_JPEG_END = b"\xff\xd9"
+
+
+class ImageFinder:
+    """Finds images by name below some folders, and opens each once to see whether it is one.
+
+    Args:
+        folders: Where relative names start, the first that has the file wins; a name that none has is looked for
+            below them, and taken if exactly one file ends like it.
+        decode: Whether every image is read to its last pixel; else only those that look cut short are.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "pictures").mkdir()
+        >>> Image.new("L", (4, 4)).save(folder / "pictures" / "1.png")
+        >>> ImageFinder([folder]).find("1.png").relative_to(folder).as_posix()
+        'pictures/1.png'
+    """
+
+    def __init__(self, folders: list[Path], decode: bool = False) -> None:
+        self.folders = list(dict.fromkeys(folders))
+        self.decode = decode
+        self._below: dict[str, list[Path]] | None = None
+        self._found: dict[str, Path | ValueError] = {}
+        self._identities: dict[Path, str] = {}
+        self._looked_at: dict[Any, str | None] = {}
+
+    def find(self, value: Any) -> Path:
+        """The file that a cell names.
+
+        Raises:
+            ValueError: If there is none, or several.
+        """
+        name = str(value).strip()
+        if name not in self._found:
+            try:
+                self._found[name] = self._find(name)
+            except (ValueError, OSError) as error:
+                self._found[name] = ValueError(str(error))
+        found = self._found[name]
+        if isinstance(found, ValueError):
+            raise found
+        return found
+
+    def identity(self, path: Path) -> str:
+        """What tells a file from others, however its path is written."""
+        if path not in self._identities:
+            self._identities[path] = os.path.realpath(path)
+        return self._identities[path]
+
+    def problem(self, image: Path | StoredImage) -> str | None:
+        """What is wrong with an image, in words; None if it can be opened."""
+        key = image.identity if isinstance(image, StoredImage) else image
+        if key not in self._looked_at:
+            self._looked_at[key] = self._look(image)
+        return self._looked_at[key]
+
+    def _find(self, name: str) -> Path:
+        if not name:
+            raise ValueError("the image is empty")
+        if _ADDRESS.match(name):
+            raise ValueError(f"image {name!r} is an address; expected a file (addresses are not fetched)")
+        for spelled in dict.fromkeys((name, name.replace("\\", "/"))):
+            for folder in self.folders or [Path()]:
+                if (path := folder / spelled).is_file():
+                    return path
+        if Path(name).is_absolute() or not self.folders:
+            raise ValueError(f"no image {name!r}")
+        parts = Path(name.replace("\\", "/")).parts
+        matches = [path for path in self._files(parts[-1]) if path.parts[-len(parts) : -1] == parts[:-1]]
+        if len(matches) > 1:
+            shown = " and ".join(str(path) for path in matches[:2])
+            raise ValueError(f"image {name!r} is in {len(matches)} folders: {shown}; write which one")
+        if not matches:
+            raise ValueError(f"no image {name!r} in {' or '.join(str(folder) for folder in self.folders)}")
+        return matches[0]
+
+    def _files(self, name: str) -> list[Path]:
+        """Pictures below the folders with that name, or whose name it is without the ending."""
+        if self._below is None:
+            self._below = defaultdict(list)
+            for path in dict.fromkeys(path for folder in self.folders for path in sorted(folder.rglob("*"))):
+                if path.suffix.lower() in _SUFFIXES:
+                    self._below[path.name].append(path)
+                    self._below[path.stem].append(path)
+        return self._below.get(name, [])
+
+    def _look(self, image: Path | StoredImage) -> str | None:
+        name = f"image {image.name!r}" if isinstance(image, Path) else "the image"
+        if isinstance(image, Path) and image.stat().st_size == 0:
+            return f"{name} is an empty file"
+        try:
+            with Image.open(image.stream() if isinstance(image, StoredImage) else image) as opened:
+                whole = not _looks_cut(image, opened)
+                opened.verify()
+            if self.decode or not whole:
+                open_image(image if isinstance(image, Path) else image.open())
+        except Image.UnidentifiedImageError:
+            return f"{name} is no image"
+        except _UNREADABLE as error:
+            reason = str(error).partition("cannot be opened: ")[2] or str(error) or type(error).__name__
+            return f"{name} cannot be opened: {reason.splitlines()[0]}"
+        return None
+
+
+def _looks_cut(image: Path | StoredImage, opened: Image.Image) -> bool:
+    """Whether a JPEG lacks its end; other kinds say so themselves when they are verified."""
+    if opened.format not in ("JPEG", "MPO"):
+        return False
+    with open(image, "rb") if isinstance(image, Path) else image.stream() as stream:
+        stream.seek(max(stream.seek(0, 2) - 64, 0))
+        return _JPEG_END not in stream.read()

@@ -1,0 +1,142 @@
+"""A table and its columns -> rows of image, question and answers; what is wrong with a row is said with its line."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .question_answers import answers_of
+from .question_columns import Columns
+from .question_images import ImageFinder
+from .stored_images import StoredImage
+from .tables import Table
+
+
+SHOWN = 20
+
+
+class BadRowsError(ValueError):
+    """Some rows cannot be used; the first line says how many and names one, the others list up to 20.
+
+    Attributes:
+        rows: One line for each: where it was read, and what is wrong with it.
+        shown_lines: How many lines of the message a command prints.
+    """
+
+    shown_lines = SHOWN + 2
+
+    def __init__(self, rows: Sequence[str]) -> None:
+        self.rows = list(rows)
+        count = f"{len(rows):,} bad row{'' if len(rows) == 1 else 's'}"
+        first = f"{count}: {rows[0]}"
+        more = [f"  {row}" for row in rows[1:SHOWN]]
+        more += [f"  and {len(rows) - SHOWN:,} more"] if len(rows) > SHOWN else []
+        super().__init__("\n".join([f"{first}; pass skip_bad to leave bad rows out", *more]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question about one image.
+
+    Attributes:
+        image: Its file, or where it is stored.
+        key: What tells the image from others.
+        question: As it is written; empty where images alone are classified.
+        answers: As they are written; none where none is known.
+        where: Where the row was read.
+        kinds: Values of the columns of kinds.
+    """
+
+    image: Path | StoredImage
+    key: Hashable
+    question: str
+    answers: tuple[str, ...]
+    where: str
+    kinds: tuple[str, ...]
+
+
+@dataclass
+class Rows:
+    """Rows of one table, what is wrong with the others, and how many have no image because none belongs to them."""
+
+    rows: list[Row] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    without_image: int = 0
+
+
+def read_rows(
+    table: Table, columns: Columns, finder: ImageFinder, separator: str | None = None, need: int = 1
+) -> Rows:
+    """Read the rows of a table, and look at every image once.
+
+    Args:
+        table: The table.
+        columns: Its columns.
+        finder: Finds the files that it names.
+        separator: What stands between several answers in one text.
+        need: Answers that a row must have, unless no row has one.
+
+    Raises:
+        ValueError: If no image of the table can be found; the message says where it was looked for.
+    """
+    unknown = [""] * len(table)
+    images = table.columns[columns.image]
+    questions = table.columns[columns.question] if columns.question else unknown
+    cells = table.columns[columns.answer] if columns.answer else [None] * len(table)
+    own_kinds = [list(map(_words, table.columns.get(name, unknown))) for name in columns.kinds]
+    ids = table.columns[columns.image_id] if columns.image_id else [None] * len(table)
+    labelled = any(cell is not None and cell != "" for cell in cells)
+    asks = any(_words(question).strip() for question in questions)
+    result = Rows(bad=[f"{table.name}, {place}: {reason}" for place, reason in table.broken])
+    unfound: list[str] = []
+    for row in range(len(table)):
+        value = images[row]
+        if value is None:
+            result.without_image += 1
+            continue
+        where, question = table.where(row), _words(questions[row])
+        try:
+            image = value if isinstance(value, StoredImage) else _find(finder, value, unfound)
+            if reason := finder.problem(image):
+                raise ValueError(reason)
+            if asks and not question.strip():
+                raise ValueError(f"the question is empty (column {columns.question!r})")
+            answers = answers_of(cells[row], separator)
+            if labelled and len(answers) < need:
+                raise ValueError(_too_few(len(answers), need, columns))
+        except ValueError as error:
+            result.bad.append(f"{where}: {error}")
+            continue
+        key = image.identity if isinstance(image, StoredImage) else finder.identity(image)
+        kinds = tuple(values[row] for values in own_kinds)
+        result.rows.append(Row(image, key if ids[row] is None else ids[row], question, answers, where, kinds))
+    if unfound and not result.rows and len(unfound) == len(table) - result.without_image > 1:
+        raise ValueError(
+            f"{table.name}: none of its {len(unfound):,} images was found; the first: {unfound[0]}; "
+            f"pass image_folder, or image_column if {columns.image!r} is not it"
+        )
+    return result
+
+
+def duplicates(rows: Sequence[Row]) -> int:
+    """How many rows repeat an earlier one: the same image, question and answers."""
+    return sum(count - 1 for count in Counter((row.key, row.question, row.answers) for row in rows).values())
+
+
+def _find(finder: ImageFinder, value: Any, unfound: list[str]) -> Path:
+    try:
+        return finder.find(value)
+    except ValueError as error:
+        unfound.append(str(error))
+        raise
+
+
+def _too_few(found: int, need: int, columns: Columns) -> str:
+    if need > 1:
+        return f"{found} answer{'' if found == 1 else 's'} in column {columns.answer!r}; votes need {need} or more"
+    return f"the answer is empty (column {columns.answer!r})"
+
+
+def _words(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else str(value)

@@ -1,0 +1,163 @@
+"""One local file or one `datasets.Dataset` -> a table whose rows know where they were read."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Image, List
+
+from .csv_rows import decode_text, read_csv_rows
+from .sources import column_values, load_source
+from .stored_images import stored_images
+
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+
+@dataclass
+class Table:
+    """N rows, kept by column; `str()` of it names it.
+
+    Attributes:
+        name: What messages call it: the name of its file, or of its split.
+        columns: Name -> N values; images are [`StoredImage`], class labels their names.
+        places: N words: "line 7" of a text file, "row 7" of anything else, both from 1.
+        folder: Where relative paths start; None for rows that come from no file.
+        images: Names of the columns that hold images.
+        image_lists: Names of the columns that hold several images a row, which are not read.
+        classes: Names of the columns that hold class labels.
+        broken: (place, reason) of rows that could not be read as rows.
+
+    Example:
+        >>> table = Table("questions.csv", {"question": ["what?"]}, ["line 2"])
+        >>> table.where(0), str(table)
+        ('questions.csv, line 2', 'questions.csv (1 row: question)')
+    """
+
+    name: str
+    columns: dict[str, list[Any]]
+    places: list[str]
+    folder: Path | None = None
+    images: tuple[str, ...] = ()
+    image_lists: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({len(self):,} row{'' if len(self) == 1 else 's'}: {', '.join(self.columns)})"
+
+    def where(self, row: int) -> str:
+        """Where a row was read, in words."""
+        return f"{self.name}, {self.places[row]}"
+
+    def select(self, rows: Sequence[int]) -> "Table":
+        """Some rows, in that order."""
+        columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
+        return replace(self, columns=columns, places=[self.places[row] for row in rows])
+
+
+def read_table(path: Path, *, name: str | None = None, delimiter: str | None = None) -> Table:
+    r"""Read CSV, TSV, JSON (a list of records), JSON lines or parquet.
+
+    Args:
+        path: The file; its ending says what it is.
+        name: What messages call it; the file's own name when None.
+        delimiter: What stands between a CSV file's columns; a comma, or a tab in `.tsv`, when None.
+
+    Raises:
+        ValueError: If the file is empty, not UTF-8, has no header or another delimiter, or is none of these kinds;
+            the message names file and line.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "rows.csv"
+        >>> _ = path.write_text("image,answer\n1.png,red\n")
+        >>> table = read_table(path)
+        >>> table.columns, table.places
+        ({'image': ['1.png'], 'answer': ['red']}, ['line 2'])
+    """
+    name, kind = name or path.name, path.suffix.lower()
+    if kind not in TABLE_SUFFIXES:
+        raise ValueError(f"{name} is no table; expected a file that ends in one of {', '.join(TABLE_SUFFIXES)}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{name} is an empty file")
+    if kind == ".parquet":
+        return dataset_table(load_source(path), name, folder=path.parent)
+    text = decode_text(path.read_bytes(), name)
+    if kind in (".csv", ".tsv"):
+        columns, lines, broken = read_csv_rows(text, name, delimiter or ("\t" if kind == ".tsv" else ","))
+        return Table(name, columns, lines, path.parent, broken=broken)
+    records, places, broken = _read_json(text, name)
+    if not records and not broken:
+        raise ValueError(f"{name} has no rows")
+    names = dict.fromkeys(key for record in records for key in record)
+    columns = {key: [record.get(key) for record in records] for key in names}
+    return Table(name, columns, places, path.parent, broken=broken)
+
+
+def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Table:
+    """Rows of a `datasets.Dataset`; images stay where they are until they are opened.
+
+    Example:
+        >>> dataset_table(Dataset.from_dict({"answer": ["red"]}), "train").where(0)
+        'train, row 1'
+    """
+    columns: dict[str, list[Any]] = {}
+    images, lists, classes = [], [], []
+    for column, feature in dataset.features.items():
+        if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:  # images that another program wrote
+            dataset = dataset.cast_column(column, Image())
+            feature = dataset.features[column]
+        if isinstance(feature, Image):
+            columns[column] = stored_images(dataset, column)
+            images.append(column)
+        elif isinstance(feature, List) and isinstance(feature.feature, Image):
+            columns[column] = [None] * len(dataset)
+            lists.append(column)
+        elif isinstance(feature, ClassLabel):
+            numbers = column_values(dataset, column)
+            columns[column] = [None if n is None or n < 0 else feature.int2str(n) for n in numbers]
+            classes.append(column)
+        else:
+            columns[column] = column_values(dataset, column)
+    places = [f"row {row + 1}" for row in range(len(dataset))]
+    return Table(name, columns, places, folder, tuple(images), tuple(lists), tuple(classes))
+
+
+def _read_json(text: str, name: str) -> tuple[list[dict[str, Any]], list[str], list[tuple[str, str]]]:
+    """Records, their places, and what is no record."""
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise ValueError(f"{name} is an empty file")
+    first = lines[0][1].lstrip()
+    try:
+        whole = json.loads(text) if first[0] == "[" or len(lines) == 1 or not _is_json(first) else None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}, line {error.lineno}: no JSON: {error.msg}") from error
+    values: list[tuple[str, Any]] = []
+    broken: list[tuple[str, str]] = []
+    if whole is not None:
+        lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else [whole]
+        items = lists[0] if len(lists) == 1 and isinstance(lists[0], list) else [whole]
+        values = [(f"row {number}", item) for number, item in enumerate(items, 1)]
+    for number, line in lines if whole is None else []:
+        try:
+            values.append((f"line {number}", json.loads(line)))
+        except json.JSONDecodeError as error:
+            broken.append((f"line {number}", f"no JSON: {error.msg}"))
+    broken += [(place, f"no record, but {str(item)[:40]!r}") for place, item in values if not isinstance(item, dict)]
+    records = [(place, item) for place, item in values if isinstance(item, dict)]
+    return [item for _, item in records], [place for place, _ in records], broken
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
