@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -31,6 +32,27 @@ def load_command(name: str) -> ModuleType:
     return importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
 
 
+def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
+    """A message of a public function, with the command's flags in place of the arguments that it names.
+
+    Arguments of several words count wherever they stand, unless in quotes, where they may be names of columns;
+    those of one word if they stand in backticks.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> _ = parser.add_argument("--top-answers", dest="top"), parser.add_argument("--image-column")
+        >>> name_flags("`top` is -1; pass image_column", parser)
+        '--top-answers is -1; pass --image-column'
+    """
+    flags = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+
+    def flag(match: re.Match[str]) -> str:
+        quoted, bare = match["quoted"], match["bare"]
+        return flags.get(quoted or bare, match[0])
+
+    return re.sub(r"`(?P<quoted>\w+)`|(?<![\w'\"/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w'\"/.-])", flag, message)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -38,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after `otmerge`; those of the process when None.
 
     Returns:
-        Exit code: the command's own, or 2 for bad input, which is told in one line.
+        Exit code: the command's own, or 2 for bad input, which is told in one line, and bad rows in a line each.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     known = command_names()
@@ -51,16 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"otmerge_hf {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in modules.values():
-        module.add_parser(subparsers)
+    parsers = {name: module.add_parser(subparsers) for name, module in modules.items()}
     parsed = parser.parse_args(words)
     try:
         return int(modules[parsed.command].run(parsed))
     except (ValueError, OSError, ImportError) as error:
         if parsed.traceback:
             raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        sys.stderr.write(f"otmerge {parsed.command}: error: {lines[0]}\n")
+        lines = name_flags(str(error).strip(), parsers[parsed.command]).splitlines() or [type(error).__name__]
+        shown = "\n".join(lines[: getattr(error, "shown_lines", 1)])
+        sys.stderr.write(f"otmerge {parsed.command}: error: {shown}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

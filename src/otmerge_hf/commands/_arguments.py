@@ -1,16 +1,24 @@
-"""Arguments that several commands state alike: the two encoders, and a source of image-caption pairs."""
+"""Arguments that several commands state alike: the two encoders, and sources of captions and of questions."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from ..data import PRESETS
+from ..data.answers import Targets
 from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 
 
 _TOKENS = "last_hidden_state, cls, pooled or a hidden layer's index; of several the pre-flight check chooses"
 _PAIR_NAMES = ("train_split", "validation_split", "test_split", "image_column", "text_column", "group_column", "seed")
+_QUESTION_NAMES = (
+    "image_column", "question_column", "answer_column", "train_split", "validation_split", "test_split", "targets",
+    "normalize", "top", "skip_bad", "seed", "preset",
+)  # fmt: skip
+# Given on only if the user gave them: some mean nothing for some sources.
+_QUESTION_OPTIONS = ("image_folder", "split_column", "kind_columns", "answer_separator", "delimiter", "name")
 
 
 def add_encoder_arguments(parser: ArgumentParser) -> None:
@@ -49,6 +57,38 @@ def pair_options(arguments: Namespace) -> dict[str, Any]:
     """What `load_pair_splits` takes beside the source."""
     given = {"filters": arguments.filter} | ({"name": arguments.config_name} if arguments.config_name else {})
     return given | {name: getattr(arguments, name) for name in _PAIR_NAMES}
+
+
+def add_question_arguments(parser: ArgumentParser) -> None:
+    """State where questions about images, or images with classes, come from."""
+    add = parser.add_argument
+    add("--data", required=True, help="folder with images and tables, a table, a Hub name, or a preset's name")
+    add("--preset", choices=list(PRESETS), help="columns and splits of a known data set")
+    add("--config-name", dest="name", help="configuration of a Hub data set")
+    add("--image-column", help="column of images or of their paths (default: found by type and name)")
+    add("--question-column", help="column of questions or statements (default: found by name); '' if there is none")
+    add("--answer-column", help="column of answers or classes (default: found by name)")
+    add(
+        "--kind-column", dest="kind_columns", action="append", metavar="COLUMN", help="tells results apart; repeatable"
+    )
+    add("--train-split", help="split, file name, or slice such as train[:500] (default: found by name)")
+    for split in ("validation", "test"):
+        add(f"--{split}-split", help="likewise (default: found by name, else 15 %% of the training images)")
+    add("--split-column", help="column of splits of a single table (default: split, where there is one)")
+    add("--image-folder", metavar="FOLDER", help="where paths of images start (default: the table's folder)")
+    add("--delimiter", help="what stands between the columns of a CSV file (default: a comma)")
+    add("--answer-separator", help="what stands between several answers in one cell")
+    add("--targets", choices=get_args(Targets), help="what several answers a row are (default: found)")
+    add("--normalize", action=BooleanOptionalAction, help="count 'Yes ' and 'yes' as one (default: not for classes)")
+    add("--top-answers", dest="top", type=positive, default=0, metavar="K", help="keep the K most frequent answers")
+    add("--skip-bad", action="store_true", help="leave out rows with something wrong, and count them")
+    add("--seed", type=int, default=0, help="of the images held out, and whatever else is drawn (default %(default)s)")
+
+
+def question_options(arguments: Namespace) -> dict[str, Any]:
+    """What `load_questions` takes beside the source, which is `arguments.data`."""
+    given = {name: value for name in _QUESTION_OPTIONS if (value := getattr(arguments, name)) is not None}
+    return given | {name: getattr(arguments, name) for name in _QUESTION_NAMES}
 
 
 def positive(value: str) -> int:

@@ -7,6 +7,8 @@ from .image_inputs import ImageInputs
 from .load_questions import load_questions
 from .pair_splits import PairSplit, load_pair_splits
 from .pairs import load_pairs
+from .presets import PRESETS, Preset
+from .question_report import QuestionReport, check_questions
 from .question_rows import BadRowsError
 from .questions import Questions, QuestionSplits
 from .sources import load_source, split_names
@@ -15,14 +17,18 @@ from .unpaired import load_images, load_texts
 
 
 __all__ = [
+    "PRESETS",
     "Answers",
     "BadRowsError",
     "ImageInputs",
     "NoStatement",
     "PairSplit",
+    "Preset",
+    "QuestionReport",
     "QuestionSplits",
     "Questions",
     "answer_names",
+    "check_questions",
     "image_paths",
     "index_distinct",
     "load_easy_vqa",

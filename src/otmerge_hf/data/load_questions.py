@@ -1,39 +1,22 @@
 """A folder, a table or a data set of questions about images -> training, validation and test part, checked."""
 
 import logging
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset, DatasetDict
 
 from .answers import Answers, Targets
-from .question_columns import CLASS_COLUMNS, Columns, find_columns
-from .question_images import ImageFinder
-from .question_rows import BadRowsError, Row, Rows, duplicates, read_rows
+from .question_columns import CLASS_COLUMNS
+from .question_rows import BadRowsError, Row
 from .question_splits import as_questions, hold_out, shared_images
 from .questions import QuestionSplits
-from .sources import Source, source_folder
-from .table_parts import ROLES, choose_parts, find_parts
-from .tables import Table
+from .read_questions import ReadQuestions, read_questions
+from .sources import Source
 
 
 logger = logging.getLogger(__name__)
-_VOTES = 4  # people, from whom on their answers are votes
-
-
-@dataclass
-class ReadQuestions:
-    """Rows of each split as they were read: good, bad, and what is worth knowing."""
-
-    rows: dict[str, list[Row] | None]
-    origins: dict[str, str]
-    columns: dict[str, Columns]
-    bad: list[str]
-    holds_classes: bool
-    notes: list[str] = field(default_factory=list)
 
 
 def load_questions(
@@ -84,6 +67,7 @@ def load_questions(
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from PIL import Image
         >>> folder = Path(tempfile.mkdtemp())
         >>> for i in range(10):
@@ -113,53 +97,6 @@ def load_questions(
     return loaded
 
 
-def read_questions(
-    source: Source | Dataset | DatasetDict,
-    *,
-    image_column: str | None = None,
-    question_column: str | None = None,
-    answer_column: str | None = None,
-    targets: Targets | None = None,
-    preset: str | None = None,
-    image_folder: str | os.PathLike | None = None,
-    image_id_column: str | None = None,
-    kind_columns: Sequence[str] | None = None,
-    answer_separator: str | None = None,
-    decode: bool = False,
-    **options: Any,
-) -> ReadQuestions:
-    """Read every row that [`load_questions`] would use, good and bad; see there for the arguments.
-
-    Args:
-        decode: Whether every image is read to its last pixel.
-    """
-    wanted = {f"{role}_split": options.pop(f"{role}_split", None) for role in ROLES}
-    tables = choose_parts(find_parts(source, **options), **wanted)
-    folders = [] if image_folder is None else [Path(image_folder)]
-    if folders and not folders[0].is_dir():
-        raise ValueError(f"image_folder {str(image_folder)!r} is no folder")
-    root = None if isinstance(source, Dataset | DatasetDict) else source_folder(source)
-    finders: dict[Path | None, ImageFinder] = {}
-    read = ReadQuestions({}, {}, {}, [], False)
-    named = (image_column, question_column, answer_column, kind_columns, image_id_column)
-    for role, table in tables.items():
-        read.rows[role] = None
-        if table is None:
-            continue
-        columns = find_columns(table, *named, labelled=role == "train")
-        if role == "train":  # the other tables are read as this one is
-            named = (columns.image, columns.question or "", columns.answer, columns.kinds, image_id_column)
-            read.holds_classes = columns.holds_classes(table)
-        own = [folder for folder in (*folders, table.folder, root) if folder is not None]
-        finder = finders.setdefault(table.folder, ImageFinder(own, decode))
-        need = 0 if targets == "labels" else _VOTES if targets == "votes" else 1
-        rows = read_rows(table, columns, finder, answer_separator, need)
-        read.rows[role], read.columns[role], read.origins[role] = rows.rows, columns, table.name
-        read.bad += rows.bad
-        read.notes += _notes(role, table, rows)
-    return read
-
-
 def build_splits(
     read: ReadQuestions, *, targets: Targets | None = None, normalize: bool | None = None, top: int = 0, seed: int = 0
 ) -> QuestionSplits:
@@ -187,17 +124,6 @@ def build_splits(
     for name in ("validation", "test"):
         notes += _unknown(name, parts[name], answers)
     return QuestionSplits(**built, answers=answers, left_out=read.bad, notes=notes)
-
-
-def _notes(role: str, table: Table, rows: Rows) -> list[str]:
-    found = []
-    if rows.without_image:
-        found.append(f"{table.name}: {rows.without_image:,} of {len(table):,} rows have no image and are left out")
-    if count := duplicates(rows.rows):
-        found.append(f"{table.name}: {count:,} row{'' if count == 1 else 's'} repeat image, question and answer")
-    if rows.rows and not any(row.answers for row in rows.rows):
-        found.append(f"{table.name}: no row of {role} has an answer; it cannot be scored")
-    return found
 
 
 def _unknown(name: str, rows: Sequence[Row], answers: Answers) -> list[str]:

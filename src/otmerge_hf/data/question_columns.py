@@ -74,12 +74,11 @@ def find_columns(
         ValueError: If a column is not there, or not found; the message lists those that are.
     """
     has = f"its columns are {', '.join(table.columns)}"
-    if several := [name for name in table.image_lists if image in (None, name)]:
-        if image or not table.images:
-            raise ValueError(f"{table.name}: rows with several images (column {several[0]!r}) are not supported yet")
+    if (several := [name for name in table.image_lists if image in (None, name)]) and (image or not table.images):
+        raise ValueError(f"{table.name}: rows with several images (column {several[0]!r}) are not supported yet")
     named = {"image_column": image, "question_column": question, "answer_column": answer, "image_id_column": image_id}
     for argument, name in [*named.items(), *(("kind_columns", name) for name in kinds or ())]:
-        optional = not labelled and argument in ("answer_column", "kind_columns")
+        optional = not labelled and argument in ("answer_column", "kind_columns", "image_id_column")
         if name and name not in table.columns and not optional:
             raise ValueError(f"{argument}: {table.name} has no column {name!r}; {has}")
     by_name = {_plain(name): name for name in reversed(table.columns)}
@@ -110,7 +109,7 @@ def find_columns(
             raise ValueError(f"{table.name}: no column of questions was found; {has}; {reason}")
     if kinds is None:
         kinds = [by_name[name] for name in KIND_COLUMNS if name in by_name]
-    return Columns(image, question or None, answer, tuple(kinds), image_id)
+    return Columns(image, question or None, answer, tuple(kinds), image_id if image_id in table.columns else None)
 
 
 def _plain(name: str) -> str:

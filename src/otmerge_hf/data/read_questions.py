@@ -1,0 +1,121 @@
+"""A source -> the rows of each of its splits, good and bad, and what is worth knowing about them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+
+from .answers import Targets
+from .presets import Preset, find_preset
+from .question_columns import Columns, find_columns
+from .question_images import ImageFinder
+from .question_rows import Row, Rows, duplicates, read_rows
+from .sources import Source, source_folder
+from .table_parts import ROLES, choose_parts, find_parts
+from .tables import Table
+
+
+_NEEDED = {"labels": 0, "votes": 4}  # answers of a row, by targets; of any other, 1
+
+
+@dataclass
+class ReadQuestions:
+    """What was read.
+
+    Attributes:
+        rows: Good rows of `train`, `validation` and `test`; None where the source has no such split.
+        origins: Split -> the name of its table.
+        columns: Split -> its columns.
+        bad: What is wrong with every other row, with where it was read.
+        holds_classes: Whether answers are names of classes.
+        notes: What else is worth knowing, one line each.
+    """
+
+    rows: dict[str, list[Row] | None] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, Columns] = field(default_factory=dict)
+    bad: list[str] = field(default_factory=list)
+    holds_classes: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def read_questions(
+    source: Source | Dataset | DatasetDict,
+    *,
+    image_column: str | None = None,
+    question_column: str | None = None,
+    answer_column: str | None = None,
+    targets: Targets | None = None,
+    preset: str | None = None,
+    image_folder: str | os.PathLike | None = None,
+    image_id_column: str | None = None,
+    kind_columns: Sequence[str] | None = None,
+    answer_separator: str | None = None,
+    decode: bool = False,
+    **options: Any,
+) -> ReadQuestions:
+    """Read every row that [`load_questions`] would use, good and bad; see there for the arguments.
+
+    Args:
+        decode: Whether every image is read to its last pixel.
+
+    Raises:
+        ValueError: If the source cannot be read, or a column is not found.
+    """
+    source, known = find_preset(source, preset)
+    splits = {f"{role}_split": options.pop(f"{role}_split", None) for role in ROLES}
+    folders = [] if image_folder is None else [Path(image_folder)]
+    if folders and not folders[0].is_dir():
+        raise ValueError(f"image_folder: there is no folder {str(image_folder)!r}")
+    tables = _tables(source, known, splits, options)
+    named = {"image": image_column, "question": question_column, "answer": answer_column, "image_id": image_id_column}
+    root = None if isinstance(source, Dataset | DatasetDict) else source_folder(source)
+    finders: dict[Path | None, ImageFinder] = {}
+    read = ReadQuestions(rows=dict.fromkeys(ROLES))
+    for role, table in tables.items():
+        if known.prepare:
+            before, table = len(table), known.prepare(table)
+            if len(table) < before:
+                read.notes.append(f"{table.name}: the preset keeps {len(table):,} of {before:,} rows")
+        if role == "train":
+            named = {part: name if name is not None else _own(known, part, table) for part, name in named.items()}
+        columns = find_columns(table, **named, kinds=kind_columns, labelled=role == "train")
+        if role == "train":  # the other tables are read as this one is
+            named |= {"image": columns.image, "question": columns.question or "", "answer": columns.answer}
+            kind_columns = columns.kinds
+            read.holds_classes = columns.holds_classes(table)
+        if table.folder not in finders:
+            own = [folder for folder in (*folders, table.folder, root) if folder is not None]
+            finders[table.folder] = ImageFinder(own, decode)
+        found = read_rows(table, columns, finders[table.folder], answer_separator, _NEEDED.get(targets or "", 1))
+        read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
+        read.bad += found.bad
+        read.notes += _notes(role, table, found)
+    return read
+
+
+def _tables(source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any]) -> dict[str, Table]:
+    parts = known.parts(source, options) if known.parts else find_parts(source, **options)
+    here = {name for part in parts for name in part.names}
+    own = {name: split for name, split in known.splits.items() if split in here}
+    chosen = choose_parts(parts, **{name: split or own.get(name) for name, split in splits.items()})
+    return {role: table for role, table in chosen.items() if table is not None}
+
+
+def _own(known: Preset, part: str, table: Table) -> str | None:
+    """The column that the preset names for a part, where the table has it."""
+    return next((name for name in known.columns.get(f"{part}_column", ()) if name in table.columns), None)
+
+
+def _notes(role: str, table: Table, rows: Rows) -> list[str]:
+    found = []
+    if rows.without_image:
+        found.append(f"{table.name}: {rows.without_image:,} of {len(table):,} rows have no image and are left out")
+    if count := duplicates(rows.rows):
+        found.append(f"{table.name}: {count:,} row{'' if count == 1 else 's'} repeat image, question and answer")
+    if rows.rows and not any(row.answers for row in rows.rows):
+        found.append(f"{table.name}: no row of {role} has an answer; it cannot be scored")
+    return found
