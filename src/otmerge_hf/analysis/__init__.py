@@ -1,8 +1,20 @@
 """What a merge does, made visible: where an answer comes from, as heat over the image, and a page of them."""
 
+from .answering import answer_questions
+from .evaluation import Evaluation, evaluate_logits, evaluate_merge
 from .explanations import EXPLANATIONS
 from .gallery import save_gallery
 from .maps import attention_map
+from .mistakes import save_mistakes
 
 
-__all__ = ["EXPLANATIONS", "attention_map", "save_gallery"]
+__all__ = [
+    "EXPLANATIONS",
+    "Evaluation",
+    "answer_questions",
+    "attention_map",
+    "evaluate_logits",
+    "evaluate_merge",
+    "save_gallery",
+    "save_mistakes",
+]

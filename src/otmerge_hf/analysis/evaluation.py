@@ -10,12 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from ..data.answers import MEASURES, Answers, Targets
-from ..data.encoded import question_rows
 from ..data.questions import Questions
-from ..features import FeatureCollator, encode
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
-from ..training.measuring import answer_logits
+from .answering import answers_of_model, question_logits
 
 
 _SHOWN = 10
@@ -35,6 +33,8 @@ class Evaluation:
         confusions: (true answer, given answer, rows), the most frequent first; none for labels.
         ceiling: Best mean score that the merge's answers allow.
         out_of_vocabulary: Rows none of whose answers the merge can give.
+        rows: N places in the questions: those without an answer are not scored.
+        worst: Answer -> mean score and number of rows, those first where the most is lost; none for labels.
     """
 
     measure: str
@@ -46,6 +46,7 @@ class Evaluation:
     confusions: list[tuple[str, str, int]]
     ceiling: float
     out_of_vocabulary: int
+    rows: list[int]
     worst: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -65,7 +66,7 @@ class Evaluation:
         return "\n".join(lines)
 
     def mistakes(self, count: int = 16) -> list[int]:
-        """Rows with a score below one half, the most confident first."""
+        """Places in `scores` with less than one half, the most confident first."""
         wrong = [row for row, score in enumerate(self.scores) if score < 0.5]
         return sorted(wrong, key=lambda row: -self.confidence[row])[:count]
 
@@ -111,28 +112,10 @@ def evaluate_merge(
     if not labelled:
         raise ValueError(f"no row of {questions.origin} has an answer; there is nothing to compare with")
     options: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": batch_size, "progress": progress}
-    collator = FeatureCollator(
-        encode(model, processor, "context", questions.images, **options),
-        encode(model, processor, "query", questions.texts, **options),
-    )
-    rows = question_rows(questions, answers, questions.texts).remove_columns("labels").select(labelled)
-    logits = answer_logits(model, rows, collator, batch_size)
+    logits = question_logits(model, processor, questions, **options)[labelled]
     true = [questions.answers[row] for row in labelled]
     kinds = {name: [column[row] for row in labelled] for name, column in questions.kinds.items()}
-    return evaluate_logits(logits, true, answers, kinds)
-
-
-def answers_of_model(
-    model: OTMergeForQuestionAnswering, rows: Sequence[tuple[str, ...]], targets: Targets | None = None
-) -> Answers:
-    """The answers that a merge was taught, spelled as it was; `targets` found from the rows when None."""
-    names = [name for _, name in sorted((int(place), name) for place, name in (model.config.id2label or {}).items())]
-    spelled = Answers(names, normalize=True)
-    normalize = all(spelled.spell(name) == name for name in names)
-    if targets is None:
-        soft, few = model.config.problem_type == "multi_label_classification", [len(row) for row in rows if row]
-        targets = "votes" if few and min(few) >= 4 else "labels" if soft else "single"
-    return Answers(names, targets, normalize)
+    return evaluate_logits(logits, true, answers, kinds, labelled)
 
 
 def evaluate_logits(
@@ -140,8 +123,9 @@ def evaluate_logits(
     true: Sequence[tuple[str, ...]],
     answers: Answers,
     kinds: dict[str, list[str]] | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Evaluation:
-    """Compare logits (N, L) with N rows' true answers.
+    """Compare logits (N, L) with N rows' true answers; `rows` are their places in a table (0 to N - 1 when None).
 
     Example:
         >>> answers, logits = Answers(["no", "yes"]), torch.tensor([[0.0, 2.0], [0.0, 1.0], [3.0, 0.0]])
@@ -150,12 +134,7 @@ def evaluate_logits(
         ({'answer_type': {'b': (0.5, 2), 'a': (1.0, 1)}}, [('no', 'yes', 1)], [1])
     """
     scores, said = answers.scores(logits, true), answers.predictions(logits)
-    soft = answers.targets != "single"
-    chances = logits.sigmoid() if soft else logits.softmax(dim=-1)
     place = {name: number for number, name in enumerate(answers.names)}
-    confidence = [
-        fmean(float(chances[row, place[name]]) for name in given) if given else 0.0 for row, given in enumerate(said)
-    ]
     main = [Counter(answers.spell(answer) for answer in row).most_common(1)[0][0] if row else "" for row in true]
     confused: Counter[tuple[str, str]] = Counter()
     if answers.targets != "labels":
@@ -166,7 +145,8 @@ def evaluate_logits(
         score=fmean(scores),
         scores=scores,
         said=said,
-        confidence=confidence,
+        confidence=answers.confidence(logits, said),
+        rows=list(range(len(true)) if rows is None else rows),
         by_kind={name: _means(column, scores) for name, column in (kinds or {}).items()},
         confusions=[(a, b, count) for (a, b), count in confused.most_common()],
         ceiling=answers.ceiling(true),

@@ -21,8 +21,8 @@ _QUESTION_NAMES = (
 _QUESTION_OPTIONS = ("image_folder", "split_column", "kind_columns", "answer_separator", "delimiter", "name")
 
 
-def add_encoder_arguments(parser: ArgumentParser) -> None:
-    """State which encoders, which of their tokens, and how they run."""
+def add_encoder_arguments(parser: ArgumentParser, several: bool = True) -> None:
+    """State which encoders, which of their tokens (several choices, or one), and how they run."""
     add = parser.add_argument
     add("--context", required=True, help=f"image encoder: folder, Hub name, or {', '.join(IMAGE_ENCODERS)}")
     add("--query", required=True, help=f"text encoder: folder, Hub name, or {', '.join(TEXT_ENCODERS)}")
@@ -32,7 +32,10 @@ def add_encoder_arguments(parser: ArgumentParser) -> None:
         help="pixels, a multiple of 32, for the efficientnet-lite encoders (default 224)",
     )
     for side in ("context", "query"):
-        add(f"--{side}-tokens", nargs="+", type=parse_tokens, default=["last_hidden_state"], help=_TOKENS)
+        if several:
+            add(f"--{side}-tokens", nargs="+", type=parse_tokens, default=["last_hidden_state"], help=_TOKENS)
+        else:
+            add(f"--{side}-tokens", type=parse_tokens, default="last_hidden_state", help=_TOKENS.partition(";")[0])
     add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
     add("--batch-size", type=positive, default=64, help="inputs per forward of an encoder (default %(default)s)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s")
@@ -96,6 +99,17 @@ def positive(value: str) -> int:
     number = int(value) if value.isdecimal() else 0
     if number < 1:
         raise ArgumentTypeError(f"{value!r} is no whole number above 0")
+    return number
+
+
+def above_zero(value: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ArgumentTypeError(f"{value!r} is no number above 0")
     return number
 
 

@@ -3,8 +3,10 @@
 from .answers import Answers
 from .distinct import index_distinct
 from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements
+from .encoded import EncodedQuestions, encode_questions
 from .image_inputs import ImageInputs
 from .load_questions import load_questions
+from .load_rows import load_rows
 from .pair_splits import PairSplit, load_pair_splits
 from .pairs import load_pairs
 from .presets import PRESETS, Preset
@@ -20,6 +22,7 @@ __all__ = [
     "PRESETS",
     "Answers",
     "BadRowsError",
+    "EncodedQuestions",
     "ImageInputs",
     "NoStatement",
     "PairSplit",
@@ -29,6 +32,7 @@ __all__ = [
     "Questions",
     "answer_names",
     "check_questions",
+    "encode_questions",
     "image_paths",
     "index_distinct",
     "load_easy_vqa",
@@ -37,6 +41,7 @@ __all__ = [
     "load_pair_splits",
     "load_pairs",
     "load_questions",
+    "load_rows",
     "load_source",
     "load_texts",
     "split_names",

@@ -100,6 +100,15 @@ class Answers:
             return [(self.names[best],) for best in logits.argmax(dim=-1).tolist()]
         return [tuple(self.names[place] for place in row.nonzero()[:, 0].tolist()) for row in logits > 0]
 
+    def confidence(self, logits: Tensor, said: Sequence[tuple[str, ...]]) -> list[float]:
+        """Probability of each row's answers, as [`predictions`] gave them; of several labels their mean."""
+        chances = logits.softmax(dim=-1) if self.targets == "single" else logits.sigmoid()
+        place = {name: number for number, name in enumerate(self.names)}
+        return [
+            sum(float(row[place[name]]) for name in given) / max(len(given), 1)
+            for row, given in zip(chances, said, strict=True)
+        ]
+
     def scores(self, logits: Tensor, rows: Sequence[tuple[str, ...]]) -> list[float]:
         """Score of each row in [0, 1]: whether the answer is right, official VQA accuracy of votes, F1 of labels.
 

@@ -55,12 +55,14 @@ def read_questions(
     kind_columns: Sequence[str] | None = None,
     answer_separator: str | None = None,
     decode: bool = False,
+    answered: bool = True,
     **options: Any,
 ) -> ReadQuestions:
     """Read every row that [`load_questions`] would use, good and bad; see there for the arguments.
 
     Args:
         decode: Whether every image is read to its last pixel.
+        answered: Whether the training rows must have answers.
 
     Raises:
         ValueError: If the source cannot be read, or a column is not found.
@@ -82,7 +84,7 @@ def read_questions(
                 read.notes.append(f"{table.name}: the preset keeps {len(table):,} of {before:,} rows")
         if role == "train":
             named = {part: name if name is not None else _own(known, part, table) for part, name in named.items()}
-        columns = find_columns(table, **named, kinds=kind_columns, labelled=role == "train")
+        columns = find_columns(table, **named, kinds=kind_columns, labelled=answered and role == "train")
         if role == "train":  # the other tables are read as this one is
             named |= {"image": columns.image, "question": columns.question or "", "answer": columns.answer}
             kind_columns = columns.kinds

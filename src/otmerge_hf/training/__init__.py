@@ -18,11 +18,14 @@ from .callbacks import (
 )
 from .growth import Growth, grow_answers
 from .measuring import put_answer_texts
+from .merge_plan import MergePlan, plan_merge
+from .merge_result import MergeResult
 from .mixed import MixedCollator, mixed_dataset
 from .pseudo_labels import PseudoLabels, candidate_statements, make_pseudo_labels, nearest_statement
 from .refine import Refinement, refine_alignment
 from .schedule import Schedule, value_at
 from .stages import set_stage, trainable_table
+from .train_merge import train_merge
 from .two_stages import answer_accuracy, train_alignment, train_answers
 
 
@@ -33,6 +36,8 @@ __all__ = [
     "KLOTLossCallback",
     "LossTermCallback",
     "MMDLossCallback",
+    "MergePlan",
+    "MergeResult",
     "MixedCollator",
     "PairedLossCallback",
     "PrototypeLossCallback",
@@ -49,12 +54,14 @@ __all__ = [
     "make_pseudo_labels",
     "mixed_dataset",
     "nearest_statement",
+    "plan_merge",
     "prioritize",
     "put_answer_texts",
     "refine_alignment",
     "set_stage",
     "train_alignment",
     "train_answers",
+    "train_merge",
     "trainable_table",
     "value_at",
 ]

@@ -1,0 +1,29 @@
+"""A saved merge that answers, with its processor."""
+
+from pathlib import Path
+
+from transformers import AutoConfig, AutoProcessor
+
+from ..model.configuration_otmerge import OTMergeConfig
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..model.processing_otmerge import OTMergeProcessor
+
+
+def load_answering(name: str) -> tuple[OTMergeForQuestionAnswering, OTMergeProcessor]:
+    """Load a merge with an answer head.
+
+    Raises:
+        ValueError: If it is no merge, or one that retrieves only.
+        OSError: If it is not found.
+    """
+    if not Path(name).exists() and name.count("/") > 1:
+        raise ValueError(f"model {name!r} is no folder here, and no name on the Hub (owner/name)")
+    config = AutoConfig.from_pretrained(name)
+    if not isinstance(config, OTMergeConfig):
+        raise ValueError(
+            f"model {name!r} is a {config.model_type} model; expected a merge, as otmerge train saves one"
+        )
+    model = OTMergeForQuestionAnswering.from_pretrained(name).eval()
+    if model.head_is_untrained:
+        raise ValueError(f"model {name!r} retrieves only: it has no answer head; otmerge train teaches one")
+    return model, AutoProcessor.from_pretrained(name)

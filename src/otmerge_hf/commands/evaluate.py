@@ -1,0 +1,69 @@
+"""`otmerge evaluate`: a saved merge and questions with answers in, how good it is and where it errs out."""
+
+import json
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace, _SubParsersAction
+from pathlib import Path
+
+import datasets
+
+from ..analysis import evaluate_merge, save_mistakes
+from ..data import load_questions, load_rows
+from ._arguments import add_question_arguments, positive, question_options
+from ._loading import load_answering
+from ._logging import show_features_only
+
+
+_ALL = "all"
+
+
+def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
+    """State the command's arguments."""
+    parser: ArgumentParser = subparsers.add_parser(
+        "evaluate",
+        help="score a saved merge on questions, by kind, with its worst mistakes",
+        description="Score a saved merge on one part of a table of questions, divided as otmerge train divides it, or "
+        "on all of it: by question type and answer type where the table has them, by answer; print what is taken for "
+        "what, and draw the most confident mistakes.",
+    )
+    add_question_arguments(parser)
+    add = parser.add_argument
+    add("--model", required=True, help="folder or Hub name of the merge")
+    add("--part", choices=("train", "validation", "test", _ALL), default="test", help="default %(default)s")
+    add("--output", type=Path, help="folder for evaluation.json and mistakes.png (default: print only)")
+    add("--gallery", action=BooleanOptionalAction, default=True, help="draw mistakes.png, which needs matplotlib")
+    add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
+    add("--batch-size", type=positive, default=64, help="inputs per forward (default %(default)s)")
+    return parser
+
+
+def run(arguments: Namespace) -> int:
+    """Print the evaluation; see [`evaluate_merge`] for what it raises."""
+    show_features_only()
+    datasets.disable_progress_bars()
+    model, processor = load_answering(arguments.model)
+    options = question_options(arguments)
+    if arguments.part == _ALL:
+        for name in ("normalize", "top", "seed"):  # of the vocabulary and of what is held out: neither is made here
+            options.pop(name)
+        questions = load_rows(arguments.data, **options)
+    else:
+        questions = getattr(load_questions(arguments.data, **options), arguments.part)
+    print(f"{arguments.part}: {questions}")
+    found = evaluate_merge(
+        model,
+        processor,
+        questions,
+        cache_dir=arguments.cache_dir,
+        batch_size=arguments.batch_size,
+        targets=arguments.targets,
+    )
+    print(f"\n{found}")
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        (arguments.output / "evaluation.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
+        written = "evaluation.json"
+        if arguments.gallery and found.mistakes():
+            save_mistakes(arguments.output / "mistakes.png", model, processor, questions, found)
+            written += " and mistakes.png"
+        print(f"\n{arguments.output}/: {written}")
+    return 0
