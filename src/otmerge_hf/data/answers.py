@@ -66,6 +66,10 @@ class Answers:
             )
         return cls(names, targets, normalize)
 
+    def __str__(self) -> str:
+        spelling = ", one spelling each" if self.normalize else ""
+        return f"{len(self.names):,} answers ({MEASURES[self.targets]}{spelling}): {', '.join(self.names[:5])}, ..."
+
     @property
     def id2label(self) -> dict[int, str]:
         """The configuration's `id2label`."""

@@ -22,7 +22,7 @@ def load_rows(
     skip_bad: bool = False,
     **options: Any,
 ) -> Questions:
-    """Load the rows of a table to answer, or to score a merge on.
+    r"""Load the rows of a table to answer, or to score a merge on.
 
     Args:
         source: As in [`load_questions`].

@@ -62,3 +62,8 @@ class QuestionSplits:
     answers: Answers
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{name}: {getattr(self, name)}" for name in ("train", "validation", "test")]
+        skipped = [f"left out: {len(self.left_out):,} bad rows"] if self.left_out else []
+        return "\n".join([*parts, str(self.answers), *skipped])

@@ -13,7 +13,7 @@ from ..alignment.encoder_pair import EncoderPair
 from ..data import PairSplit
 from ..data.encoded import PARTS
 from ..data.questions import QuestionSplits
-from ..features import FeatureCollator
+from ..features import FeatureCollator, FeatureStore
 
 
 _TRIED = {"context": 12, "query": 32}
@@ -86,27 +86,26 @@ def plan_merge(
         "context": questions.train.images[: _TRIED["context"]],
         "query": questions.train.texts[: _TRIED["query"]],
     }
-    features, stores = 0.0, []
+    features, stores = 0.0, dict[str, FeatureStore]()
     with tempfile.TemporaryDirectory() as scratch:
         options: dict[str, Any] = {"cache_dir": scratch, "batch_size": encode_batch_size, "device": device}
         for side, items in some.items():
             started = time.perf_counter()
-            stores.append(encoders.encode(side, tokens[side], {"some": items}, **options)["some"])
+            stores[side] = encoders.encode(side, tokens[side], {"some": items}, **options)["some"]
             features += (time.perf_counter() - started) / len(items) * inputs[side]
         set_seed(0)
         model = encoders.build_answering(
             tokens, shared_dim=shared_dim or (128 if captions is None else 384), id2label=questions.answers.id2label
         )
         learning = [value for value in model.to(device).parameters() if value.requires_grad]  # type: ignore[arg-type]
-        collator, optimizer = FeatureCollator(*stores), torch.optim.AdamW(learning)
-        row = [
-            {"context_features": i % len(stores[0]), "query_features": i % len(stores[1])} for i in range(batch_size)
-        ]
+        collator, optimizer = FeatureCollator(stores["context"], stores["query"]), torch.optim.AdamW(learning)
+        places = [[i % len(store) for i in range(batch_size)] for store in (stores["context"], stores["query"])]
+        rows = [{"context_features": i, "query_features": j} for i, j in zip(*places, strict=True)]
         labels = torch.zeros(batch_size, dtype=torch.long, device=device)
         for step in range(_STEPS + 1):
             if step == 1:  # the first step is slower
                 started = time.perf_counter()
-            batch = {name: value.to(device) for name, value in collator(row).items()}
+            batch = {name: value.to(device) for name, value in collator(rows).items()}
             torch.nn.functional.cross_entropy(model(**batch).logits, labels).backward()
             optimizer.step()
     steps = max(round(epochs * len(questions.train) / batch_size), least_steps, 1)
