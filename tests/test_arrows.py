@@ -34,12 +34,12 @@ OUTSIDE = {
                   "warnings", "contextlib", "abc", "__future__"},
     "model": {"torch", "transformers", "huggingface_hub", "PIL", "math", "copy", "dataclasses", "collections",
               "shutil", "pathlib", "inspect", "os", "io", "base64", "typing", "functools",
-              "contextlib", "unicodedata"},
+              "contextlib", "unicodedata", "hashlib", "re"},
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
-MODEL_ORDER = ("configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "plans", "fusers",
-               "scaling", "outputs_otmerge", "linear_path", "modeling_otmerge", "processing_otmerge",
-               "pipeline_otmerge")  # fmt: skip
+MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "plans",
+               "fusers", "scaling", "outputs_otmerge", "linear_path", "checkpoint", "modeling_otmerge",
+               "processing_otmerge", "pipeline_otmerge")  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 

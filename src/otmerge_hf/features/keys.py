@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from ..model.images import open_image, opens_as_it_is
+from ..model.sources import tensor_bytes, weights_digest
 
 
 # Where a file came from and which library wrote it do not change what the encoder computes.
@@ -61,7 +62,7 @@ def encoder_key(
     return {
         "encoder": type(encoder).__name__,
         "config": digest(_plain(encoder.config.to_diff_dict())),
-        "weights": _weights_hash(encoder),
+        "weights": weights_digest(encoder),
         "processor": digest(_processor_settings(processor)),
         "tokens": str(tokens),
         "dtype": str(dtype).removeprefix("torch."),
@@ -136,22 +137,6 @@ def _opening(content: bytes) -> tuple[str, ...]:
             return () if opens_as_it_is(image) else ("opened by open_image",)
     except (OSError, SyntaxError, ValueError):  # no image, or one that opening it will refuse
         return ()
-
-
-def tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
-    """A tensor's values as bytes, in order of its rows, for hashing."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
-
-
-def _weights_hash(encoder: PreTrainedModel) -> str:
-    out = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        if tensor.is_meta:
-            raise ValueError(f"encoder has no data for {name} (meta device); load its weights first")
-        out.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        out.update(tensor_bytes(tensor))
-    return out.hexdigest()
 
 
 def _processor_settings(processor: Any) -> Any:

@@ -9,6 +9,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import cached_file
 
+from .sources import without_folders
+
 
 ADAPTER_TYPES = ("linear", "mlp", "orthogonal", "monge", "coupling")
 FUSER_TYPES = ("cross_attention", "bidirectional", "self_cross_block", "concat", "average", "transport")
@@ -28,6 +30,7 @@ _PIPELINE = {"impl": "pipeline_otmerge.OTMergeVQAPipeline", "pt": ["AutoModelFor
 CUSTOM_PIPELINES = {"otmerge-vqa": _PIPELINE, "visual-question-answering": _PIPELINE}
 CODE_FILES = (
     "adapters.py",
+    "checkpoint.py",
     "configuration_otmerge.py",
     "encoders.py",
     "fusers.py",
@@ -40,6 +43,7 @@ CODE_FILES = (
     "plans.py",
     "processing_otmerge.py",
     "scaling.py",
+    "sources.py",
     "validation.py",
 )
 
@@ -80,6 +84,9 @@ class OTMergeConfig(PreTrainedConfig):
         logit_scale_init_value (`float`): Initial log inverse temperature of `logits_per_image`, as in CLIP.
         initializer_range (`float`): Standard deviation of the initial weights of linear maps, where it is above
             `in_features ** -0.5`; narrow maps start wider, so that they keep the variance of their input.
+        encoder_sources (`dict`, *optional*): Where each side's encoder came from, and the digest of its weights as
+            they were loaded; written by `from_encoders_pretrained`.
+        has_encoder_weights (`bool`, defaults to `True`): `False` in a checkpoint that was saved without its encoders.
 
     Example:
         >>> from transformers import BertConfig, ViTConfig
@@ -122,6 +129,8 @@ class OTMergeConfig(PreTrainedConfig):
     freeze_encoders: bool = True
     logit_scale_init_value: float | int = 2.6592
     initializer_range: float | int = 0.02
+    encoder_sources: dict | None = None
+    has_encoder_weights: bool = True
 
     def __post_init__(self, **kwargs):
         # A remote copy of this class (module `transformers_modules...`) needs `custom_pipelines`; the installed one
@@ -149,8 +158,10 @@ class OTMergeConfig(PreTrainedConfig):
         return super().from_dict({"linear_path": [], **config_dict}, **kwargs)
 
     def to_dict(self) -> dict:
-        """Return every field; encoders' names are blanked, they may be paths of the machine that merged."""
+        """Return every field; without paths of the machine that merged, unless they say where weights are."""
         fields = super().to_dict()
+        if fields.get("encoder_sources") and self.has_encoder_weights:
+            fields["encoder_sources"] = without_folders(fields["encoder_sources"])
         for side in ("context", "query"):
             encoder = fields.get(f"{side}_config") or {}
             if "_name_or_path" in encoder:

@@ -4,12 +4,13 @@ import contextlib
 import copy
 import inspect
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
+from .sources import describe_encoder
 from .validation import warn_of_left_padding
 
 
@@ -23,22 +24,29 @@ class LoadedEncoder(NamedTuple):
 
     encoder: PreTrainedModel
     config: PreTrainedConfig
+    source: dict[str, Any]  # the record of [`describe_encoder`]
+
+
+def load_encoder(
+    source: str | os.PathLike | PreTrainedModel, side: str, options: dict[str, Any] | None = None
+) -> LoadedEncoder:
+    """Load the encoder of one side by name, folder or instance; options of its `from_pretrained`.
+
+    Raises:
+        OSError: If it is not found.
+        ValueError: If it is no encoder.
+    """
+    model = _load_model(source, side, options)
+    encoder = encoder_part(model, side)
+    record = describe_encoder(source, model, encoder, options or {})
+    return LoadedEncoder(encoder, rebuildable_config(model, side), record)
 
 
 def load_encoders(
     sources: dict[str, str | os.PathLike | PreTrainedModel], options: dict[str, dict | None]
 ) -> dict[str, LoadedEncoder]:
-    """Load the encoders of both sides, each by name, folder or instance; options of each side's `from_pretrained`.
-
-    Raises:
-        OSError: If an encoder is not found.
-        ValueError: If something is no encoder.
-    """
-    models = {side: _load_model(source, side, options[side]) for side, source in sources.items()}
-    loaded = {
-        side: LoadedEncoder(encoder_part(model, side), rebuildable_config(model, side))
-        for side, model in models.items()
-    }
+    """Load the encoders of both sides; see [`load_encoder`]."""
+    loaded = {side: load_encoder(source, side, options[side]) for side, source in sources.items()}
     if loaded["query"].encoder is loaded["context"].encoder:  # one module in two places could not be saved
         loaded["query"] = loaded["query"]._replace(encoder=copy.deepcopy(loaded["query"].encoder))
     return loaded

@@ -10,6 +10,7 @@ from transformers import initialization as init
 from transformers.utils import can_return_tuple
 
 from .adapters import Adapter, build_adapter
+from .checkpoint import CheckpointMixin
 from .configuration_otmerge import OTMergeConfig
 from .encoders import build_encoder, check_selection, load_encoders, probe_feature_dim, run_encoder
 from .fusers import ContextPositions, TransportFuser, build_fuser, masked_mean
@@ -26,7 +27,7 @@ from .scaling import LogitScale, Standardizer
 from .validation import check_features, check_labels, check_pairs, read_side
 
 
-class OTMergePreTrainedModel(PreTrainedModel):
+class OTMergePreTrainedModel(CheckpointMixin, PreTrainedModel):
     """Loading, saving, initialisation and freezing, shared by both models."""
 
     config: OTMergeConfig
@@ -65,13 +66,9 @@ class OTMergePreTrainedModel(PreTrainedModel):
         super().train(mode)
         self.head_is_untrained &= not mode
         if self.config.freeze_encoders:
-            for encoder in self._encoders():
+            for encoder in self.named_encoders().values():
                 encoder.eval()
         return self
-
-    def _encoders(self) -> list[nn.Module]:
-        base = getattr(self, self.base_model_prefix, self)
-        return [e for e in (getattr(base, f"{side}_encoder", None) for side in SIDES) if e is not None]
 
     def freeze_encoders(self) -> None:
         """Stop the gradients of frozen encoders (`config.freeze_encoders`), of the temperature and of the linear path.
@@ -79,7 +76,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
         What is put into a frozen encoder later (LoRA) learns. The temperature learns where a loss term uses it
         (`training.set_stage`). The path is fitted (`training.grow_answers`): beside it a fuser learns more slowly.
         """
-        for encoder in self._encoders():
+        for encoder in self.named_encoders().values():
             encoder.requires_grad_(not self.config.freeze_encoders)
         getattr(self, self.base_model_prefix, self).logit_scale.requires_grad_(False)
         if getattr(self, "linear_path", None) is not None:
@@ -122,6 +119,7 @@ class OTMergePreTrainedModel(PreTrainedModel):
             check_selection(side, part.encoder, tokens)
             kwargs[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens) if width is None else width
         config = OTMergeConfig.from_encoder_configs(*(loaded[side].config for side in SIDES), **kwargs)
+        config.encoder_sources = {side: part.source for side, part in loaded.items()}
         return cls(config, *(loaded[side].encoder for side in SIDES))
 
     @classmethod
@@ -132,14 +130,6 @@ class OTMergePreTrainedModel(PreTrainedModel):
         model.freeze_encoders()  # loading replaces every parameter by one that wants a gradient
         model.head_is_untrained = hasattr(model, "classifier") and model.config.architectures == ["OTMergeModel"]
         return loaded
-
-    def save_pretrained(self, save_directory, *args, save_original_format: bool = False, **kwargs):
-        """Save weights (safetensors), configuration, and the code that loads them where this package is missing.
-
-        `save_original_format` is off by default: Trainer's raw `load_state_dict` does not undo the key renaming that
-        transformers applies to some encoders, and would silently leave them unloaded.
-        """
-        super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
 
 
 class OTMergeModel(OTMergePreTrainedModel):

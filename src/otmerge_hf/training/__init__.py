@@ -1,5 +1,6 @@
 """Training with transformers' own Trainer: loss terms as callbacks, the two stages, and pseudo-labels."""
 
+from .adapter_checkpoints import AdapterCheckpoints
 from .alignment_callbacks import (
     ContrastiveLossCallback,
     GromovLossCallback,
@@ -30,6 +31,7 @@ from .two_stages import answer_accuracy, train_alignment, train_answers
 
 
 __all__ = [
+    "AdapterCheckpoints",
     "ContrastiveLossCallback",
     "GromovLossCallback",
     "Growth",

@@ -1,0 +1,108 @@
+"""Where an encoder came from, and whether it still is what it was: name, revision, class, and a digest of its weights.
+
+In: an encoder. Out: a record of plain JSON values, that a configuration keeps.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+
+# Each may know a folder, or a name on the Hub, for a record whose encoder is not found otherwise; None if it does not.
+ENCODER_FINDERS: list[Callable[[dict[str, Any]], str | None]] = []
+
+
+def tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
+    """A tensor's values as bytes, in order of its rows, for hashing."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
+
+
+def weights_digest(encoder: PreTrainedModel) -> str:
+    """SHA-256 over names, types, shapes and bytes of an encoder's `state_dict`, sorted by name.
+
+    Raises:
+        ValueError: If a weight has no data (meta device).
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> encoder = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
+        >>> before = weights_digest(encoder)
+        >>> _ = torch.nn.init.constant_(encoder.embeddings.LayerNorm.bias, 1e-9)
+        >>> before == weights_digest(encoder)
+        False
+    """
+    out = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        if tensor.is_meta:
+            raise ValueError(f"encoder has no data for {name} (meta device); load its weights first")
+        out.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        out.update(tensor_bytes(tensor))
+    return out.hexdigest()
+
+
+def describe_encoder(
+    source: str | os.PathLike | PreTrainedModel, model: PreTrainedModel, encoder: PreTrainedModel, options: dict
+) -> dict[str, Any]:
+    """Record of an encoder that was just loaded.
+
+    Args:
+        source: What the user named: a name on the Hub, a folder, or the model itself.
+        model: The model that came of it.
+        encoder: The part of it that encodes.
+        options: Of its `from_pretrained`.
+
+    Returns:
+        `name_or_path` (a folder's absolute path, `""` if unknown), `revision` (a commit's hash where it is known),
+        `class_name`, `dtype` and `digest`; `subfolder` if there is one.
+    """
+    given = not isinstance(source, PreTrainedModel)
+    name = os.fspath(source) if given else str(model.config._name_or_path or "")
+    revision = None
+    if os.path.isdir(name):
+        name = os.path.abspath(name)
+    elif given:
+        revision = _commit(name, options) or options.get("revision")
+    subfolder = options.get("subfolder") or ""
+    return {
+        "name_or_path": name,
+        "revision": revision,
+        "class_name": type(encoder).__name__,
+        "dtype": str(encoder.dtype).removeprefix("torch."),
+        "digest": weights_digest(encoder),
+    } | ({"subfolder": subfolder} if subfolder else {})
+
+
+def _commit(name: str, options: dict) -> str | None:
+    """Hash of the commit that `from_pretrained` just took from the Hub, read off the cache that it filled."""
+    known = {key: options[key] for key in ("cache_dir", "revision", "subfolder") if options.get(key)}
+    try:
+        file = cached_file(name, "config.json", local_files_only=True, **known)
+    except OSError:
+        return None
+    return extract_commit_hash(file, None)
+
+
+def is_folder(record: dict[str, Any]) -> bool:
+    """Whether a record names a folder of some machine, which says nothing to another one."""
+    return os.path.isabs(record["name_or_path"])
+
+
+def without_folders(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Blank the names in records that are folders of this machine."""
+    return {side: record | ({"name_or_path": ""} if is_folder(record) else {}) for side, record in records.items()}
+
+
+def find_encoder(record: dict[str, Any]) -> str | None:
+    """Name or folder of a record's encoder: its own, where that can be, or what a finder knows."""
+    name = record["name_or_path"]
+    if name and (os.path.isdir(name) or not is_folder(record)):
+        return name
+    found: Iterable[str | None] = (finder(record) for finder in ENCODER_FINDERS)
+    return next((place for place in found if place), None)
