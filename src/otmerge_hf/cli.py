@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from . import __version__, commands
+from .commands._config import add_config_argument, with_settings
 
 
 def command_names() -> list[str]:
@@ -74,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: module.add_parser(subparsers) for name, module in modules.items()}
+    for added in parsers.values():
+        add_config_argument(added)
+    try:
+        if asked in parsers:
+            words = with_settings(words, parsers[asked], asked)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"otmerge {asked}: error: {error}\n")
+        return 2
     parsed = parser.parse_args(words)
     try:
         return int(modules[parsed.command].run(parsed))

@@ -29,7 +29,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--captions", metavar="SOURCE", help="images with captions, as --pairs of otmerge align, to align on")
     add("--captions-filter", action="append", default=[], metavar="COLUMN!=VALUE", help="use these rows; repeatable")
     add("--fit", choices=FIT_NAMES, default="auto", help="how to align; auto tries what suits (default %(default)s)")
-    add("--shared-dim", type=positive, help="width of the shared space (default: the fit's choice, else 128)")
+    add("--shared-dim", type=positive, help="width of the shared space (default: the fit's choice, else 256)")
     add("--epochs", type=above_zero, default=2.0, help="passes over the questions, at most (default %(default)s)")
     add("--least-steps", type=positive, default=300, help="steps planned for few questions (default %(default)s)")
     add("--train-batch-size", type=positive, default=128, help="questions a step (default %(default)s)")

@@ -87,11 +87,12 @@ class FeatureStore:
         lengths = np.array([reader.length(place) for reader, place in places])
         longest = int(lengths.max())
         mask = np.arange(longest) < lengths[:, None]  # (B, S)
-        new = np.empty if mask.all() else np.zeros
-        features = new((len(rows), longest, self.feature_dim), dtype=_BITS[self.dtype.itemsize])  # (B, S, D)
-        for target, length, (reader, place) in zip(features, lengths, places, strict=True):
+        # memory of torch, which begins at a multiple of 64 bytes: products differ in the last bit by where it begins
+        new = torch.empty if mask.all() else torch.zeros
+        features = new((len(rows), longest, self.feature_dim), dtype=self.dtype)  # (B, S, D)
+        for target, length, (reader, place) in zip(_as_numpy(features), lengths, places, strict=True):
             reader.read(place, target[:length])
-        return torch.from_numpy(features).view(self.dtype), torch.from_numpy(mask.astype(np.int64))
+        return features, torch.from_numpy(mask.astype(np.int64))
 
     def statistics(self, ids: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         r"""Mean and standard deviation of every feature over all real tokens, by [`feature_statistics`].
@@ -154,6 +155,11 @@ class FeatureStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._open()
+
+
+def _as_numpy(features: torch.Tensor) -> np.ndarray:
+    """The same memory as integers, for NumPy, which knows no bfloat16."""
+    return features.view(getattr(torch, np.dtype(_BITS[features.element_size()]).name)).numpy()
 
 
 def check_verify(verify: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 
+from .adapter_checkpoints import AdapterCheckpoints
 from .best import KeepBest, StopAt
 from .kept import Kept, MarkComplete, last_complete
 from .two_stages import Collator, train_answers
@@ -57,7 +58,7 @@ def train_fuser(
         args.eval_strategy = "no"
     if isinstance(until, KeepBest) and (until.is_over or (start and start.name == f"checkpoint-{args.max_steps}")):
         return
-    marks = [] if folder is None else [MarkComplete()]
+    marks = [] if folder is None else [AdapterCheckpoints(), MarkComplete()]
     options: dict[str, Any] = {"stage": None, "compute_metrics": None, "callbacks": [*callbacks, until, *marks]}
     resume = None if start is None else str(start)
     train_answers(model, rows, collator, args, eval_questions=eval_rows, resume_from_checkpoint=resume, **options)

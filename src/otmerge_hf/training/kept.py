@@ -40,7 +40,9 @@ class Kept:
         if path is None or not path.is_file():
             return None
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            # cloned: matrix products differ in the last bit by where in memory a matrix begins, and torch's own
+            # begin at multiples of 64 bytes, a file's anywhere
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - it is no dict
             return tensors, json.loads((file.metadata() or {})[_NOTES])
 
     def write(self, name: str, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from ..data import PairSplit
 from ..data.encoded import PARTS
 from ..data.questions import QuestionSplits
 from ..features import FeatureCollator, FeatureStore
+from ..model.configuration_otmerge import OTMergeConfig
 
 
 _TRIED = {"context": 12, "query": 32}
@@ -95,7 +96,7 @@ def plan_merge(
             features += (time.perf_counter() - started) / len(items) * inputs[side]
         set_seed(0)
         model = encoders.build_answering(
-            tokens, shared_dim=shared_dim or (128 if captions is None else 384), id2label=questions.answers.id2label
+            tokens, shared_dim=shared_dim or OTMergeConfig.shared_dim, id2label=questions.answers.id2label
         )
         learning = [value for value in model.to(device).parameters() if value.requires_grad]  # type: ignore[arg-type]
         collator, optimizer = FeatureCollator(stores["context"], stores["query"]), torch.optim.AdamW(learning)

@@ -22,6 +22,7 @@ from ..data.image_inputs import Chained
 from ..data.questions import Questions, QuestionSplits
 from ..features import mean_features
 from ..features.keys import digest, inputs_key
+from ..model.configuration_otmerge import OTMergeConfig
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from .aligned_start import AlignedStart, align_start, leave_out_asked
 from .controls import most_frequent, words_alone
@@ -71,7 +72,7 @@ def train_merge(
             closed form; pairs of images that validation or test ask about are left out. None: no alignment.
         context_tokens, query_tokens: What is taken from the encoders, as in [`OTMergeConfig`].
         image_size, fit: As in [`align_encoders`].
-        shared_dim: Width of the shared space; None: the fit's choice, or 128 without captions.
+        shared_dim: Width of the shared space; None: the fit's choice, or 256 without captions.
         epochs: Passes of the fuser over the training questions, at most: it stops where validation stops to gain.
         least_steps: Fewest optimiser steps planned, so that few questions are passed over more often.
         batch_size, learning_rate: Of the fuser's training, by AdamW with a cosine schedule.
@@ -109,7 +110,8 @@ def train_merge(
             start = align_start(context, query, captions, Kept(stages / key[:16]), **options)
 
     set_seed(seed)
-    width = shared_dim or (128 if start is None else -(-len(start.maps["query"].bias) // _GRID) * _GRID)
+    aligned_width = OTMergeConfig.shared_dim if start is None else len(start.maps["query"].bias)
+    width = shared_dim or -(-aligned_width // _GRID) * _GRID
     answers = questions.answers
     model = encoders.build_answering(
         tokens,

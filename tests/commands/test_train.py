@@ -1,0 +1,195 @@
+"""`otmerge train`, `evaluate` and `ask --csv` with tiny encoders, on coloured pictures and a table of questions."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image as Picture
+from safetensors.torch import load_file
+from transformers import ViTImageProcessor
+
+from otmerge_hf import cli
+
+
+COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+QUESTION, OTHER = "what color is the shape ?", "is there a red square ?"
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch, encoder, tokenizer):
+    """Saved encoders and a folder of pictures with a table: what the command line is given."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
+    encoder("vit").save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    encoder("bert").save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    write_questions(tmp_path / "mine")
+    return tmp_path
+
+
+def write_questions(folder, count=80):
+    """Pictures of one colour, two questions each: its colour, and whether it is red."""
+    draw = random.Random(0)
+    (folder / "pictures").mkdir(parents=True)
+    with (folder / "questions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "question", "answer", "question_type"])
+        for i in range(count):
+            color = draw.choice(list(COLORS))
+            Picture.new("RGB", (32, 32), tuple(max(v - i, 0) for v in COLORS[color])).save(
+                folder / "pictures" / f"{i}.png"
+            )
+            writer.writerow([f"pictures/{i}.png", QUESTION, color.title() if i % 5 else color, "what"])
+            writer.writerow([f"pictures/{i}.png", OTHER, "yes" if color == "red" else "no", "is"])
+
+
+def words(folders, output="merge", data="mine", *extra):
+    given = {"context": "vit", "query": "bert", "data": data, "output": output, "cache-dir": "features"}
+    paths = [word for name, value in given.items() for word in (f"--{name}", str(folders / value))]
+    return ["train", *paths, "--device", "cpu", "--least-steps", "60", "--train-batch-size", "32", *extra]
+
+
+def test_a_folder_and_a_table_become_a_merge_that_answers(folders, capsys):
+    assert cli.main(words(folders)) == 0
+    printed = capsys.readouterr().out
+    assert "train: 112 rows, 56 images, 2 distinct texts, from questions.csv" in printed
+    assert "5 answers (accuracy, one spelling each): no, " in printed
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    assert results["measure"] == "accuracy"
+    assert results["counts"]["test"] == {"rows": 24, "images": 12, "texts": 2}
+    scores = results["test"]
+    assert scores["merged"] >= 0.9 > scores["words only, linear"] >= scores["most frequent answer"]
+    assert f"merged                      {scores['merged']:.4f}" in printed
+    assert results["alignment"] is None
+
+    # scored again from the saved folder, on the very rows that were held out
+    given = ["--model", str(folders / "merge"), "--data", str(folders / "mine"), "--cache-dir", str(folders / "f2")]
+    assert cli.main(["evaluate", *given, "--output", str(folders / "found")]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((folders / "found" / "evaluation.json").read_text())
+    assert found["score"] == pytest.approx(scores["merged"])
+    assert set(found["by_kind"]["question_type"]) == {"what", "is"}
+    assert sum(count for _, count in found["by_kind"]["question_type"].values()) == 24
+    assert "accuracy" in printed
+    assert (folders / "found" / "mistakes.png").is_file() == (found["score"] < 1)
+
+    # a table of questions without answers
+    (folders / "ask.csv").write_text(f"image,question\nmine/pictures/0.png,{QUESTION}\nmine/pictures/1.png,{OTHER}\n")
+    asked = ["ask", "--model", str(folders / "merge"), "--csv", str(folders / "ask.csv")]
+    assert cli.main([*asked, "--output", str(folders / "answers.csv")]) == 0
+    with (folders / "answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["row"] for row in rows] == ["ask.csv, line 2", "ask.csv, line 3"]
+    assert rows[0]["answer"] in COLORS
+    assert rows[1]["answer"] in ("yes", "no")
+    assert all(0 < float(row["score"]) <= 1 for row in rows)
+    assert cli.main(asked) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith('"ask.csv, line 3",')
+
+
+def test_captions_align_it_and_held_out_images_are_left_out(folders, capsys, caplog):
+    (folders / "captions").mkdir()
+    lines = ["file_name,text"]
+    for i in range(60):
+        name, color = f"captioned-{i:04}.png", list(COLORS)[i % 3]
+        Picture.new("RGB", (32, 32), tuple(max(v - 3 * i, 0) + 5 * (not v) for v in COLORS[color])).save(
+            folders / "captions" / name
+        )
+        lines.append(f"{name},a {color} square")
+    for i in range(80):
+        shutil.copy(folders / "mine" / "pictures" / f"{i}.png", folders / "captions" / f"own{i}.png")
+        lines.append(f"own{i}.png,a square")
+    (folders / "captions" / "metadata.csv").write_text("\n".join(lines) + "\n")
+    assert cli.main([*words(folders), "--captions", str(folders / "captions"), "--fit", "procrustes"]) == 0
+    printed = capsys.readouterr().out
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    assert "Left out the captions of 24 images that validation or test ask about." in caplog.text
+    assert results["alignment"]["fit"].startswith("Procrustes(")
+    assert sum(part["pairs"] for part in results["alignment"]["counts"].values()) == 60 + 80 - 24
+    assert "captions, train: 112 images" in printed
+
+
+def test_a_dry_run_writes_nothing(folders, capsys):
+    assert cli.main([*words(folders), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "encode 80 images and 2 texts" in printed
+    assert "at most twice 60 steps" in printed
+    assert not (folders / "merge").exists()
+    assert not (folders / "features").exists()
+
+
+def test_settings_from_a_file_and_the_command_line_wins(folders, capsys):
+    (folders / "run.yaml").write_text(
+        f"context: {folders / 'vit'}\nquery: {folders / 'bert'}\ndata: {folders / 'mine'}\nleast-steps: 5\n"
+        f"output: {folders / 'merge'}\ncache-dir: {folders / 'features'}\n"
+        "epochs: 1\nnormalize: false\nskip-bad: true\n"
+    )
+    assert cli.main(["train", "--config", str(folders / "run.yaml"), "--epochs", "0.5"]) == 0
+    settings = json.loads((folders / "merge" / "results.json").read_text())["settings"]
+    assert (settings["epochs"], settings["least_steps"]) == (0.5, 5)
+    assert "8 answers (accuracy)" in capsys.readouterr().out  # "Red" and "red" are two
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("epoch: 1\n", "--config {file}: otmerge train has no setting 'epoch'; did you mean 'epochs'?"),
+        ("- 1\n", "--config {file}: expected settings as `name: value` lines"),
+        ("a: [1\n", "--config {file}: line 2"),
+    ],
+)
+def test_a_bad_settings_file_is_one_line(folders, capsys, text, line):
+    file = folders / "bad.yaml"
+    file.write_text(text)
+    assert cli.main(["train", "--config", str(file)]) == 2
+    assert line.format(file=file) in capsys.readouterr().err
+
+
+def test_finished_stages_are_not_done_again_and_other_settings_start_anew(folders, monkeypatch):
+    assert cli.main(words(folders)) == 0
+    first = (folders / "merge" / "model.safetensors").read_bytes()
+    monkeypatch.setattr("otmerge_hf.training.growth.train_fuser", None)  # would fail if it were called
+    assert cli.main(words(folders)) == 0
+    assert (folders / "merge" / "model.safetensors").read_bytes() == first
+    monkeypatch.undo()
+    assert cli.main([*words(folders), "--seed", "1"]) == 0
+    assert (folders / "merge" / "model.safetensors").read_bytes() != first
+
+
+@pytest.mark.slow
+def test_killed_in_any_stage_the_same_command_gives_the_same_parameters(folders):
+    def start(output):
+        given = [*words(folders, output), "--cache-dir", str(folders / f"features-{output}")]
+        command = [sys.executable, "-m", "otmerge_hf.cli", *given]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert start("whole").wait() == 0
+    lasted = time.monotonic() - began
+    whole = load_file(folders / "whole" / "model.safetensors")
+    killed = 0
+    for attempt in range(12):  # each lives a little longer than the one before
+        process = start("killed")
+        try:
+            process.wait(timeout=lasted * (0.35 + 0.06 * attempt))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+        else:
+            assert process.returncode == 0
+            break
+    else:
+        assert start("killed").wait() == 0
+    assert killed >= 3
+    again = load_file(folders / "killed" / "model.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
