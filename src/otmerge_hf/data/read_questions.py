@@ -9,12 +9,13 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 
 from .answers import Targets
+from .part_choice import ROLES, choose_parts
 from .presets import Preset, find_preset
 from .question_columns import Columns, find_columns
 from .question_images import ImageFinder
 from .question_rows import Row, Rows, duplicates, read_rows
 from .sources import Source, source_folder
-from .table_parts import ROLES, choose_parts, find_parts
+from .table_parts import find_parts
 from .tables import Table
 
 
