@@ -25,15 +25,13 @@ def parts_of(splits):
 
 
 def test_vqav2_counts_ten_votes_and_tells_images_by_their_number(tmp_path):
-    def answers(row):
-        return [
-            {"answer": w, "answer_confidence": "yes", "answer_id": i} for i, w in enumerate(["red"] * 7 + ["Blue"] * 3)
-        ]
-
+    words = ["red"] * 7 + ["Blue"] * 3
+    answers = [{"answer": word, "answer_confidence": "yes", "answer_id": i} for i, word in enumerate(words)]
     rows = [
         {
             "question_type": "what color", "multiple_choice_answer": "red", "answers": answers,
-            "image_id": row // 2, "answer_type": "other", "question_id": row, "question": f"what color is {row}?", "image": picture(row // 2),
+            "image_id": row // 2, "answer_type": "other", "question_id": row, "question": f"what color is {row}?",
+            "image": picture(row // 2),
         }
         for row in range(24)
     ]  # fmt: skip

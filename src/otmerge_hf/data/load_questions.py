@@ -133,5 +133,5 @@ def _unknown(name: str, rows: Sequence[Row], answers: Answers) -> list[str]:
     lost = sum(not known & {answers.spell(answer) for answer in row} for row in labelled)
     if not lost:
         return []
-    count = f"{lost:,} of {len(labelled):,} rows of {name} have no answer that training has"
+    count = f"{lost:,} of {len(labelled):,} rows of {name} have none of the {len(known):,} answers that training gives"
     return [f"{count}; accuracy is at most {answers.ceiling(labelled):.3f}"]
