@@ -278,7 +278,7 @@ def test_runs_as_a_program():
         capture_output=True,
     )
     assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1] == "otmerge align: error: source: no such file or folder: c"
+    assert result.stderr.strip().splitlines()[-1] == "otmerge align: error: --pairs: no such file or folder: c"
 
 
 @pytest.mark.slow

@@ -183,7 +183,7 @@ def test_a_split_that_is_not_there(capsys, folder):
 
 
 def test_nothing_there(capsys, tmp_path):
-    assert refused(capsys, tmp_path / "none") == f"source: no such file or folder: {tmp_path / 'none'}"
+    assert refused(capsys, tmp_path / "none") == f"--data: no such file or folder: {tmp_path / 'none'}"
     assert check(capsys, tmp_path)[0] == 2
 
 
@@ -371,3 +371,30 @@ def test_options_that_mean_nothing_here(capsys, folder):
         load_questions(folder, targets="vote")
     with pytest.raises(ValueError, match="`preset` is 'vqa'; expected one of vqav2, gqa"):
         load_questions(folder, preset="vqa")
+
+
+def test_a_missing_test_image_is_not_taken_from_training(capsys, tmp_path):
+    for split, first in (("train", 0), ("test", 0)):
+        write_pictures(tmp_path / split, 12, first)
+        write_csv(tmp_path / split / "metadata.csv", questions(12), ("file_name", "question", "answer"))
+    (tmp_path / "test" / "3.png").unlink()
+    rows = bad_rows(capsys, tmp_path)
+    assert rows == [
+        f"test/metadata.csv, line {n}: no image '3.png' in {tmp_path / 'test'} or {tmp_path}" for n in (8, 9)
+    ]
+
+
+def test_a_question_that_is_a_list(capsys, tmp_path):
+    write_pictures(tmp_path, 12)
+    rows = [{"image": f"{n}.png", "caption": "a thing", "label": n % 2} for n in range(12)]
+    rows[4]["caption"] = ["a thing", "one thing"]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert bad_rows(capsys, tmp_path) == ["rows.jsonl, line 5: the question is a list; expected text"]
+
+
+def test_a_table_that_is_not_read_is_named(capsys, tmp_path):
+    write_questions(tmp_path, name="train.csv")
+    write_csv(tmp_path / "sample_submission.csv", [(1, 2)], ("id", "label"))
+    code, out, _ = check(capsys, tmp_path)
+    assert code == 0
+    assert "Note: not read, for no split is in the name: sample_submission.csv" in out

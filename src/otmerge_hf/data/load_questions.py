@@ -92,6 +92,8 @@ def load_questions(
     if read.bad and not skip_bad:
         raise BadRowsError(read.bad)
     loaded = build_splits(read, targets=targets, normalize=normalize, top=top, seed=seed)
+    if read.bad:
+        loaded.notes.insert(0, f"{len(read.bad):,} bad rows are left out; the first: {read.bad[0]}")
     for note in loaded.notes:
         logger.warning("%s", note)
     return loaded

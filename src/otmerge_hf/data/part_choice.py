@@ -12,8 +12,8 @@ ROLES = ("train", "validation", "test")
 _SLICE = re.compile(r"(?P<name>.+?)(\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
 
 
-def choose_parts(parts: Sequence[Part], **wanted: str | None) -> dict[str, Table | None]:
-    """Read the tables for training, validation and test; None where a source has none.
+def choose_parts(parts: Sequence[Part], **wanted: str | None) -> tuple[dict[str, Table], list[str]]:
+    """Read the tables for training, validation and test, where a source has them; and list those that nobody named.
 
     Args:
         parts: As [`find_parts`] lists them.
@@ -48,7 +48,9 @@ def choose_parts(parts: Sequence[Part], **wanted: str | None) -> dict[str, Table
         if len(found) > 1 and not _are_shards(found):
             several = f"several tables{f' for {role}' if found[0].role else ' with no split in their names'}"
             raise ValueError(f"{several}: {list_parts(found)}; pass one of them as {role}_split")
-    return {role: _read(found, cuts.get(role)) if found else None for role, found in chosen.items()}
+    used = {id(part) for found in chosen.values() for part in found}
+    unused = [part.names[0] for part in parts if id(part) not in used and part.role is None]
+    return {role: _read(found, cuts.get(role)) for role, found in chosen.items() if found}, unused
 
 
 def _are_shards(parts: Sequence[Part]) -> bool:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from datasets import Dataset, DatasetDict
@@ -15,7 +15,7 @@ from .question_columns import Columns, find_columns
 from .question_images import ImageFinder
 from .question_rows import Row, Rows, duplicates, read_rows
 from .sources import Source, source_folder
-from .table_parts import find_parts
+from .table_parts import find_parts, role_of
 from .tables import Table
 
 
@@ -73,11 +73,13 @@ def read_questions(
     folders = [] if image_folder is None else [Path(image_folder)]
     if folders and not folders[0].is_dir():
         raise ValueError(f"image_folder: there is no folder {str(image_folder)!r}")
-    tables = _tables(source, known, splits, options)
+    tables, unused = _tables(source, known, splits, options)
     named = {"image": image_column, "question": question_column, "answer": answer_column, "image_id": image_id_column}
     root = None if isinstance(source, Dataset | DatasetDict) else source_folder(source)
     finders: dict[Path | None, ImageFinder] = {}
     read = ReadQuestions(rows=dict.fromkeys(ROLES))
+    if unused and not any(splits.values()):
+        read.notes.append(f"not read, for no split is in the name: {', '.join(unused)}")
     for role, table in tables.items():
         if known.prepare:
             before, table = len(table), known.prepare(table)
@@ -92,7 +94,9 @@ def read_questions(
             read.holds_classes = columns.holds_classes(table)
         if table.folder not in finders:
             own = [folder for folder in (*folders, table.folder, root) if folder is not None]
-            finders[table.folder] = ImageFinder(own, decode)
+            # A table in a split's folder does not take its images from another split's.
+            inside = role_of(f"{PurePath(table.name).parent.as_posix()}/_")
+            finders[table.folder] = ImageFinder(own, decode, inside)
         found = read_rows(table, columns, finders[table.folder], answer_separator, _NEEDED.get(targets or "", 1))
         read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
         read.bad += found.bad
@@ -100,12 +104,13 @@ def read_questions(
     return read
 
 
-def _tables(source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any]) -> dict[str, Table]:
+def _tables(
+    source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any]
+) -> tuple[dict[str, Table], list[str]]:
     parts = known.parts(source, options) if known.parts else find_parts(source, **options)
     here = {name for part in parts for name in part.names}
     own = {name: split for name, split in known.splits.items() if split in here}
-    chosen = choose_parts(parts, **{name: split or own.get(name) for name, split in splits.items()})
-    return {role: table for role, table in chosen.items() if table is not None}
+    return choose_parts(parts, **{name: split or own.get(name) for name, split in splits.items()})
 
 
 def _own(known: Preset, part: str, table: Table) -> str | None:
