@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageFeature
 from question_folders import picture, questions, write_csv, write_pictures, write_questions
 
-from otmerge_hf.data import load_questions
+from otmerge_hf.data import load_questions, load_rows
 from otmerge_hf.model.images import open_image
 
 
@@ -269,3 +269,13 @@ def test_top_answers(tmp_path):
     assert len(splits.answers.names) == 2
     assert splits.answers.names[0] == "no", "two pictures in three are not red"
     assert any("rows of test have none of the 2 answers that training gives" in note for note in splits.notes)
+
+
+def test_rows_to_score_need_no_training_table(tmp_path):
+    write_pictures(tmp_path, 12)
+    write_csv(tmp_path / "val.csv", questions(2))
+    write_csv(tmp_path / "test.csv", [row[:2] for row in questions(4, 2)], ("image", "question"))
+    assert rows_of(load_rows(tmp_path, part="validation")) == expected(2)
+    assert len(load_rows(tmp_path)) == 12
+    with pytest.raises(ValueError, match="there is nothing to train on"):
+        load_questions(tmp_path)

@@ -12,11 +12,14 @@ ROLES = ("train", "validation", "test")
 _SLICE = re.compile(r"(?P<name>.+?)(\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
 
 
-def choose_parts(parts: Sequence[Part], **wanted: str | None) -> tuple[dict[str, Table], list[str]]:
+def choose_parts(
+    parts: Sequence[Part], train: bool = True, **wanted: str | None
+) -> tuple[dict[str, Table], list[str]]:
     """Read the tables for training, validation and test, where a source has them; and list those that nobody named.
 
     Args:
         parts: As [`find_parts`] lists them.
+        train: Whether there must be one to train on.
         **wanted: `train_split`, `validation_split` and `test_split`: a part's name, or a slice as `"train[:500]"`.
 
     Raises:
@@ -42,7 +45,7 @@ def choose_parts(parts: Sequence[Part], **wanted: str | None) -> tuple[dict[str,
         # One table alone is for training, whatever its name; beside test tables, the one without a split in its name.
         chosen["train"] = list(parts) if len(parts) == 1 else [part for part in free if part.role is None]
         chosen |= {role: [] for role in ROLES[1:] if len(parts) == 1}
-    if not chosen["train"]:
+    if train and not chosen["train"]:
         raise ValueError(f"there is nothing to train on: there are {list_parts(parts)}; pass train_split")
     for role, found in chosen.items():
         if len(found) > 1 and not _are_shards(found):

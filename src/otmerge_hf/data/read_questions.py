@@ -63,7 +63,7 @@ def read_questions(
 
     Args:
         decode: Whether every image is read to its last pixel.
-        answered: Whether the training rows must have answers.
+        answered: Whether there must be training rows, and answers to them.
 
     Raises:
         ValueError: If the source cannot be read, or a column is not found.
@@ -73,7 +73,7 @@ def read_questions(
     folders = [] if image_folder is None else [Path(image_folder)]
     if folders and not folders[0].is_dir():
         raise ValueError(f"image_folder: there is no folder {str(image_folder)!r}")
-    tables, unused = _tables(source, known, splits, options)
+    tables, unused = _tables(source, known, splits, options, answered)
     named = {"image": image_column, "question": question_column, "answer": answer_column, "image_id": image_id_column}
     root = None if isinstance(source, Dataset | DatasetDict) else source_folder(source)
     finders: dict[Path | None, ImageFinder] = {}
@@ -85,10 +85,11 @@ def read_questions(
             before, table = len(table), known.prepare(table)
             if len(table) < before:
                 read.notes.append(f"{table.name}: the preset keeps {len(table):,} of {before:,} rows")
-        if role == "train":
+        leads = role == next(iter(tables))
+        if leads:
             named = {part: name if name is not None else _own(known, part, table) for part, name in named.items()}
         columns = find_columns(table, **named, kinds=kind_columns, labelled=answered and role == "train")
-        if role == "train":  # the other tables are read as this one is
+        if leads:  # the other tables are read as this one is
             named |= {"image": columns.image, "question": columns.question or "", "answer": columns.answer}
             kind_columns = columns.kinds
             read.holds_classes = columns.holds_classes(table)
@@ -105,12 +106,12 @@ def read_questions(
 
 
 def _tables(
-    source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any]
+    source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any], train: bool
 ) -> tuple[dict[str, Table], list[str]]:
     parts = known.parts(source, options) if known.parts else find_parts(source, **options)
     here = {name for part in parts for name in part.names}
     own = {name: split for name, split in known.splits.items() if split in here}
-    return choose_parts(parts, **{name: split or own.get(name) for name, split in splits.items()})
+    return choose_parts(parts, train, **{name: split or own.get(name) for name, split in splits.items()})
 
 
 def _own(known: Preset, part: str, table: Table) -> str | None:
