@@ -201,5 +201,8 @@ def test_daquar_as_published():
     assert len({str(image) for part in parts_of(splits) for image in part.images}) > 1400
 
 
-def test_every_preset_is_named_as_it_is_typed():
-    assert all(name == name.lower() and "_" not in name for name in PRESETS)
+def test_every_preset_has_its_row_in_the_guide():
+    guide = (Path(__file__).parents[2] / "docs" / "questions.md").read_text()
+    assert [line.split("`")[1] for line in guide.splitlines() if line.startswith("| `")] == list(PRESETS)
+    for preset in PRESETS.values():
+        assert all(name in guide for name in preset.hub)
