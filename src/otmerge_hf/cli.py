@@ -37,7 +37,7 @@ def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
     """A message of a public function, with the command's flags in place of the arguments that it names.
 
     Arguments of several words count wherever they stand, unless in quotes, where they may be names of columns;
-    those of one word if they stand in backticks.
+    those of one word if they stand in backticks. A `source`, with which a message begins, is `--data` or `--pairs`.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -46,6 +46,9 @@ def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
         '--top-answers is -1; pass --image-column'
     """
     flags = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+
+    if own := [flags[name] for name in ("data", "pairs") if name in flags]:
+        message = re.sub(r"^source\b", own[0], message)
 
     def flag(match: re.Match[str]) -> str:
         quoted, bare = match["quoted"], match["bare"]

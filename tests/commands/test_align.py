@@ -202,20 +202,20 @@ def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
         ({"pairs": "vit/nothing.parquet"}, "no such file or folder"),
         ({"extra": ["--test-split", "dev"]}, "split 'dev' is not in"),
         ({"extra": ["--filter", "color=red"]}, "filter names column 'color'"),
-        ({"extra": ["--shared-dim", "99"]}, "shared_dim must be between 1 and 16"),
+        ({"extra": ["--shared-dim", "99"]}, "--shared-dim must be between 1 and 16"),
         ({"extra": ["--context-tokens", "40"]}, "Hidden layer 40 was asked for"),
-        ({"extra": ["--query-tokens", "mean"]}, "`query_tokens` is 'mean'"),
+        ({"extra": ["--query-tokens", "mean"]}, "--query-tokens is 'mean'"),
         ({"extra": ["--train-split", "train[:4]"]}, "2 of the 2 images of 'train[:4]' are left to train on"),
-        ({"extra": ["--image-size", "64"]}, "image_size is for efficientnet-lite0"),
-        ({"extra": ["--fit", "cca", "--unpaired-images", "PAIRS"]}, "fit 'cca' does not use unpaired_images"),
+        ({"extra": ["--image-size", "64"]}, "--image-size is for efficientnet-lite0"),
+        ({"extra": ["--fit", "cca", "--unpaired-images", "PAIRS"]}, "fit 'cca' does not use --unpaired-images"),
         (
             {"pairs": "vit/nothing.parquet", "extra": ["--fit", "cca", "--unpaired-texts", "gone.txt"]},
-            "fit 'cca' does not use unpaired_texts",
+            "fit 'cca' does not use --unpaired-texts",
         ),
-        ({"extra": ["--fit", "sinkhorn_procrustes"]}, "needs unpaired rows on both sides; unpaired_images is empty"),
+        ({"extra": ["--fit", "sinkhorn_procrustes"]}, "needs unpaired rows on both sides; --unpaired-images is empty"),
         (
             {"extra": ["--fit", "wasserstein_procrustes", "--unpaired-images", "PAIRS"]},
-            "needs unpaired rows on both sides; unpaired_texts is empty",
+            "needs unpaired rows on both sides; --unpaired-texts is empty",
         ),
         ({"extra": ["--unpaired-texts", "gone.txt"]}, "No such file or directory: 'gone.txt'"),
         ({"extra": ["--unpaired-images", "./gone"]}, "no such file or folder: gone"),
@@ -278,7 +278,7 @@ def test_runs_as_a_program():
         capture_output=True,
     )
     assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1] == "otmerge align: error: source: no such file or folder: c"
+    assert result.stderr.strip().splitlines()[-1] == "otmerge align: error: --pairs: no such file or folder: c"
 
 
 @pytest.mark.slow

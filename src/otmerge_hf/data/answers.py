@@ -117,6 +117,7 @@ class Answers:
         """Score of each row in [0, 1]: whether the answer is right, official VQA accuracy of votes, F1 of labels.
 
         Example:
+            >>> import torch
             >>> answers = Answers(["no", "yes"])
             >>> answers.scores(torch.tensor([[0.1, 0.9], [0.2, 0.8]]), [("Yes",), ("maybe",)])
             [1.0, 0.0]

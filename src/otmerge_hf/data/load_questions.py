@@ -92,6 +92,8 @@ def load_questions(
     if read.bad and not skip_bad:
         raise BadRowsError(read.bad)
     loaded = build_splits(read, targets=targets, normalize=normalize, top=top, seed=seed)
+    if read.bad:
+        loaded.notes.insert(0, f"{len(read.bad):,} bad rows are left out; the first: {read.bad[0]}")
     for note in loaded.notes:
         logger.warning("%s", note)
     return loaded
@@ -133,5 +135,5 @@ def _unknown(name: str, rows: Sequence[Row], answers: Answers) -> list[str]:
     lost = sum(not known & {answers.spell(answer) for answer in row} for row in labelled)
     if not lost:
         return []
-    count = f"{lost:,} of {len(labelled):,} rows of {name} have no answer that training has"
+    count = f"{lost:,} of {len(labelled):,} rows of {name} have none of the {len(known):,} answers that training gives"
     return [f"{count}; accuracy is at most {answers.ceiling(labelled):.3f}"]

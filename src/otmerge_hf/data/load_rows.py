@@ -39,7 +39,7 @@ def load_rows(
         >>> from PIL import Image
         >>> folder = Path(tempfile.mkdtemp())
         >>> Image.new("RGB", (8, 8)).save(folder / "1.png")
-        >>> _ = (folder / "ask.csv").write_text("image,question\\n1.png,what is it?")
+        >>> _ = (folder / "ask.csv").write_text("image,question\n1.png,what is it?")
         >>> print(load_rows(folder / "ask.csv"))
         1 row, 1 image, 1 distinct text, from ask.csv
     """

@@ -12,8 +12,9 @@ from typing import Any
 from datasets import get_dataset_config_names
 
 from .easy_vqa import load_easy_vqa
+from .part_choice import join_tables
 from .sources import load_source, split_names
-from .table_parts import Part, find_parts, join_tables, role_of
+from .table_parts import Part, find_parts, role_of
 from .tables import Table, dataset_table, read_table
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..model.images import open_image
 from .stored_images import StoredImage
+from .table_parts import role_of
 
 
 _ADDRESS = re.compile(r"https?://", flags=re.IGNORECASE)
@@ -25,6 +26,7 @@ class ImageFinder:
         folders: Where relative names start, the first that has the file wins; a name that none has is looked for
             below them, and taken if exactly one file ends like it.
         decode: Whether every image is read to its last pixel; else only those that look cut short are.
+        role: Split whose images are looked for: folders below that speak of another one are not looked into.
 
     Example:
         >>> import tempfile
@@ -35,9 +37,10 @@ class ImageFinder:
         'pictures/1.png'
     """
 
-    def __init__(self, folders: list[Path], decode: bool = False) -> None:
+    def __init__(self, folders: list[Path], decode: bool = False, role: str | None = None) -> None:
         self.folders = list(dict.fromkeys(folders))
         self.decode = decode
+        self.role = role
         self._below: dict[str, list[Path]] | None = None
         self._found: dict[str, Path | ValueError] = {}
         self._identities: dict[Path, str] = {}
@@ -97,8 +100,13 @@ class ImageFinder:
         """Pictures below the folders with that name, or whose name it is without the ending."""
         if self._below is None:
             self._below = defaultdict(list)
-            for path in dict.fromkeys(path for folder in self.folders for path in sorted(folder.rglob("*"))):
-                if path.suffix.lower() in _SUFFIXES:
+            pairs = ((path, folder) for folder in self.folders for path in sorted(folder.rglob("*")))
+            for path, folder in {path: folder for path, folder in pairs}.items():
+                other = self.role and role_of(f"{path.parent.relative_to(folder).as_posix()}/_") not in (
+                    None,
+                    self.role,
+                )
+                if path.suffix.lower() in _SUFFIXES and not other:
                     self._below[path.name].append(path)
                     self._below[path.stem].append(path)
         return self._below.get(name, [])

@@ -100,6 +100,8 @@ def read_rows(
             image = value if isinstance(value, StoredImage) else _find(finder, value, unfound)
             if reason := finder.problem(image):
                 raise ValueError(reason)
+            if isinstance(questions[row], list | dict):
+                raise ValueError(f"the question is a {type(questions[row]).__name__}; expected text")
             if asks and not question.strip():
                 raise ValueError(f"the question is empty (column {columns.question!r})")
             answers = answers_of(cells[row], separator)

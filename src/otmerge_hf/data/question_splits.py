@@ -11,7 +11,7 @@ from .stored_images import QuestionImages
 
 
 HELD_OUT = 0.15  # of the images, for validation and for test each where the source has no such split
-FEWEST_IMAGES = 8  # to hold some out
+FEWEST_IMAGES = 6  # to hold some out
 
 
 def hold_out(rows: dict[str, list[Row] | None], seed: int = 0) -> tuple[dict[str, list[Row]], dict[str, str]]:

@@ -3,18 +3,19 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from datasets import Dataset, DatasetDict
 
 from .answers import Targets
+from .part_choice import ROLES, choose_parts
 from .presets import Preset, find_preset
 from .question_columns import Columns, find_columns
 from .question_images import ImageFinder
 from .question_rows import Row, Rows, duplicates, read_rows
 from .sources import Source, source_folder
-from .table_parts import ROLES, choose_parts, find_parts
+from .table_parts import find_parts, role_of
 from .tables import Table
 
 
@@ -62,7 +63,7 @@ def read_questions(
 
     Args:
         decode: Whether every image is read to its last pixel.
-        answered: Whether the training rows must have answers.
+        answered: Whether there must be training rows, and answers to them.
 
     Raises:
         ValueError: If the source cannot be read, or a column is not found.
@@ -72,26 +73,31 @@ def read_questions(
     folders = [] if image_folder is None else [Path(image_folder)]
     if folders and not folders[0].is_dir():
         raise ValueError(f"image_folder: there is no folder {str(image_folder)!r}")
-    tables = _tables(source, known, splits, options)
+    tables, unused = _tables(source, known, splits, options, answered)
     named = {"image": image_column, "question": question_column, "answer": answer_column, "image_id": image_id_column}
     root = None if isinstance(source, Dataset | DatasetDict) else source_folder(source)
     finders: dict[Path | None, ImageFinder] = {}
     read = ReadQuestions(rows=dict.fromkeys(ROLES))
+    if unused and not any(splits.values()):
+        read.notes.append(f"not read, for no split is in the name: {', '.join(unused)}")
     for role, table in tables.items():
         if known.prepare:
             before, table = len(table), known.prepare(table)
             if len(table) < before:
                 read.notes.append(f"{table.name}: the preset keeps {len(table):,} of {before:,} rows")
-        if role == "train":
+        leads = role == next(iter(tables))
+        if leads:
             named = {part: name if name is not None else _own(known, part, table) for part, name in named.items()}
         columns = find_columns(table, **named, kinds=kind_columns, labelled=answered and role == "train")
-        if role == "train":  # the other tables are read as this one is
+        if leads:  # the other tables are read as this one is
             named |= {"image": columns.image, "question": columns.question or "", "answer": columns.answer}
             kind_columns = columns.kinds
             read.holds_classes = columns.holds_classes(table)
         if table.folder not in finders:
             own = [folder for folder in (*folders, table.folder, root) if folder is not None]
-            finders[table.folder] = ImageFinder(own, decode)
+            # A table in a split's folder does not take its images from another split's.
+            inside = role_of(f"{PurePath(table.name).parent.as_posix()}/_")
+            finders[table.folder] = ImageFinder(own, decode, inside)
         found = read_rows(table, columns, finders[table.folder], answer_separator, _NEEDED.get(targets or "", 1))
         read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
         read.bad += found.bad
@@ -99,12 +105,13 @@ def read_questions(
     return read
 
 
-def _tables(source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any]) -> dict[str, Table]:
+def _tables(
+    source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any], train: bool
+) -> tuple[dict[str, Table], list[str]]:
     parts = known.parts(source, options) if known.parts else find_parts(source, **options)
     here = {name for part in parts for name in part.names}
     own = {name: split for name, split in known.splits.items() if split in here}
-    chosen = choose_parts(parts, **{name: split or own.get(name) for name, split in splits.items()})
-    return {role: table for role, table in chosen.items() if table is not None}
+    return choose_parts(parts, train, **{name: split or own.get(name) for name, split in splits.items()})
 
 
 def _own(known: Preset, part: str, table: Table) -> str | None:

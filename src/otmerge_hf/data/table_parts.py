@@ -14,13 +14,11 @@ from .sources import Source, load_source, split_names
 from .tables import TABLE_SUFFIXES, Table, dataset_table, read_table
 
 
-ROLES = ("train", "validation", "test")
 _WORDS = {
     "train": ("train", "training", "trainset"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "testset", "testdev"),
 }
-_SLICE = re.compile(r"(?P<name>.+?)(\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
 _NO_TABLE = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 
@@ -80,7 +78,7 @@ def find_parts(
     parts = _parts(source, delimiter, options)
     if len(parts) > 1:
         if split_column:
-            raise ValueError(f"split_column is for a single table; there are {_list(parts)}")
+            raise ValueError(f"split_column is for a single table; there are {list_parts(parts)}")
         return parts
     table = parts[0].read()
     column = split_column or ("split" if "split" in table.columns else None)
@@ -97,52 +95,13 @@ def find_parts(
     return [Part((value,), role_of(value), partial(_rows_of, table, own)) for value, own in rows.items()]
 
 
-def choose_parts(parts: Sequence[Part], **wanted: str | None) -> dict[str, Table | None]:
-    """Read the tables for training, validation and test; None where a source has none.
-
-    Args:
-        parts: As [`find_parts`] lists them.
-        **wanted: `train_split`, `validation_split` and `test_split`: a part's name, or a slice as `"train[:500]"`.
-
-    Raises:
-        ValueError: If a name is not found, or it is not clear which table is for what; the message lists them.
-    """
-    chosen: dict[str, list[Part]] = {}
-    cuts: dict[str, re.Match[str]] = {}
-    for role in ROLES:
-        if asked := wanted.get(f"{role}_split"):
-            match = _SLICE.fullmatch(asked)
-            name = match["name"] if match else asked
-            named = [part for part in parts if name in part.names]
-            chosen[role] = named or [part for part in parts if part.role == name]
-            if match:
-                cuts[role] = match
-            if not chosen[role]:
-                raise ValueError(f"{role}_split: there is no {name!r}; there are {_list(parts)}")
-    taken = {id(part) for found in chosen.values() for part in found}
-    free = [part for part in parts if id(part) not in taken]
-    for role in ROLES:
-        chosen.setdefault(role, [part for part in free if part.role == role])
-    if not chosen["train"]:
-        # One table alone is for training, whatever its name; beside test tables, the one without a split in its name.
-        chosen["train"] = list(parts) if len(parts) == 1 else [part for part in free if part.role is None]
-        chosen |= {role: [] for role in ROLES[1:] if len(parts) == 1}
-    if not chosen["train"]:
-        raise ValueError(f"there is nothing to train on: there are {_list(parts)}; pass train_split")
-    for role, found in chosen.items():
-        if len(found) > 1 and not _are_shards(found):
-            several = f"several tables{f' for {role}' if found[0].role else ' with no split in their names'}"
-            raise ValueError(f"{several}: {_list(found)}; pass one of them as {role}_split")
-    return {role: _read(found, cuts.get(role)) if found else None for role, found in chosen.items()}
-
-
 def _parts(source: Any, delimiter: str | None, options: dict[str, Any]) -> list[Part]:
     found = _local_parts(source, delimiter)
     if found is None:  # a name on the Hub, or files that only `datasets` reads
         names = split_names(source, **options)
         return [Part((name,), role_of(name), partial(_load, source, name, options)) for name in names]
     if options:
-        raise ValueError(f"{', '.join(options)}: no option of a source that is here; expected a name on the Hub")
+        raise ValueError(f"`{'`, `'.join(options)}`: no option of a source that is here; expected a name on the Hub")
     return found
 
 
@@ -188,35 +147,7 @@ def _rows_of(table: Table, rows: list[int]) -> Table:
     return table.select(rows)
 
 
-def _are_shards(parts: Sequence[Part]) -> bool:
-    """Whether names differ in their numbers only, as `train-00000-of-00002.parquet` does."""
-    return len({re.sub(r"\d+", "0", part.names[0]) for part in parts}) == 1
-
-
-def _read(parts: Sequence[Part], cut: re.Match[str] | None) -> Table:
-    first, *others = [part.read() for part in parts]
-    table = join_tables(first, others) if others else first
-    if cut is None or cut[2] is None:
-        return table
-    start, stop = (_edge(cut[name], len(table), default) for name, default in (("start", 0), ("stop", len(table))))
-    return table.select(range(len(table))[start:stop])
-
-
-def _edge(word: str | None, size: int, default: int) -> int:
-    return default if word is None else int(word[:-1]) * size // 100 if word.endswith("%") else int(word)
-
-
-def join_tables(first: Table, others: Sequence[Table]) -> Table:
-    """The rows of several tables, one after the other; a column that one lacks is None there."""
-    tables = [first, *others]
-    names = dict.fromkeys(name for table in tables for name in table.columns)
-    columns = {name: [v for table in tables for v in table.columns.get(name, [None] * len(table))] for name in names}
-    places = [f"{table.places[row]} of {table.name}" for table in tables for row in range(len(table))]
-    broken = [(f"{place} of {table.name}", reason) for table in tables for place, reason in table.broken]
-    name = f"{first.name} and {len(others)} more"
-    return replace(first, name=name, columns=columns, places=places, broken=broken)
-
-
-def _list(parts: Sequence[Part]) -> str:
+def list_parts(parts: Sequence[Part]) -> str:
+    """Names of parts for a message, the first ten."""
     shown = ", ".join(part.names[0] or "''" for part in parts[:10])
     return shown if len(parts) <= 10 else f"{shown} and {len(parts) - 10} more"

@@ -131,7 +131,7 @@ def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Ta
 
 def _read_json(text: str, name: str) -> tuple[list[dict[str, Any]], list[str], list[tuple[str, str]]]:
     """Records, their places, and what is no record."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise ValueError(f"{name} is an empty file")
     first = lines[0][1].lstrip()
