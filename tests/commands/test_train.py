@@ -54,7 +54,7 @@ def write_questions(folder, count=80):
 def words(folders, output="merge", data="mine", *extra):
     given = {"context": "vit", "query": "bert", "data": data, "output": output, "cache-dir": "features"}
     paths = [word for name, value in given.items() for word in (f"--{name}", str(folders / value))]
-    return ["train", *paths, "--device", "cpu", "--least-steps", "60", "--train-batch-size", "32", *extra]
+    return ["train", *paths, "--device", "cpu", "--least-steps", "40", "--train-batch-size", "32", *extra]
 
 
 def test_a_folder_and_a_table_become_a_merge_that_answers(folders, capsys):
@@ -121,7 +121,7 @@ def test_a_dry_run_writes_nothing(folders, capsys):
     assert cli.main([*words(folders), "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "encode 80 images and 2 texts" in printed
-    assert "at most twice 60 steps" in printed
+    assert "at most twice 40 steps" in printed
     assert not (folders / "merge").exists()
     assert not (folders / "features").exists()
 
