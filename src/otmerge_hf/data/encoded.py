@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from datasets import Dataset
 
 from ..features import FeatureCollator, FeatureStore, encode
@@ -102,4 +101,4 @@ def is_standardised(model: OTMergeForQuestionAnswering) -> bool:
     if not model.config.standardize:
         return True
     sides: list[Any] = [model.otmerge.context_standardizer, model.otmerge.query_standardizer]
-    return any(bool(side.mean.any()) or not torch.equal(side.std, torch.ones_like(side.std)) for side in sides)
+    return any(side.is_fitted for side in sides)

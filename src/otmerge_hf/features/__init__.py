@@ -6,6 +6,7 @@ from .embedding import embed
 from .encoding import encode
 from .keys import encoder_key, inputs_key
 from .means import mean_features
+from .raw_statistics import standardize_on
 from .store import FeatureStore
 
 
@@ -18,4 +19,5 @@ __all__ = [
     "encoder_key",
     "inputs_key",
     "mean_features",
+    "standardize_on",
 ]

@@ -5,16 +5,21 @@ from torch import nn
 from transformers import initialization as init
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, WeightConverter
+from transformers.utils import logging
 
 from .configuration_otmerge import OTMergeConfig
 from .validation import check_finite
 
 
+logger = logging.get_logger(__name__)
+
+
 class Standardizer(nn.Module):
-    """(x - mean) / std per feature dimension; the identity until fitted."""
+    """(x - mean) / std per feature dimension; the identity until fitted, of which a warning tells in training."""
 
     def __init__(self, dim: int):
         super().__init__()
+        self._looked = False
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
 
@@ -23,7 +28,20 @@ class Standardizer(nn.Module):
         init.zeros_(self.mean)
         init.ones_(self.std)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether statistics were stored."""
+        return bool(self.mean.any()) or not torch.equal(self.std, torch.ones_like(self.std))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and not self._looked and not torch.compiler.is_compiling():
+            self._looked = True  # once: on a GPU a look waits for what is computed before it
+            if not self.is_fitted:
+                logger.warning_once(
+                    "A merge is trained on features that are not standardised, which costs accuracy: call "
+                    "`fit_standardization` before (`data.encode_questions` and `features.standardize_on` do), or "
+                    "build it with `standardize=False`."
+                )
         # in float32: subtracting a large mean in half precision would leave little of the feature
         return ((x.to(torch.promote_types(x.dtype, torch.float32)) - self.mean) / self.std).to(x.dtype)
 
