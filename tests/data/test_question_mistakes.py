@@ -8,6 +8,7 @@ from PIL import Image
 from question_folders import check, questions, write_csv, write_pictures, write_questions
 
 from otmerge_hf.data import BadRowsError, load_questions
+from otmerge_hf.data.tables import read_table
 
 
 @pytest.fixture(autouse=True)
@@ -398,3 +399,47 @@ def test_a_table_that_is_not_read_is_named(capsys, tmp_path):
     code, out, _ = check(capsys, tmp_path)
     assert code == 0
     assert "Note: not read, for no split is in the name: sample_submission.csv" in out
+
+
+def test_a_ragged_row_is_told_once(capsys, folder):
+    rows = [(*row, "train" if n < 16 else "test") for n, row in enumerate(questions(12))]
+    rows[3] = rows[3][:2]
+    write_csv(folder / "questions.csv", rows, ("image", "question", "answer", "split"))
+    assert bad_rows(capsys, folder) == ["questions.csv, line 5: 2 fields, where the header has 4"]
+    cut = ["--train-split", "train[:10]", "--test-split", "test"]
+    assert len(bad_rows(capsys, folder, *cut)) == 1
+    rows[12] = rows[12][:1]
+    write_csv(folder / "questions.csv", [row[:3] for row in rows])
+    assert len(bad_rows(capsys, folder, "--train-split", "questions[4:]")) == 1
+    assert len(bad_rows(capsys, folder)) == 2
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "bmp", "tiff"])
+def test_pictures_of_other_kinds_that_are_cut(folder, ending):
+    Image.effect_noise((64, 64), 80).save(folder / f"4.{ending}")
+    rows = questions(12)
+    rows[8] = (f"4.{ending}", "what color is it?", "red")
+    write_csv(folder / "questions.csv", rows)
+    assert load_questions(folder).answers.names
+    (folder / f"4.{ending}").write_bytes((folder / f"4.{ending}").read_bytes()[:-1000])
+    with pytest.raises(
+        BadRowsError, match=rf"^1 bad row: questions.csv, line 10: image '4\.{ending}' cannot be opened"
+    ):
+        load_questions(folder)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [({"images": [1], "annotations": [2]}, "a record of images, annotations"), ("text", "a str"), (3, "a int")],
+)
+def test_json_that_is_no_table(capsys, tmp_path, value, kind):
+    (tmp_path / "rows.json").write_text(json.dumps(value))
+    assert refused(capsys, tmp_path) == f"rows.json is {kind}; expected a list of records, or a record on every line"
+
+
+def test_json_lines_of_one_record_keep_its_list_of_answers(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"image": "1.png", "answers": ["red", "blue"]}))
+    table = read_table(tmp_path / "rows.jsonl")
+    assert (table.columns, table.places) == ({"image": ["1.png"], "answers": [["red", "blue"]]}, ["line 1"])
+    (tmp_path / "rows.json").write_text(json.dumps({"version": 2, "questions": [{"image": "1.png"}]}, indent=1))
+    assert read_table(tmp_path / "rows.json").places == ["row 1"]

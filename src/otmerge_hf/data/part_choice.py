@@ -67,7 +67,15 @@ def _read(parts: Sequence[Part], cut: re.Match[str] | None) -> Table:
     if cut is None or cut[2] is None:
         return table
     start, stop = (_edge(cut[name], len(table), default) for name, default in (("start", 0), ("stop", len(table))))
-    return table.select(range(len(table))[start:stop])
+    own = table.select(range(len(table))[start:stop])
+    numbers = [_number(place) for place in own.places]
+    between = [bad for bad in own.broken if numbers and numbers[0] <= _number(bad[0]) <= numbers[-1]]
+    return replace(own, broken=between)
+
+
+def _number(place: str) -> int:
+    """7 of "line 7"."""
+    return int(place.split()[1])
 
 
 def _edge(word: str | None, size: int, default: int) -> int:

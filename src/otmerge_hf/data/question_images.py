@@ -25,7 +25,7 @@ class ImageFinder:
     Args:
         folders: Where relative names start, the first that has the file wins; a name that none has is looked for
             below them, and taken if exactly one file ends like it.
-        decode: Whether every image is read to its last pixel; else only those that look cut short are.
+        decode: Whether every image is read to its last pixel; else only those whose file may be cut short are.
         role: Split whose images are looked for: folders below that speak of another one are not looked into.
 
     Example:
@@ -117,7 +117,7 @@ class ImageFinder:
             return f"{name} is an empty file"
         try:
             with Image.open(image.stream() if isinstance(image, StoredImage) else image) as opened:
-                whole = not _looks_cut(image, opened)
+                whole = _has_its_end(image, opened)
                 opened.verify()
             if self.decode or not whole:
                 open_image(image if isinstance(image, Path) else image.open())
@@ -129,10 +129,10 @@ class ImageFinder:
         return None
 
 
-def _looks_cut(image: Path | StoredImage, opened: Image.Image) -> bool:
-    """Whether a JPEG lacks its end; other kinds say so themselves when they are verified."""
+def _has_its_end(image: Path | StoredImage, opened: Image.Image) -> bool:
+    """Whether a look at the file shows that nothing is cut off: by checksums of PNG, by the last bytes of JPEG."""
     if opened.format not in ("JPEG", "MPO"):
-        return False
+        return opened.format == "PNG"
     with open(image, "rb") if isinstance(image, Path) else image.stream() as stream:
         stream.seek(max(stream.seek(0, 2) - 64, 0))
-        return _JPEG_END not in stream.read()
+        return _JPEG_END in stream.read()

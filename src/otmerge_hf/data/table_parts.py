@@ -83,7 +83,7 @@ def find_parts(
     table = parts[0].read()
     column = split_column or ("split" if "split" in table.columns else None)
     if column is None:
-        return [replace(parts[0], read=lambda: table)]
+        return [replace(parts[0], read=partial(_same, table))]
     if column not in table.columns:
         raise ValueError(
             f"split_column: {table.name} has no column {column!r}; its columns are {', '.join(table.columns)}"
@@ -91,8 +91,12 @@ def find_parts(
     values = ["" if value is None else str(value).strip() for value in table.columns[column]]
     rows = {value: [row for row, own in enumerate(values) if own == value] for value in dict.fromkeys(values)}
     if len(rows) == 1 and not split_column:
-        return [Part((*rows, *parts[0].names), role_of(next(iter(rows))), lambda: table)]
-    return [Part((value,), role_of(value), partial(_rows_of, table, own)) for value, own in rows.items()]
+        return [Part((*rows, *parts[0].names), role_of(next(iter(rows))), partial(_same, table))]
+    # A broken row has no split: it is told with the first.
+    tables = [
+        replace(table.select(own), broken=[] if place else table.broken) for place, own in enumerate(rows.values())
+    ]
+    return [Part((value,), role_of(value), partial(_same, own)) for value, own in zip(rows, tables, strict=True)]
 
 
 def _parts(source: Any, delimiter: str | None, options: dict[str, Any]) -> list[Part]:
@@ -143,8 +147,8 @@ def _load(source: Source, split: str, options: dict[str, Any]) -> Table:
     return dataset_table(load_source(source, split, **options), split)
 
 
-def _rows_of(table: Table, rows: list[int]) -> Table:
-    return table.select(rows)
+def _same(table: Table) -> Table:
+    return table
 
 
 def list_parts(parts: Sequence[Part]) -> str:

@@ -92,7 +92,7 @@ def read_table(path: Path, *, name: str | None = None, delimiter: str | None = N
     if kind in (".csv", ".tsv"):
         columns, lines, broken = read_csv_rows(text, name, delimiter or ("\t" if kind == ".tsv" else ","))
         return Table(name, columns, lines, path.parent, broken=broken)
-    records, places, broken = _read_json(text, name)
+    records, places, broken = _read_json(text, name, by_line=kind == ".jsonl")
     if not records and not broken:
         raise ValueError(f"{name} has no rows")
     names = dict.fromkeys(key for record in records for key in record)
@@ -129,35 +129,39 @@ def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Ta
     return Table(name, columns, places, folder, tuple(images), tuple(lists), tuple(classes))
 
 
-def _read_json(text: str, name: str) -> tuple[list[dict[str, Any]], list[str], list[tuple[str, str]]]:
-    """Records, their places, and what is no record."""
+def _read_json(text: str, name: str, by_line: bool) -> tuple[list[dict[str, Any]], list[str], list[tuple[str, str]]]:
+    """Records, their places, and what is no record; a record on every line is read as such in any file."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise ValueError(f"{name} is an empty file")
-    first = lines[0][1].lstrip()
-    try:
-        whole = json.loads(text) if first[0] == "[" or len(lines) == 1 or not _is_json(first) else None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{name}, line {error.lineno}: no JSON: {error.msg}") from error
-    values: list[tuple[str, Any]] = []
     broken: list[tuple[str, str]] = []
-    if whole is not None:
-        lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else [whole]
-        items = lists[0] if len(lists) == 1 and isinstance(lists[0], list) else [whole]
-        values = [(f"row {number}", item) for number, item in enumerate(items, 1)]
-    for number, line in lines if whole is None else []:
-        try:
-            values.append((f"line {number}", json.loads(line)))
-        except json.JSONDecodeError as error:
-            broken.append((f"line {number}", f"no JSON: {error.msg}"))
+    values: list[tuple[str, Any]] = []
+    if by_line or (len(lines) > 1 and _is_record(lines[0][1])):
+        for number, line in lines:
+            try:
+                values.append((f"line {number}", json.loads(line)))
+            except json.JSONDecodeError as error:
+                broken.append((f"line {number}", f"no JSON: {error.msg}"))
+    else:
+        values = [(f"row {number}", item) for number, item in enumerate(_list_of(text, name), 1)]
     broken += [(place, f"no record, but {str(item)[:40]!r}") for place, item in values if not isinstance(item, dict)]
     records = [(place, item) for place, item in values if isinstance(item, dict)]
     return [item for _, item in records], [place for place, _ in records], broken
 
 
-def _is_json(line: str) -> bool:
+def _list_of(text: str, name: str) -> list[Any]:
+    """The list that a JSON text is, or the only one that it holds."""
     try:
-        json.loads(line)
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}, line {error.lineno}: no JSON: {error.msg}") from error
+    lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else [whole]
+    if len(lists) != 1 or not isinstance(lists[0], list):
+        kind = f"a record of {', '.join(whole)}" if isinstance(whole, dict) else f"a {type(whole).__name__}"
+        raise ValueError(f"{name} is {kind[:80]}; expected a list of records, or a record on every line")
+    return lists[0]
+
+
+def _is_record(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
     except json.JSONDecodeError:
         return False
-    return True
