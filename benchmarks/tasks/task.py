@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, set_seed
 
+from otmerge_hf.data.raw_collator import RawCollator
 from otmerge_hf.features import FeatureCollator, FeatureStore
-from otmerge_hf.model.images import open_image
 from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
 from otmerge_hf.model.processing_otmerge import OTMergeProcessor
 
@@ -177,7 +177,7 @@ class Task:
         """Collator of cached features."""
         return FeatureCollator(self.context_store, self.query_store)
 
-    def raw_collator(self) -> "RawCollator":
+    def raw_collator(self) -> RawCollator:
         """Collator of raw inputs, for encoders that train."""
         return RawCollator(self.contexts, self.queries, self.require_processor())
 
@@ -192,19 +192,3 @@ class Task:
                 raise ValueError("`processor` is None; expected one, for the encoders are instances.")
             self.processor = OTMergeProcessor.from_encoders_pretrained(self.context_encoder, self.query_encoder)
         return self.processor
-
-
-class RawCollator:
-    """Rows that name inputs by number -> pixels and token ids, read and processed anew for every batch."""
-
-    def __init__(self, contexts: Sequence[Any], queries: Sequence[str], processor: OTMergeProcessor) -> None:
-        self.contexts, self.queries, self.processor = contexts, queries, processor
-
-    def __call__(self, rows: list[dict[str, int]]) -> dict[str, torch.Tensor]:
-        """Open, process and stack; see the class."""
-        images = [open_image(self.contexts[row["context_features"]]) for row in rows]
-        texts = [self.queries[row["query_features"]] for row in rows]
-        batch = dict(self.processor(images=images, text=texts, return_tensors="pt"))
-        if "labels" in rows[0]:
-            batch["labels"] = torch.tensor([row["labels"] for row in rows])
-        return batch

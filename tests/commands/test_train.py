@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image as Picture
 from safetensors.torch import load_file
-from transformers import ViTImageProcessor
+from transformers import AutoModel, AutoModelForVisualQuestionAnswering, ViTImageProcessor
 
 from otmerge_hf import cli
 
@@ -49,6 +49,19 @@ def write_questions(folder, count=80):
             )
             writer.writerow([f"pictures/{i}.png", QUESTION, color.title() if i % 5 else color, "what"])
             writer.writerow([f"pictures/{i}.png", OTHER, "yes" if color == "red" else "no", "is"])
+
+
+def write_captions(folder, count=60):
+    """Pictures of one colour with a caption each; returns the lines of the table."""
+    folder.mkdir()
+    lines = ["file_name,text"]
+    for i in range(count):
+        name, color = f"captioned-{i:04}.png", list(COLORS)[i % 3]
+        shade = tuple(max(v - 3 * i, 0) + 5 * (not v) for v in COLORS[color])
+        Picture.new("RGB", (32, 32), shade).save(folder / name)
+        lines.append(f"{name},the shape is {color}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return lines
 
 
 def words(folders, output="merge", data="mine", *extra):
@@ -96,14 +109,7 @@ def test_a_folder_and_a_table_become_a_merge_that_answers(folders, capsys):
 
 
 def test_captions_align_it_and_held_out_images_are_left_out(folders, capsys, caplog):
-    (folders / "captions").mkdir()
-    lines = ["file_name,text"]
-    for i in range(60):
-        name, color = f"captioned-{i:04}.png", list(COLORS)[i % 3]
-        Picture.new("RGB", (32, 32), tuple(max(v - 3 * i, 0) + 5 * (not v) for v in COLORS[color])).save(
-            folders / "captions" / name
-        )
-        lines.append(f"{name},a {color} square")
+    lines = write_captions(folders / "captions")
     for i in range(80):
         shutil.copy(folders / "mine" / "pictures" / f"{i}.png", folders / "captions" / f"own{i}.png")
         lines.append(f"own{i}.png,a square")
@@ -193,3 +199,34 @@ def test_killed_in_any_stage_the_same_command_gives_the_same_parameters(folders)
     assert killed >= 3
     again = load_file(folders / "killed" / "model.safetensors")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_lora_learns_in_both_encoders_and_is_put_into_their_weights(folders, capsys):
+    assert cli.main([*words(folders), "--lora", "2", "--learning-rate", "3e-3"]) == 0
+    assert "merged" in capsys.readouterr().out
+    merged = AutoModelForVisualQuestionAnswering.from_pretrained(folders / "merge").otmerge
+    for side, folder in (("context", "vit"), ("query", "bert")):
+        before = AutoModel.from_pretrained(folders / folder).state_dict()
+        after = getattr(merged, f"{side}_encoder").state_dict()
+        assert set(before) == set(after)  # nothing of PEFT is left
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        assert moved
+        assert all(any(part in name for part in ("query", "value", "q_proj", "v_proj")) for name in moved)
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    given = ["--model", str(folders / "merge"), "--data", str(folders / "mine"), "--cache-dir", str(folders / "f2")]
+    assert cli.main(["evaluate", *given, "--output", str(folders / "found"), "--no-gallery"]) == 0
+    found = json.loads((folders / "found" / "evaluation.json").read_text())
+    assert found["score"] == pytest.approx(results["test"]["merged"])  # what was scored is what was saved
+
+
+def test_unlabelled_questions_are_answered_by_the_nearest_statement(folders, capsys):
+    write_captions(folders / "captions")
+    (folders / "more.csv").write_text(
+        "image,question\n" + "".join(f"mine/pictures/{i}.png,what color is the shape?\n" for i in range(8))
+    )
+    extra = ["--captions", str(folders / "captions"), "--fit", "cca", "--unlabelled", str(folders / "more.csv")]
+    assert cli.main([*words(folders), *extra]) == 0
+    assert "8 unlabelled rows were answered by the aligned encoders." in capsys.readouterr().out
+    assert json.loads((folders / "merge" / "results.json").read_text())["pseudo_labels"] == 8
+    assert cli.main([*words(folders), "--unlabelled", str(folders / "more.csv")]) == 2
+    assert "--unlabelled needs --captions" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 
 from ..alignment.choice import FIT_NAMES
-from ..data import load_pair_splits, load_questions
+from ..data import load_pair_splits, load_questions, load_rows
 from ..training import plan_merge, train_merge
 from ._arguments import above_zero, add_encoder_arguments, add_question_arguments, positive, question_options
 from ._logging import show_features_only
@@ -28,6 +28,12 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--output", required=True, type=Path, help="folder for the model, its processor and results.json")
     add("--captions", metavar="SOURCE", help="images with captions, as --pairs of otmerge align, to align on")
     add("--captions-filter", action="append", default=[], metavar="COLUMN!=VALUE", help="use these rows; repeatable")
+    add(
+        "--unlabelled",
+        metavar="SOURCE",
+        help="questions without answers, which the aligned encoders answer; needs --captions",
+    )
+    add("--lora", type=positive, metavar="RANK", help="let both encoders learn low-rank updates: slower by far")
     add("--fit", choices=FIT_NAMES, default="auto", help="how to align; auto tries what suits (default %(default)s)")
     add("--shared-dim", type=positive, help="width of the shared space (default: the fit's choice, else 256)")
     add("--epochs", type=above_zero, default=2.0, help="passes over the questions, at most (default %(default)s)")
@@ -48,6 +54,9 @@ def run(arguments: Namespace) -> int:
     if arguments.captions:
         captions = load_pair_splits(arguments.captions, filters=arguments.captions_filter, seed=arguments.seed)
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))
+    unlabelled = load_rows(arguments.unlabelled) if arguments.unlabelled else None
+    if unlabelled is not None:
+        print(f"unlabelled: {unlabelled}")
     names = ("context_tokens", "query_tokens", "image_size", "fit", "shared_dim", "epochs", "least_steps", "cache_dir")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in (*names, "learning_rate", "device", "seed")}
     options |= {"batch_size": arguments.train_batch_size, "encode_batch_size": arguments.batch_size}
@@ -55,6 +64,7 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run:
         print(plan_merge(*encoders, questions, captions=captions, **options))
         return 0
-    result = train_merge(*encoders, questions, arguments.output, captions=captions, **options)
+    options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora}
+    result = train_merge(*encoders, questions, arguments.output, **options)
     print(f"\n{result}\nModel and results: {arguments.output}/")
     return 0

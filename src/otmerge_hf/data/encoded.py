@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset
@@ -28,6 +28,8 @@ class EncodedQuestions:
         collator: Turns rows into the model's inputs.
         context_store: Features of the distinct images of all parts.
         query_store: Features of the distinct texts.
+        texts: Those texts.
+        more: Rows of further questions.
     """
 
     train: Dataset
@@ -36,6 +38,8 @@ class EncodedQuestions:
     collator: FeatureCollator
     context_store: FeatureStore
     query_store: FeatureStore
+    texts: list[str]
+    more: list[Dataset] = field(default_factory=list)
 
 
 def encode_questions(
@@ -44,6 +48,7 @@ def encode_questions(
     splits: QuestionSplits,
     *,
     cache_dir: str | os.PathLike,
+    more: Sequence[Questions] = (),
     **options: Any,
 ) -> EncodedQuestions:
     """Run both frozen encoders once over what is distinct, and standardise the features.
@@ -56,6 +61,7 @@ def encode_questions(
         processor: Its processor.
         splits: From [`load_questions`].
         cache_dir: Folder where features are kept; what is there is not computed again.
+        more: Further questions, such as those that nobody answered.
         **options: `batch_size`, `dtype`, `progress` of [`features.encode`].
 
     Raises:
@@ -67,12 +73,12 @@ def encode_questions(
             f"`model` has {len(names)} answers ({', '.join(names[:3])}, ...) and `splits` {len(splits.answers.names)} "
             f"({', '.join(splits.answers.names[:3])}, ...); build it with `id2label=splits.answers.id2label`."
         )
-    parts: list[Questions] = [getattr(splits, name) for name in PARTS]
+    parts: list[Questions] = [*(getattr(splits, name) for name in PARTS), *more]
     images = Chained([part.images for part in parts])
     texts, _ = index_distinct(text for part in parts for text in part.texts)
     context_store = encode(model, processor, "context", images, cache_dir=cache_dir, **options)
     query_store = encode(model, processor, "query", texts, cache_dir=cache_dir, **options)
-    train, validation, test = [
+    train, validation, test, *others = [
         question_rows(part, splits.answers, texts, start) for part, start in zip(parts, images.starts, strict=False)
     ]
     if not is_standardised(model):
@@ -80,9 +86,8 @@ def encode_questions(
             context=context_store.statistics(sorted(set(train["context_features"]))),
             query=query_store.statistics(sorted(set(train["query_features"]))),
         )
-    return EncodedQuestions(
-        train, validation, test, FeatureCollator(context_store, query_store), context_store, query_store
-    )
+    collator = FeatureCollator(context_store, query_store)
+    return EncodedQuestions(train, validation, test, collator, context_store, query_store, texts, others)
 
 
 def question_rows(part: Questions, answers: Answers, texts: Sequence[str], first_image: int = 0) -> Dataset:

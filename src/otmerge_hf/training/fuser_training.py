@@ -39,6 +39,7 @@ def train_fuser(
     callbacks: Sequence[TrainerCallback] = (),
     eval_rows: Any = None,
     folder: Path | None = None,
+    optimizer: Any = None,
 ) -> None:
     """Train what is set to learn; the linear path is to be zero: what it explains, a fuser learns more slowly.
 
@@ -46,6 +47,7 @@ def train_fuser(
         until: Keeps the best state, where there are `eval_rows`, or stops the training.
         folder: Where checkpoints go, one at each evaluation of `args`; a training that was interrupted goes on from
             the last. None: no checkpoints.
+        optimizer: In place of Trainer's own.
     """
     args, start = copy.copy(args), None
     if folder is not None:
@@ -60,5 +62,6 @@ def train_fuser(
         return
     marks = [] if folder is None else [AdapterCheckpoints(), MarkComplete()]
     options: dict[str, Any] = {"stage": None, "compute_metrics": None, "callbacks": [*callbacks, until, *marks]}
+    options["optimizers"] = (optimizer, None)
     resume = None if start is None else str(start)
     train_answers(model, rows, collator, args, eval_questions=eval_rows, resume_from_checkpoint=resume, **options)

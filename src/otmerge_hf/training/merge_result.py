@@ -18,30 +18,34 @@ class MergeResult:
     Attributes:
         model: The merge, on the CPU.
         processor: Makes its inputs.
-        growth: What of the head was kept, and why.
+        growth: What of the head was kept, and why; None where encoders learnt, by LoRA.
         measure: What the scores are: `accuracy`, `VQA accuracy` or `F1`.
         scores: On the test part, each in [0, 1]: `most frequent answer`, `words only, linear`, `merged`.
         ceiling: The best that the vocabulary allows there: answers that occur in no training row cannot be given.
         counts: Rows, images and distinct texts of each part.
         alignment: Where the adapters were aligned: the fit, its pairs and its retrieval; None where they were not.
+        pseudo_labels: Unlabelled rows that were answered and learnt from.
         seconds: Time of each stage that was not finished before.
         settings: What the run was asked for.
     """
 
     model: OTMergeForQuestionAnswering
     processor: OTMergeProcessor
-    growth: Growth
+    growth: Growth | None
     measure: str
     scores: dict[str, float]
     ceiling: float
     counts: dict[str, dict[str, int]]
     alignment: dict[str, Any] | None
+    pseudo_labels: int
     seconds: dict[str, float]
     settings: dict[str, Any]
 
     def __str__(self) -> str:
         questions = self.counts["test"]["rows"]
-        lines = [str(self.growth), "", f"{'':28}{self.measure} on {questions:,} test rows"]
+        lines = [*([str(self.growth), ""] if self.growth else []), f"{'':28}{self.measure} on {questions:,} test rows"]
+        if self.pseudo_labels:
+            lines.insert(0, f"{self.pseudo_labels:,} unlabelled rows were answered by the aligned encoders.")
         lines += [f"{name:28}{score:.4f}" for name, score in self.scores.items()]
         if self.ceiling < 1:
             lines.append(f"{'possible with these answers':28}{self.ceiling:.4f}")
@@ -49,21 +53,23 @@ class MergeResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the model, the processor and the weights, as JSON values."""
-        growth = self.growth
-        return {
+        found = {
             "measure": self.measure,
             "test": self.scores,
             "ceiling": self.ceiling,
             "counts": self.counts,
             "answers": len(self.model.config.id2label or {}),
             "alignment": self.alignment,
-            "validation_losses": growth.linear.losses,
-            "linear_path": list(growth.linear.strengths),
-            "shares": growth.shares._asdict(),
-            "fuser_steps": growth.fuser_steps,
+            "pseudo_labels": self.pseudo_labels,
             "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
             "settings": self.settings,
         }
+        if self.growth:
+            found["validation_losses"] = self.growth.linear.losses
+            found["linear_path"] = list(self.growth.linear.strengths)
+            found["shares"] = self.growth.shares._asdict()
+            found["fuser_steps"] = self.growth.fuser_steps
+        return found
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write model, processor and `results.json`, last of all."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import TrainingArguments, set_seed
 
 from ..alignment.encoder_pair import EncoderPair, TokenChoice
@@ -20,16 +20,18 @@ from ..data.answers import MEASURES
 from ..data.encoded import PARTS, EncodedQuestions, encode_questions
 from ..data.image_inputs import Chained
 from ..data.questions import Questions, QuestionSplits
-from ..features import mean_features
+from ..data.raw_collator import RawCollator
 from ..features.keys import digest, inputs_key
 from ..model.configuration_otmerge import OTMergeConfig
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from .aligned_start import AlignedStart, align_start, leave_out_asked
-from .controls import most_frequent, words_alone
+from .controls import test_scores
 from .growth import Growth, grow_answers
 from .kept import Kept
+from .lora import train_with_lora
 from .measuring import answer_logits
 from .merge_result import MergeResult
+from .unlabelled import answer_unlabelled
 
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ def train_merge(
     output_dir: str | os.PathLike,
     *,
     captions: Mapping[str, PairSplit] | None = None,
+    unlabelled: Questions | None = None,
+    lora: int | None = None,
     context_tokens: TokenChoice = "last_hidden_state",
     query_tokens: TokenChoice = "last_hidden_state",
     image_size: int | None = None,
@@ -70,6 +74,10 @@ def train_merge(
         output_dir: Folder for the model, its processor and `results.json`.
         captions: Image-caption pairs of other images, from [`load_pair_splits`], on which the adapters are aligned in
             closed form; pairs of images that validation or test ask about are left out. None: no alignment.
+        unlabelled: Questions without answers, from [`load_rows`]: the aligned encoders answer them by the nearest
+            statement ([`make_pseudo_labels`]), and the head learns from those answers too. Needs `captions`.
+        lora: Rank of low-rank updates that both encoders learn, on raw inputs and with a fuser alone: slower by far,
+            for data that the encoders do not know. None: encoders stay as they are.
         context_tokens, query_tokens: What is taken from the encoders, as in [`OTMergeConfig`].
         image_size, fit: As in [`align_encoders`].
         shared_dim: Width of the shared space; None: the fit's choice, or 256 without captions.
@@ -90,6 +98,9 @@ def train_merge(
     asked: dict[str, Any] = {"context": str(context), "query": str(query), "tokens": tokens, "image_size": image_size}
     asked |= {"fit": fit, "shared_dim": shared_dim, "epochs": epochs, "least_steps": least_steps, "seed": seed}
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "targets": questions.answers.targets}
+    if unlabelled is not None and (captions is None or questions.answers.targets != "single"):
+        raise ValueError("`unlabelled` needs `captions`, to align on, and questions with one answer each")
+    asked["lora"] = lora
     seconds: dict[str, float] = {}
     output, stages = Path(output_dir), Path(output_dir) / STAGES_FOLDER
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after
@@ -120,28 +131,36 @@ def train_merge(
         id2label=answers.id2label,
         label2id={name: number for number, name in enumerate(answers.names)},
         problem_type=answers.problem_type(),
+        **({"linear_path": []} if lora else {}),
     )
     model.to(device)  # type: ignore[arg-type]  # transformers wraps it and loses the signature
     if start is not None:
         _put(start, model)
     with _timed(seconds, "features"):
-        rows = encode_questions(model, encoders.processor, questions, **encoding, progress=progress)
+        more = [] if unlabelled is None else [unlabelled]
+        rows = encode_questions(model, encoders.processor, questions, more=more, **encoding, progress=progress)
+    train, guessed = rows.train, 0
+    if unlabelled is not None:
+        with _timed(seconds, "pseudo_labels"):
+            added = answer_unlabelled(model, encoders.processor, rows, unlabelled, answers.names, encoding)
+        train, guessed = concatenate_datasets([rows.train, added]), len(added)
 
-    arguments = _arguments(output, len(rows.train), epochs, least_steps, batch_size, learning_rate, seed)
+    arguments = _arguments(output, len(train), epochs, least_steps, batch_size, learning_rate, seed)
     arguments.disable_tqdm = not progress
-    folder = stages / digest({"of": asked, "rows": _rows_key(rows, answers.names, start)})[:16]
+    answers_key = digest({"of": asked, "rows": _rows_key(rows, train, answers.names, start)})
+    folder, size = stages / answers_key[:16], arguments.per_device_eval_batch_size
+    growth: Growth | None = None
     with _timed(seconds, "answers"):
-        growth: Growth = grow_answers(
-            model,
-            rows.train,
-            rows.collator,
-            arguments,
-            eval_questions=rows.validation,
-            processor=encoders.processor,
-            keep=folder,
-        )
-    with _timed(seconds, "test"):
-        scores = _scores(model, rows, questions, arguments.per_device_eval_batch_size)
+        if lora:
+            inputs = Chained([getattr(questions, name).images for name in PARTS] + [part.images for part in more])
+            collator = RawCollator(inputs, rows.texts, encoders.processor)
+            parts = (train, rows.validation, rows.test)
+            logits = train_with_lora(model, *parts, collator, arguments, rank=lora, keep=folder)
+        else:
+            options = {"eval_questions": rows.validation, "processor": encoders.processor, "keep": folder}
+            growth = grow_answers(model, train, rows.collator, arguments, **options)
+            logits = answer_logits(model, rows.test, rows.collator, size)
+    scores = test_scores(logits, rows, train, questions)
     result = MergeResult(
         model=model.to("cpu").eval(),  # type: ignore[arg-type]
         processor=encoders.processor,
@@ -151,11 +170,12 @@ def train_merge(
         ceiling=answers.ceiling(questions.test.answers),
         counts={name: _counts(getattr(questions, name)) for name in PARTS},
         alignment=None if start is None else start.report,
+        pseudo_labels=guessed,
         seconds=seconds,
         settings=asked,
     )
     result.save(output)
-    for checkpoints in ("fuser", "refit"):
+    for checkpoints in ("fuser", "refit", "lora"):
         shutil.rmtree(folder / checkpoints, ignore_errors=True)  # the stages' results stay, a few megabytes
     return result
 
@@ -206,31 +226,11 @@ def _captions_key(captions: Mapping[str, PairSplit]) -> dict[str, str]:
     }
 
 
-def _rows_key(rows: EncodedQuestions, names: list[str], start: AlignedStart | None) -> dict[str, Any]:
-    """What the growth depends on beside the settings: features, rows, the answers' names, and the aligned start."""
+def _rows_key(rows: EncodedQuestions, train: Dataset, names: list[str], start: AlignedStart | None) -> dict[str, Any]:
+    """What the answers depend on beside the settings: features, rows, the answers' names, and the aligned start."""
     stores = [rows.context_store.shards_digest, rows.query_store.shards_digest]
-    parts = [digest([list(part[name]) for name in part.column_names]) for part in (rows.train, rows.validation)]
+    parts = [digest([list(part[name]) for name in part.column_names]) for part in (train, rows.validation)]
     return {"stores": stores, "rows": parts, "names": names, "start": None if start is None else start.report}
-
-
-def _scores(
-    model: OTMergeForQuestionAnswering, rows: EncodedQuestions, questions: QuestionSplits, size: int
-) -> dict[str, float]:
-    """Mean score on the test part of the two controls and of the merge."""
-    answers, means = questions.answers, mean_features(rows.query_store)
-
-    def read(part: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-        return means[part["query_features"][:]], torch.tensor(part["labels"][:])
-
-    train, validation, test = (read(part) for part in (rows.train, rows.validation, rows.test))
-    both, count = torch.cat([train[1], validation[1]]), len(answers.names)
-    logits = {
-        "most frequent answer": most_frequent(both, len(rows.test), count),
-        "words only, linear": words_alone(train, validation, test[0], count),
-        "merged": answer_logits(model, rows.test, rows.collator, size),
-    }
-    true = questions.test.answers
-    return {name: sum(answers.scores(given, true)) / len(true) for name, given in logits.items()}
 
 
 def _counts(part: Questions) -> dict[str, int]:

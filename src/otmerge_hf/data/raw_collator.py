@@ -1,0 +1,32 @@
+"""Rows that name inputs by number -> pixels and token ids, for encoders that learn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..model.images import open_image
+from ..model.processing_otmerge import OTMergeProcessor
+
+
+class RawCollator:
+    """Opens, processes and stacks the inputs of every batch anew.
+
+    Args:
+        contexts: Images: paths, or opened when asked for.
+        queries: Texts.
+        processor: The merge's.
+    """
+
+    def __init__(self, contexts: Sequence[Any], queries: Sequence[str], processor: OTMergeProcessor) -> None:
+        self.contexts, self.queries, self.processor = contexts, queries, processor
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Make a batch of rows with `context_features` and `query_features`, places in the lists, and `labels`."""
+        images = [open_image(self.contexts[row["context_features"]]) for row in rows]
+        texts = [self.queries[row["query_features"]] for row in rows]
+        made = self.processor(images=images, text=texts, padding=True, truncation=True, return_tensors="pt")
+        batch = dict(made)
+        if "labels" in rows[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        return batch
