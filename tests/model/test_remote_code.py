@@ -147,9 +147,9 @@ def test_folder_works_where_the_package_is_missing(saved, merge, processor, tmp_
     aligner = merge(cls=OTMergeModel, seed=4)
     aligner.save_pretrained(tmp_path / "aligner")
     given = torch.load(inputs)
-    for side, folder in given["encoders"].items():
-        Path(folder).rename(f"{folder}-moved")
-        given["encoders"][side] = f"{folder}-moved"
+    for side, place in given["encoders"].items():
+        Path(place).rename(f"{place}-moved")
+        given["encoders"][side] = f"{place}-moved"
     torch.save(given | {"aligner": str(tmp_path / "aligner")}, inputs)
     found = run_without_package(QUESTIONS, folder, inputs, tmp_path)
 
