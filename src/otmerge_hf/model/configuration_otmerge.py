@@ -169,7 +169,7 @@ class OTMergeConfig(PreTrainedConfig):
             if "_name_or_path" in encoder:
                 encoder["_name_or_path"] = ""
             for part in (encoder, *(value for value in encoder.values() if isinstance(value, dict))):
-                if "id2label" in part:  # a thousand names of a head that no encoder has
+                if len(part.get("id2label") or ()) > 2:  # a thousand names of a head that no encoder has; 2 by default
                     del part["id2label"], part["label2id"]
         return fields
 
