@@ -38,8 +38,8 @@ OUTSIDE = {
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
 MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "plans",
-               "fusers", "scaling", "outputs_otmerge", "linear_path", "checkpoint", "modeling_otmerge",
-               "processing_otmerge", "pipeline_otmerge")  # fmt: skip
+               "fusers", "scaling", "outputs_otmerge", "linear_path", "fetching", "unmerge", "checkpoint",
+               "modeling_otmerge", "processing_otmerge", "pipeline_otmerge")  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 

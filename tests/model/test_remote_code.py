@@ -21,6 +21,9 @@ from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel, OTMergeProcess
 from otmerge_hf.model.configuration_otmerge import LINEAR_PATHS
 
 
+ANSWERS = ["red", "green", "blue"]
+
+
 # Runs first in every subprocess: nothing of the package can be found.
 WITHOUT_PACKAGE = """
 import importlib.util, os, sys
@@ -60,16 +63,25 @@ def run_without_package(code, folder, inputs, tmp_path):
 
 
 @pytest.fixture
-def saved(merge, processor, batch, images, tmp_path):
-    """A saved merge, its inputs in a file, and what the parent process gets from them."""
-    folder = tmp_path / "merge"
-    model = merge(fuser_num_layers=2, reconstruction=True, adapter_type="orthogonal", linear_path=LINEAR_PATHS)
+def saved(encoder_folders, processor, batch, images, tmp_path):
+    """A merge saved with encoders and without, its inputs in a file, and what the parent process gets from them."""
+    folder, names = tmp_path / "merge", dict(enumerate(ANSWERS))
+    options = {"shared_dim": 16, "fuser_num_heads": 2, "id2label": names, "label2id": {n: i for i, n in names.items()}}
+    options |= {"fuser_num_layers": 2, "reconstruction": True, "adapter_type": "orthogonal"}
+    torch.manual_seed(0)
+    model = OTMergeForQuestionAnswering.from_encoders_pretrained(
+        *encoder_folders, linear_path=LINEAR_PATHS, **options
+    ).eval()
     for parameter in model.linear_path.parameters():
         torch.nn.init.normal_(parameter)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    model.save_pretrained(tmp_path / "thin", save_encoders=False)
+    processor.save_pretrained(tmp_path / "thin")
     images[0].save(tmp_path / "red.png")
-    torch.save({"batch": batch, "image": str(tmp_path / "red.png")}, tmp_path / "inputs.pt")
+    given = {"batch": batch, "image": str(tmp_path / "red.png"), "thin": str(tmp_path / "thin")}
+    given["encoders"] = dict(zip(("context", "query"), encoder_folders, strict=True))
+    torch.save(given, tmp_path / "inputs.pt")
     with torch.no_grad():
         answers = pipeline("otmerge-vqa", model=model, processor=processor)(images[0], "what color is the shape ?")
         return folder, tmp_path / "inputs.pt", model(**batch).logits, model.otmerge(**batch).logits_per_image, answers
@@ -111,6 +123,22 @@ with torch.no_grad():
     processor.save_pretrained(out + "-processor")
     processor = AutoProcessor.from_pretrained(out + "-processor", **trust)
     found["processor_alone"] = processor(text=question, return_tensors="pt")["input_ids"]
+
+    # Saved without its encoders, and they are not where they were.
+    thin, encoders = given["thin"], given["encoders"]
+    try:
+        AutoModel.from_pretrained(thin, **trust)
+    except OSError as error:
+        found["missing"] = str(error)
+    model = AutoModelForVisualQuestionAnswering.from_pretrained(thin, encoders=encoders, **trust)
+    found["thin"] = model(**given["batch"]).logits
+    found["thin_answers"] = pipeline("otmerge-vqa", model=thin, model_kwargs={"encoders": encoders}, **trust)(
+        given["image"], question
+    )
+    model.save_pretrained(out + "-thin", save_encoders=False)
+    again = AutoModelForVisualQuestionAnswering.from_pretrained(out + "-thin", **trust)
+    found["thin_again"] = again(**given["batch"]).logits
+    model.unmerge(out + "-parts", processor)
 """
 
 
@@ -119,6 +147,9 @@ def test_folder_works_where_the_package_is_missing(saved, merge, processor, tmp_
     aligner = merge(cls=OTMergeModel, seed=4)
     aligner.save_pretrained(tmp_path / "aligner")
     given = torch.load(inputs)
+    for side, place in given["encoders"].items():
+        Path(place).rename(f"{place}-moved")
+        given["encoders"][side] = f"{place}-moved"
     torch.save(given | {"aligner": str(tmp_path / "aligner")}, inputs)
     found = run_without_package(QUESTIONS, folder, inputs, tmp_path)
 
@@ -130,6 +161,19 @@ def test_folder_works_where_the_package_is_missing(saved, merge, processor, tmp_
     assert found["otmerge-vqa"] == found["visual-question-answering"] == answers
     expected = processor(text="what color is the shape ?", return_tensors="pt")["input_ids"]
     assert torch.equal(found["processor_alone"], expected)
+
+    # saved without encoders
+    assert found["missing"].startswith("The context encoder, the ViTModel")
+    assert "encoders={'context': ...}" in found["missing"]
+    assert "\n" not in found["missing"]
+    assert torch.equal(found["thin"], logits)
+    assert torch.equal(found["thin_again"], logits)
+    assert found["thin_answers"] == answers
+    parts = tmp_path / "found.pt-parts"
+    unmerged = AutoModelForVisualQuestionAnswering.from_pretrained(
+        given["thin"], encoders={"context": parts / "context", "query": parts / "query"}
+    )
+    assert torch.equal(unmerged(**given["batch"]).logits, logits)
 
     # saved again by the remote class: the same files, and they work
     assert found["again"] == answers

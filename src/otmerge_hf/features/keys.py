@@ -24,6 +24,7 @@ from ..model.sources import tensor_bytes, weights_digest
 # Where a file came from and which library wrote it do not change what the encoder computes.
 _VOLATILE = {"_commit_hash", "_name_or_path", "_processor_class", "architectures", "auto_map", "name_or_path"}
 _VOLATILE |= {"processor_class", "torch_dtype", "dtype", "transformers_version"}
+_VOLATILE |= {"id2label", "label2id"}  # of a head that no encoder has
 _PARTS = ("image_processor", "feature_extractor", "video_processor", "tokenizer")
 
 

@@ -1,29 +1,38 @@
 """What a checkpoint holds: the whole merge, or what was learnt and where the encoders come from."""
 
+import functools
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
+from .fetching import HUB_OPTIONS, fill_encoder
 from .modality import SIDES
-from .sources import weights_digest, without_folders
+from .sources import align_in_memory, describe_encoders, without_folders
+from .unmerge import put_encoder, write_encoders
 
 
 logger = logging.get_logger(__name__)
 
 
 class CheckpointMixin:
-    """Saving with or without the encoders; a base of [`OTMergePreTrainedModel`]."""
+    """Saving and loading with or without the encoders; a base of [`OTMergePreTrainedModel`]."""
 
     # Whether folders `checkpoint-<step>`, which Trainer writes, hold no frozen encoders: `training.AdapterCheckpoints`
     # sets it for the time of a training.
     adapter_checkpoints = False
     _keys_to_ignore_on_save: set[str]
+
+    def __init__(self, config):
+        super().__init__(config)
+        if not config.has_encoder_weights:  # `from_pretrained` fetches them
+            self._keys_to_ignore_on_load_missing = [rf"(^|\.)({'|'.join(SIDES)})_encoder\."]
 
     def named_encoders(self) -> dict[str, PreTrainedModel]:
         """Both encoders, by side; those that there are."""
@@ -31,8 +40,52 @@ class CheckpointMixin:
         found = {side: getattr(base, f"{side}_encoder", None) for side in SIDES}
         return {side: encoder for side, encoder in found.items() if encoder is not None}
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        *args,
+        encoders: dict[str, str | os.PathLike | PreTrainedModel] | None = None,
+        check_encoders: bool = True,
+        **kwargs,
+    ):
+        """Load a saved merge, fetching the encoders that are not in it.
+
+        Args:
+            *args: As of [`PreTrainedModel.from_pretrained`].
+            encoders: Name, folder or instance of each encoder (`"context"`, `"query"`) that is not to be fetched from
+                where the configuration says; for merges that were saved with `save_encoders=False`.
+            check_encoders: Refuse an encoder whose weights are not those that the adapters were made for.
+            **kwargs: As of [`PreTrainedModel.from_pretrained`].
+
+        Raises:
+            OSError: If an encoder is not found.
+            ValueError: If an encoder is another one, or `encoders` is given for a merge that has its own.
+        """
+        for side in encoders or ():
+            if side not in SIDES:
+                raise ValueError(f"`encoders` names {side!r}; expected some of {', '.join(SIDES)}.")
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if not model.config.has_encoder_weights:
+            hub = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
+            for side in SIDES:
+                fill_encoder(model, side, (encoders or {}).get(side), check_encoders, hub)
+            model.config.has_encoder_weights = True
+        elif encoders:
+            raise ValueError("`encoders` is given, but the checkpoint holds its own; see `swap_encoder`.")
+        align_in_memory(model)
+        model.freeze_encoders()  # loading replaces every parameter by one that wants a gradient
+        model.head_is_untrained = hasattr(model, "classifier") and model.config.architectures == ["OTMergeModel"]
+        return loaded
+
     def save_pretrained(
-        self, save_directory, *args, save_encoders: bool | None = None, save_original_format: bool = False, **kwargs
+        self,
+        save_directory,
+        *args,
+        save_encoders: bool | None = None,
+        keep_folders: bool | None = None,
+        save_original_format: bool = False,
+        **kwargs,
     ):
         """Save weights (safetensors), configuration, and the code that loads them where this package is missing.
 
@@ -42,6 +95,8 @@ class CheckpointMixin:
             save_encoders: Whether the encoders' weights go into the folder, which then needs nothing else. Without
                 them it says where they come from, and `from_pretrained` fetches and checks them. None: with them,
                 except in the checkpoints of a Trainer that has [`training.AdapterCheckpoints`].
+            keep_folders: Whether to say of encoders that are left out in which folder of this machine they lie; by
+                default, unless the merge is pushed to the Hub.
             save_original_format: Off by default: Trainer's raw `load_state_dict` does not undo the key renaming that
                 transformers applies to some encoders, and would silently leave them unloaded.
             **kwargs: As of [`PreTrainedModel.save_pretrained`].
@@ -50,7 +105,9 @@ class CheckpointMixin:
             ValueError: If an encoder shall be left out that learns, or is not as it was loaded.
         """
         records = self._records_instead_of_encoders(save_directory, save_encoders)
-        if records is not None and kwargs.get("push_to_hub"):
+        if keep_folders is None:
+            keep_folders = not kwargs.get("push_to_hub")
+        if records is not None and not keep_folders:
             records = without_folders(records)
         with self._contents(records):
             super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
@@ -59,22 +116,55 @@ class CheckpointMixin:
         """Load as any module does; while Trainer's checkpoints are without encoders, these are not called missing."""
         result = super().load_state_dict(state_dict, strict, assign)
         if self.adapter_checkpoints:
-            left_out = self._encoder_keys()
+            left_out = self._keys_left_out({side: {} for side in SIDES})
             result.missing_keys[:] = [key for key in result.missing_keys if key not in left_out]
         return result
 
-    def describe_encoders(self) -> dict[str, dict[str, Any]]:
-        """Record of each encoder as it is now; without a name where its weights are not those that were loaded."""
-        records = {}
-        for side, encoder in self.named_encoders().items():
-            known, digest = (self.config.encoder_sources or {}).get(side, {}), weights_digest(encoder)
-            if known.get("digest") == digest:
-                records[side] = known
-                continue
-            dtype = str(encoder.dtype).removeprefix("torch.")
-            records[side] = {"name_or_path": "", "revision": None, "class_name": type(encoder).__name__}
-            records[side] |= {"dtype": dtype, "digest": digest}
-        return records
+    def push_to_hub(self, *args, save_encoders: bool = True, **kwargs):
+        """Upload, with the encoders or without; see [`PreTrainedModel.push_to_hub`] and `save_pretrained`."""
+        save = self.save_pretrained
+        # transformers' own saves into a folder of its own and hands no option on
+        self.save_pretrained = functools.partial(save, save_encoders=save_encoders, keep_folders=False)
+        try:
+            return super().push_to_hub(*args, **kwargs)
+        finally:
+            del self.save_pretrained
+
+    def unmerge(self, directory: str | os.PathLike, processor: Any = None) -> dict[str, Path]:
+        """Write both encoders as ordinary checkpoints, `directory/context` and `directory/query`, for `AutoModel`.
+
+        The weights are those in the model, to the bit; frozen ones are the originals'. An encoder that is a part of
+        something (T5's, SigLIP's of texts) is saved under its name there; AutoModel then draws the rest anew, and says
+        so.
+
+        Args:
+            directory: Folder.
+            processor: The merge's: image processor (or feature extractor) and tokenizer are saved too.
+
+        Returns:
+            The folder of each side.
+
+        Raises:
+            ValueError: If an encoder holds what PEFT put in, or the processor is another model's.
+        """
+        return write_encoders(self, directory, processor)
+
+    def swap_encoder(
+        self, side: str, encoder: str | os.PathLike | PreTrainedModel, *, force: bool = False, **options
+    ) -> None:
+        """Put an encoder into the place of one: the same from elsewhere, or (with `force`) another one.
+
+        Args:
+            side: `"context"` or `"query"`.
+            encoder: Name, folder or instance.
+            force: Take an encoder that the adapters were not learnt for; they have to be trained with it.
+            **options: Of its `from_pretrained`.
+
+        Raises:
+            OSError: If it is not found.
+            ValueError: If its features are of another width than the adapter takes, or its weights are others.
+        """
+        put_encoder(self, side, encoder, force, options)
 
     def _records_instead_of_encoders(self, folder: str, save_encoders: bool | None) -> dict | None:
         """Records to save in place of the encoders; None where the encoders are saved."""
@@ -84,7 +174,7 @@ class CheckpointMixin:
         if save_encoders is None and learning:
             logger.warning_once(f"The {learning[0]} encoder learns: checkpoints hold the encoders' weights too.")
             return None
-        records = self.describe_encoders()
+        records = describe_encoders(self)
         for side, record in records.items() if save_encoders is False else ():
             without = f"`save_encoders=False` leaves out the {side} encoder, but"
             if side in learning:
@@ -104,17 +194,20 @@ class CheckpointMixin:
             config.has_encoder_weights = records is None
             if records is not None:
                 config.encoder_sources = records
-                self._keys_to_ignore_on_save = ignored | self._encoder_keys()
+                self._keys_to_ignore_on_save = ignored | self._keys_left_out(records)
             yield
         finally:
             config.encoder_sources, config.has_encoder_weights = before
             self._keys_to_ignore_on_save = ignored
 
-    def _encoder_keys(self) -> set[str]:
-        encoders = {id(encoder) for encoder in self.named_encoders().values()}
-        return {
-            f"{name}.{key}" for name, part in self.named_modules() if id(part) in encoders for key in part.state_dict()
-        }
+    def _keys_left_out(self, records: dict[str, dict]) -> set[str]:
+        """Names of the encoders' tensors that a checkpoint with these records leaves out."""
+        keys, encoders = set(), {id(encoder): side for side, encoder in self.named_encoders().items()}
+        for name, part in self.named_modules():
+            if (side := encoders.get(id(part))) is not None:
+                lacking = records[side].get("missing", ())
+                keys |= {f"{name}.{key}" for key in part.state_dict() if key not in lacking}
+        return keys
 
 
 def _is_trainers(folder: str | os.PathLike) -> bool:

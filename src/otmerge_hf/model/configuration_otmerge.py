@@ -33,6 +33,7 @@ CODE_FILES = (
     "checkpoint.py",
     "configuration_otmerge.py",
     "encoders.py",
+    "fetching.py",
     "fusers.py",
     "images.py",
     "linear_path.py",
@@ -44,6 +45,7 @@ CODE_FILES = (
     "processing_otmerge.py",
     "scaling.py",
     "sources.py",
+    "unmerge.py",
     "validation.py",
 )
 
@@ -166,6 +168,9 @@ class OTMergeConfig(PreTrainedConfig):
             encoder = fields.get(f"{side}_config") or {}
             if "_name_or_path" in encoder:
                 encoder["_name_or_path"] = ""
+            for part in (encoder, *(value for value in encoder.values() if isinstance(value, dict))):
+                if len(part.get("id2label") or ()) > 2:  # a thousand names of a head that no encoder has; 2 by default
+                    del part["id2label"], part["label2id"]
         return fields
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):

@@ -36,9 +36,9 @@ def load_encoder(
         OSError: If it is not found.
         ValueError: If it is no encoder.
     """
-    model = _load_model(source, side, options)
+    model, missing = _load_model(source, side, options)
     encoder = encoder_part(model, side)
-    record = describe_encoder(source, model, encoder, options or {})
+    record = describe_encoder(source, model, encoder, options or {}, missing)
     return LoadedEncoder(encoder, rebuildable_config(model, side), record)
 
 
@@ -52,16 +52,19 @@ def load_encoders(
     return loaded
 
 
-def _load_model(source: str | os.PathLike | PreTrainedModel, side: str, options: dict | None) -> PreTrainedModel:
-    """Load one side's model, which may be more than an encoder."""
+def _load_model(
+    source: str | os.PathLike | PreTrainedModel, side: str, options: dict | None
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load one side's model, which may be more than an encoder; and name its tensors that were not in the source."""
     if isinstance(source, PreTrainedModel):
-        return source
+        return source, set()
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"`{side}` is a {type(source).__name__}; expected a name, a folder or a model.")
     # One precision for both: a half-precision encoder would otherwise decide how the whole merge is reloaded.
     options = {"dtype": torch.float32} | (options or {})
     try:
-        return AutoModel.from_pretrained(source, **options)
+        model, info = AutoModel.from_pretrained(source, output_loading_info=True, **options)
+        return model, set(info["missing_keys"])
     except (OSError, ValueError) as error:
         found, reason = f"`{side}={str(source)!r}` is", str(error).splitlines()[0]
         if isinstance(error, OSError):

@@ -24,6 +24,7 @@ from .outputs_otmerge import (
     states_asked_for,
 )
 from .scaling import LogitScale, Standardizer
+from .sources import align_in_memory
 from .validation import check_features, check_labels, check_pairs, read_side
 
 
@@ -120,16 +121,9 @@ class OTMergePreTrainedModel(CheckpointMixin, PreTrainedModel):
             kwargs[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens) if width is None else width
         config = OTMergeConfig.from_encoder_configs(*(loaded[side].config for side in SIDES), **kwargs)
         config.encoder_sources = {side: part.source for side, part in loaded.items()}
-        return cls(config, *(loaded[side].encoder for side in SIDES))
-
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load a saved merge; see [`PreTrainedModel.from_pretrained`]."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.freeze_encoders()  # loading replaces every parameter by one that wants a gradient
-        model.head_is_untrained = hasattr(model, "classifier") and model.config.architectures == ["OTMergeModel"]
-        return loaded
+        model = cls(config, *(loaded[side].encoder for side in SIDES))
+        align_in_memory(model)
+        return model
 
 
 class OTMergeModel(OTMergePreTrainedModel):

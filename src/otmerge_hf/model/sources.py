@@ -5,7 +5,7 @@ In: an encoder. Out: a record of plain JSON values, that a configuration keeps.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -14,8 +14,10 @@ from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
 
-# Each may know a folder, or a name on the Hub, for a record whose encoder is not found otherwise; None if it does not.
+# Each may know a folder or a name for a record whose encoder is not where the record says, and returns None if not. An
+# ImportError says what is to be installed.
 ENCODER_FINDERS: list[Callable[[dict[str, Any]], str | None]] = []
+_ALIGNMENT = 64  # bytes, of torch's allocator
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
@@ -24,8 +26,12 @@ def tensor_bytes(tensor: torch.Tensor) -> bytes | memoryview:
     return flat.view(torch.uint8).numpy().data if flat.numel() else b""
 
 
-def weights_digest(encoder: PreTrainedModel) -> str:
+def weights_digest(encoder: PreTrainedModel, without: Collection[str] = ()) -> str:
     """SHA-256 over names, types, shapes and bytes of an encoder's `state_dict`, sorted by name.
+
+    Args:
+        encoder: The encoder.
+        without: Names of tensors that do not count.
 
     Raises:
         ValueError: If a weight has no data (meta device).
@@ -40,6 +46,8 @@ def weights_digest(encoder: PreTrainedModel) -> str:
     """
     out = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
+        if name in without:
+            continue
         if tensor.is_meta:
             raise ValueError(f"encoder has no data for {name} (meta device); load its weights first")
         out.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -47,8 +55,23 @@ def weights_digest(encoder: PreTrainedModel) -> str:
     return out.hexdigest()
 
 
+def align_in_memory(model: torch.nn.Module) -> None:
+    """Move tensors that lie as their file had them to addresses as torch's own allocator gives.
+
+    On a CPU the last bit of a product depends on the address; equal weights shall give equal numbers, from one file,
+    from three, or from memory.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu" and type(tensor.data) is torch.Tensor and tensor.data_ptr() % _ALIGNMENT:
+            tensor.data = tensor.data.clone()
+
+
 def describe_encoder(
-    source: str | os.PathLike | PreTrainedModel, model: PreTrainedModel, encoder: PreTrainedModel, options: dict
+    source: str | os.PathLike | PreTrainedModel,
+    model: PreTrainedModel,
+    encoder: PreTrainedModel,
+    options: dict,
+    missing: Collection[str],
 ) -> dict[str, Any]:
     """Record of an encoder that was just loaded.
 
@@ -57,10 +80,12 @@ def describe_encoder(
         model: The model that came of it.
         encoder: The part of it that encodes.
         options: Of its `from_pretrained`.
+        missing: Names of the model's tensors that the source lacks, which were drawn at random: often a pooler's.
 
     Returns:
         `name_or_path` (a folder's absolute path, `""` if unknown), `revision` (a commit's hash where it is known),
-        `class_name`, `dtype` and `digest`; `subfolder` if there is one.
+        `class_name`, `dtype` and `digest`; `subfolder` and `missing`, if there is any. What is missing does not count
+        in the digest: it is another one whenever the encoder is loaded.
     """
     given = not isinstance(source, PreTrainedModel)
     name = os.fspath(source) if given else str(model.config._name_or_path or "")
@@ -69,14 +94,17 @@ def describe_encoder(
         name = os.path.abspath(name)
     elif given:
         revision = _commit(name, options) or options.get("revision")
-    subfolder = options.get("subfolder") or ""
+    place = next(name for name, part in model.named_modules() if part is encoder)
+    start = f"{place}." if place else ""
+    drawn = sorted(name.removeprefix(start) for name in missing if name.startswith(start))
+    further = {"subfolder": options.get("subfolder"), "missing": drawn}
     return {
         "name_or_path": name,
         "revision": revision,
         "class_name": type(encoder).__name__,
         "dtype": str(encoder.dtype).removeprefix("torch."),
-        "digest": weights_digest(encoder),
-    } | ({"subfolder": subfolder} if subfolder else {})
+        "digest": weights_digest(encoder, drawn),
+    } | {key: value for key, value in further.items() if value}
 
 
 def _commit(name: str, options: dict) -> str | None:
@@ -89,6 +117,19 @@ def _commit(name: str, options: dict) -> str | None:
     return extract_commit_hash(file, None)
 
 
+def describe_encoders(model: PreTrainedModel) -> dict[str, dict[str, Any]]:
+    """Record of each encoder of a merge as it is now; without a name where its weights are not those of its source."""
+    records = {}
+    for side, encoder in model.named_encoders().items():
+        known = (model.config.encoder_sources or {}).get(side, {})
+        if known.get("digest") != weights_digest(encoder, known.get("missing", ())):
+            dtype = str(encoder.dtype).removeprefix("torch.")
+            known = {"name_or_path": "", "revision": None, "class_name": type(encoder).__name__}
+            known |= {"dtype": dtype, "digest": weights_digest(encoder)}
+        records[side] = known
+    return records
+
+
 def is_folder(record: dict[str, Any]) -> bool:
     """Whether a record names a folder of some machine, which says nothing to another one."""
     return os.path.isabs(record["name_or_path"])
@@ -99,10 +140,7 @@ def without_folders(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, A
     return {side: record | ({"name_or_path": ""} if is_folder(record) else {}) for side, record in records.items()}
 
 
-def find_encoder(record: dict[str, Any]) -> str | None:
-    """Name or folder of a record's encoder: its own, where that can be, or what a finder knows."""
+def recorded_place(record: dict[str, Any]) -> str | None:
+    """Folder or name on the Hub that a record names; None if it names none, or a folder of another machine."""
     name = record["name_or_path"]
-    if name and (os.path.isdir(name) or not is_folder(record)):
-        return name
-    found: Iterable[str | None] = (finder(record) for finder in ENCODER_FINDERS)
-    return next((place for place in found if place), None)
+    return name if name and (os.path.isdir(name) or not is_folder(record)) else None

@@ -5,7 +5,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from ..model.sources import weights_digest
+from ..model.sources import describe_encoders
 from .attachment import find_host
 
 
@@ -82,7 +82,7 @@ def _digests(host: Any) -> dict[str, str]:
     encoders = host.named_encoders()
     if any(parameter.requires_grad for encoder in encoders.values() for parameter in encoder.parameters()):
         return {}
-    return {side: weights_digest(encoder) for side, encoder in encoders.items()}
+    return {side: record["digest"] for side, record in describe_encoders(host).items()}
 
 
 def _latest_digests(saved: dict[str, Any]) -> dict[str, str]:

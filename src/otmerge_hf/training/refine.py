@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..model.modeling_otmerge import OTMergeModel
+from .adapter_checkpoints import AdapterCheckpoints
 from .alignment_callbacks import ContrastiveLossCallback
 from .refining import Pairs, RecallCallback, RowCollator, check_choices, feature_dropout, join_rows, training_name
 from .two_stages import train_alignment
@@ -135,7 +136,7 @@ def refine_alignment(
             arguments,
             [ContrastiveLossCallback()],
             eval_pairs=rows.get("validation"),
-            callbacks=[recall] if recall else [],
+            callbacks=[AdapterCheckpoints(), *([recall] if recall else [])],
             resume_from_checkpoint=get_last_checkpoint(folder),
         )
     shutil.rmtree(folder)
