@@ -128,6 +128,7 @@ def evaluate_logits(
     """Compare logits (N, L) with N rows' true answers; `rows` are their places in a table (0 to N - 1 when None).
 
     Example:
+        >>> import torch
         >>> answers, logits = Answers(["no", "yes"]), torch.tensor([[0.0, 2.0], [0.0, 1.0], [3.0, 0.0]])
         >>> found = evaluate_logits(logits, [("yes",), ("no",), ("no",)], answers, {"answer_type": ["a", "b", "b"]})
         >>> found.by_kind, found.confusions, found.mistakes()
