@@ -7,7 +7,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, BertConfig, CLIPConfig, EfficientNetConfig, SwinConfig, ViTConfig
 
-from otmerge_hf import OTMergeConfig
+from otmerge_hf import OTMergeConfig, OTMergeForQuestionAnswering, OTMergeModel
 
 
 def make(**fields):
@@ -66,8 +66,6 @@ def test_text_config_is_the_query():
         ({"fuser_type": "attention"}, "`fuser_type` is 'attention'; expected one of cross_attention"),
         ({"context_positions": "2d"}, "`context_positions` is '2d'; expected one of auto"),
         ({"context_tokens": "first"}, "`context_tokens` is 'first'; expected one of last_hidden_state"),
-        ({"shared_dim": 18}, r"`shared_dim` \(18\) is not a multiple of `fuser_num_heads` \(4\)"),
-        ({"shared_dim": 6, "fuser_num_heads": 2}, r"`shared_dim` \(6\) must be a multiple of 4"),
         ({"shared_dim": 0}, "`shared_dim` is 0; expected a positive integer"),
         ({"adapter_hidden_size": -1}, "`adapter_hidden_size` is -1"),
         ({"context_feature_dim": 0}, "`context_feature_dim` is 0"),
@@ -83,6 +81,21 @@ def test_wrong_fields_are_refused_in_one_line(fields, said):
     with pytest.raises(ValueError, match=said) as raised:
         make(**fields)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"shared_dim": 18}, r"`shared_dim` \(18\) is not a multiple of `fuser_num_heads` \(4\)"),
+        ({"shared_dim": 6, "fuser_num_heads": 2}, r"`shared_dim` \(6\) must be a multiple of 4"),
+    ],
+)
+def test_a_width_that_the_fuser_cannot_have_is_refused_where_there_is_a_fuser(fields, said):
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = OTMergeConfig.from_encoder_configs(ViTConfig(**small), BertConfig(vocab_size=9, **small), **fields)
+    assert OTMergeModel(config).config.shared_dim == fields["shared_dim"]
+    with pytest.raises(ValueError, match=said):
+        OTMergeForQuestionAnswering(config)
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,7 @@ class EncoderPair:
 
     def build(self, tokens: Mapping[str, TokenChoice], shared_dim: int) -> OTMergeModel:
         """Make a merge with linear adapters that are not fitted yet; all merges hold the same two encoders."""
-        # Whoever puts a fuser on top later chooses its heads; here they only must divide the width.
-        choices: dict[str, Any] = {} if shared_dim % 4 == 0 else {"fuser_num_heads": 1, "context_positions": "none"}
-        config = self._config(tokens, adapter_type="linear", shared_dim=shared_dim, **choices)
+        config = self._config(tokens, adapter_type="linear", shared_dim=shared_dim)
         return OTMergeModel(config, *(self._loaded[side].encoder for side in SIDES)).eval()
 
     def build_answering(self, tokens: Mapping[str, TokenChoice], **choices: Any) -> OTMergeForQuestionAnswering:

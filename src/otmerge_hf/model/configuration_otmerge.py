@@ -254,19 +254,22 @@ class OTMergeConfig(PreTrainedConfig):
         if sorted(self.id2label) != list(range(len(self.id2label))):
             expected = f"0 to {len(self.id2label) - 1}, one for each answer"
             raise ValueError(f"`id2label` has the keys {sorted(self.id2label)[:8]}; expected {expected}.")
+        if not 0 <= self.fuser_dropout < 1:
+            raise ValueError(f"`fuser_dropout` is {self.fuser_dropout}; expected a number in [0, 1).")
+        if self.context_grid is not None and (len(self.context_grid) != 2 or min(self.context_grid) < 1):
+            raise ValueError(f"`context_grid` is {self.context_grid}; expected [height, width] in tokens.")
+
+    def check_fuser_width(self) -> None:
+        """Refuse, with a ValueError, a shared space that heads or positions do not divide; only a fuser has these."""
         if self.shared_dim % self.fuser_num_heads:
             raise ValueError(
                 f"`shared_dim` ({self.shared_dim}) is not a multiple of `fuser_num_heads` ({self.fuser_num_heads})."
             )
-        if not 0 <= self.fuser_dropout < 1:
-            raise ValueError(f"`fuser_dropout` is {self.fuser_dropout}; expected a number in [0, 1).")
         if self.context_positions != "none" and self.shared_dim % 4:
             raise ValueError(
                 f"`shared_dim` ({self.shared_dim}) must be a multiple of 4 for sine-cosine positions; "
                 'or set `context_positions="none"`.'
             )
-        if self.context_grid is not None and (len(self.context_grid) != 2 or min(self.context_grid) < 1):
-            raise ValueError(f"`context_grid` is {self.context_grid}; expected [height, width] in tokens.")
 
 
 __all__ = ["OTMergeConfig"]

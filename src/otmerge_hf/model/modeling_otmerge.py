@@ -323,6 +323,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         context_encoder: PreTrainedModel | None = None,
         query_encoder: PreTrainedModel | None = None,
     ):
+        config.check_fuser_width()
         super().__init__(config)
         self.otmerge = OTMergeModel(config, context_encoder, query_encoder)
         self.positions = ContextPositions(config, self.otmerge.context_encoder.main_input_name == "pixel_values")
