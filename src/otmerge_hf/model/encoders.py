@@ -134,7 +134,7 @@ def run_encoder(
     if encoder.config.model_type == "vit_mae":  # by itself it drops 75% of the patches, in eval() too, and shuffles
         encoder.config.mask_ratio = 0.0
         order = torch.arange(encoder.embeddings.patch_embeddings.num_patches, device=encoder.device)
-        given["noise"] = order.expand(len(given["pixel_values"]), -1)
+        given["noise"] = order.expand(given["pixel_values"].shape[0], -1)
     by_layer = isinstance(tokens, int)
     outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
     if tokens == "pooled":
@@ -163,7 +163,7 @@ def run_encoder(
         if mask is None:
             return hidden[:, :1], None
         first = mask.to(torch.int32).argmax(dim=1)  # not 0 where texts are padded on the left
-        return hidden[torch.arange(len(hidden), device=hidden.device), first].unsqueeze(1), None
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), first].unsqueeze(1), None
     return hidden, mask
 
 

@@ -147,7 +147,7 @@ class OTMergeAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Tokens (B, S, D) attend to source (B, T, D): attended (B, S, D) and weights (B, heads, S, T) if eager."""
         query, key, value = (
-            projection(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            projection(states).reshape(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
             for projection, states in ((self.q_proj, tokens), (self.k_proj, source), (self.v_proj, source))
         )
         mask = create_bidirectional_mask(self.config, tokens, source_mask, encoder_hidden_states=source)
@@ -287,7 +287,7 @@ class TransportFuser(nn.Module):
         weights = [even_log_weights(*side) for side in ((query, query_mask), (context, context_mask))]
         plan = entropic_plan(cost, *weights, self.log_epsilon.exp(), self.ITERATIONS, self.SLACK).to(query.dtype)
         brought = plan.sum(dim=1, keepdim=True) @ context  # (B, 1, D)
-        vector = nn.functional.layer_norm(masked_mean(query, query_mask) + brought[:, 0], query.shape[-1:])
+        vector = nn.functional.layer_norm(masked_mean(query, query_mask) + brought[:, 0], (int(query.shape[-1]),))
         return Fused(vector, (query,), (plan.unsqueeze(1),))
 
 

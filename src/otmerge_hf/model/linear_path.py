@@ -104,7 +104,7 @@ class LinearPath(nn.Module):
 
     def combine(self, measured: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits (B, num_labels) of measured parts."""
-        logits = self.bias.expand(len(next(iter(measured.values()))), -1)
+        logits = self.bias.expand(next(iter(measured.values())).shape[0], -1)
         for name, part in measured.items():
             logits = logits + (self.answer_scale * part if name == "answers" else self.maps[name](part))
         return logits

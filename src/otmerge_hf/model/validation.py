@@ -41,7 +41,7 @@ def read_side(
         check_finite(value, row.argument)
     mask = None if row.mask_argument is None else arguments.get(row.mask_argument)
     if row.mask_argument is not None and mask is not None:
-        check_mask(mask, row.mask_argument, len(value), tuple(value.shape[1:]))
+        check_mask(mask, row.mask_argument, value.shape[0], tuple(value.shape[1:]))
     inputs = {row.encoder_input: value} | {name: arguments.get(name) for name in row.encoder_options}
     return inputs, mask, None
 
@@ -71,8 +71,9 @@ def check_token_ids(input_ids: torch.Tensor, encoder: PreTrainedModel) -> None:
 
 def check_pairs(context: torch.Tensor, query: torch.Tensor) -> None:
     """Check that each question has its context."""
-    if len(context) != len(query):
-        raise ValueError(f"Got {len(context)} contexts and {len(query)} queries; each question needs its context.")
+    rows, asked = context.shape[0], query.shape[0]  # not `len`, which fixes the batch of an exported model
+    if rows != asked:
+        raise ValueError(f"Got {rows} contexts and {asked} queries; each question needs its context.")
 
 
 def check_features(features: torch.Tensor, mask: torch.Tensor | None, side: str, dim: int) -> None:
@@ -87,7 +88,7 @@ def check_features(features: torch.Tensor, mask: torch.Tensor | None, side: str,
 
 def check_mask(mask: torch.Tensor, name: str, rows: int, lengths: tuple[int, ...]) -> None:
     """Check that a mask is (rows, one of `lengths`), holds 1 and 0 alone, and leaves something of every row."""
-    if mask.dim() != 2 or len(mask) != rows or mask.shape[1] not in lengths:
+    if mask.dim() != 2 or mask.shape[0] != rows or mask.shape[1] not in lengths:
         expected = f"({rows}, {' or '.join(map(str, lengths))})"
         raise ValueError(f"`{name}` has shape {tuple(mask.shape)}; expected {expected}.")  # (B, 1) would broadcast
     if not _readable(mask):
@@ -153,4 +154,4 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str |
 
 
 def _readable(values: torch.Tensor) -> bool:
-    return values.device.type == "cpu" and not torch.compiler.is_compiling()
+    return values.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
