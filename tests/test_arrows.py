@@ -34,11 +34,12 @@ OUTSIDE = {
                   "warnings", "contextlib", "abc", "__future__"},
     "model": {"torch", "transformers", "huggingface_hub", "PIL", "math", "copy", "dataclasses", "collections",
               "shutil", "pathlib", "inspect", "os", "io", "base64", "typing", "functools",
-              "contextlib", "unicodedata", "hashlib", "re"},
+              "contextlib", "unicodedata", "hashlib", "re", "weakref"},
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
-MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "encoders", "adapters", "plans",
-               "fusers", "scaling", "outputs_otmerge", "linear_path", "fetching", "unmerge", "checkpoint",
+MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "encoders", "probing",
+               "attention", "adapters", "plans", "fusers", "scaling", "outputs_otmerge", "linear_path", "fetching",
+               "unmerge", "checkpoint",
                "modeling_otmerge", "processing_otmerge", "pipeline_otmerge")  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_errors import refused
+from transformers import BertTokenizer, pipeline
 
-from otmerge_hf import OTMergeAudioProcessor, OTMergeTextProcessor
+from otmerge_hf import OTMergeAudioProcessor, OTMergeProcessor, OTMergeTextProcessor
+from otmerge_hf.features import encode
 
 
 ONES = torch.ones(3, 7).long()
@@ -90,3 +93,89 @@ def test_answers_that_are_none_or_have_gaps(merge):
         merge(num_labels=0, id2label=None, label2id=None)
     with refused(r"`id2label` has the keys \[0, 5\]; expected 0 to 1, one for each answer"):
         merge(id2label={0: "red", 5: "blue"}, label2id={"red": 0, "blue": 5})
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8])
+def test_labels_of_few_bits(merge, batch, dtype):
+    """Cross-entropy takes none of them; data sets often do."""
+    model, labels = merge(), torch.tensor([0, -100, 2])
+    assert torch.equal(model(**batch, labels=labels.to(dtype)).loss, model(**batch, labels=labels).loss)
+    with refused(r"`labels` of shape \(3,\) are torch.bool; expected answer indices"):
+        model(**batch, labels=labels == 2)
+    soft = torch.eye(3)
+    assert torch.equal(model(**batch, labels=soft.to(dtype)).loss, model(**batch, labels=soft).loss)
+
+
+def test_tensors_of_another_kind(merge, batch):
+    with refused(r"`input_ids` are torch.float32; expected whole numbers"):
+        merge()(**(batch | {"input_ids": batch["input_ids"].float()}))
+    with refused(r"`pixel_values` has shape \(3, 32, 32\); expected \(batch, channels, height, width\)"):
+        merge()(**(batch | {"pixel_values": batch["pixel_values"][0]}))
+
+
+@pytest.fixture
+def endless(processor, tmp_path):
+    """The processor with a tokenizer that does not say how long a text may be."""
+    vocabulary = processor.tokenizer.get_vocab()
+    (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)))
+    return OTMergeProcessor(processor.image_processor, BertTokenizer(str(tmp_path / "vocab.txt")))
+
+
+def test_question_longer_than_the_positions(merge, endless, images):
+    batch = endless(images=images[:1], text="red " * 100, return_tensors="pt")
+    assert batch["input_ids"].shape == (1, 102)
+    with refused("A text has 102 tokens, and the positions of the `bert` encoder end at 64: set `tokenizer.model_max"):
+        merge()(**batch)
+    with refused("A text has 102 tokens"):
+        pipeline("otmerge-vqa", model=merge(), processor=endless)(images[0], "red " * 100)
+
+
+def test_tokenizer_learns_from_its_encoder_how_long_a_text_may_be(merge, encoder, endless, encoder_folders, images):
+    endless.tokenizer.save_pretrained(encoder_folders[1])
+    made = OTMergeProcessor.from_encoders_pretrained(*encoder_folders)
+    assert made.tokenizer.model_max_length == 62
+    batch = made(images=images[:1], text="red " * 100, return_tensors="pt")
+    assert batch["input_ids"].shape == (1, 62)
+    assert merge()(**batch).logits.isfinite().all()
+    texts = OTMergeProcessor.from_encoders_pretrained(encoder_folders[1], encoder_folders[1])
+    assert texts.context_tokenizer.model_max_length == 62
+
+
+def test_half_a_character(merge, processor, images, tmp_path):
+    with refused(r"`text` row 1 holds '\\ud800', half a character; expected whole Unicode"):
+        processor(images=images[:2], text=["what color ?", "what \ud800 color ?"])
+    with refused(r"inputs\[1\]: 'utf-8' codec can't encode character"):
+        encode(merge(), processor, "query", ["what ?", "what \udc00 ?"], cache_dir=tmp_path, progress=False)
+    assert processor(text="what color \U0001f600 ?")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "kind"), [(3, 0, "int"), (["what ?", None], 1, "NoneType"), ([b"a"], 0, "bytes")]
+)
+def test_question_that_is_no_text(processor, images, text, row, kind):
+    with refused(f"`text` row {row} is a {kind}; expected a string"):
+        processor(images=images[:1], text=text)
+
+
+def test_pipeline_with_nothing_to_ask(merge, processor, images):
+    pipe = pipeline("otmerge-vqa", model=merge(), processor=processor)
+    for given in ([[]], [[], "what ?"]):
+        with refused("`image` is an empty list; expected at least one"):
+            pipe(*given)
+    with refused("`question` is an empty list; expected at least one"):
+        pipe(images[0], [])
+    with refused("`question` is missing"):
+        pipe(np.zeros((40, 40, 3), np.uint8))
+
+
+def test_truncated_image_is_named(merge, processor, images, tmp_path):
+    whole = Image.effect_noise((64, 64), 50).convert("RGB")
+    whole.save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-900])
+    options = {"cache_dir": tmp_path / "features", "progress": False}
+    with refused("cut.jpg' cannot be opened: .*truncated"):
+        processor(images=[images[0], Image.open(tmp_path / "cut.jpg")])
+    with refused("cut.jpg' cannot be opened: .*truncated"):
+        encode(merge(), processor, "context", [images[0], tmp_path / "cut.jpg"], **options)
+    with refused(r"inputs\[1\]: .*truncated"):
+        encode(merge(), processor, "context", [images[0], Image.open(tmp_path / "cut.jpg")], **options)

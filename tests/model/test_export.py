@@ -82,13 +82,17 @@ def assert_same(answer, module, size, vocab=18):
         torch.testing.assert_close(answer(given), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", MERGES)
+SOME_SLOW = [name if name == "efficientnet" else pytest.param(name, marks=pytest.mark.slow) for name in MERGES]
+
+
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_torch_export(exportable, name):
     module, size = exportable(name)
     program = torch.export.export(module, (), questions(EXPORTED_AT, size), dynamic_shapes=FREE)
     assert_same(lambda given: program.module()(**given), module, size)
 
 
+@pytest.mark.slow
 def test_torch_export_of_the_model_as_it_is(exportable):
     model = exportable("vit")[0].merge
     program = torch.export.export(model, (), questions(EXPORTED_AT, 32), dynamic_shapes=FREE)
@@ -98,7 +102,7 @@ def test_torch_export_of_the_model_as_it_is(exportable):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", MERGES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_onnx_by_tracing(exportable, tmp_path, name):
     module, size = exportable(name)
     save_onnx(module, size, tmp_path / "merge.onnx", dynamo=False)

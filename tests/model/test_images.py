@@ -3,10 +3,12 @@
 import base64
 import http.server
 import io
+import re
 import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from otmerge_hf.model.images import open_image, opens_as_it_is
@@ -144,7 +146,7 @@ def test_what_is_no_image_is_named(tmp_path):
     for address in ("https://example.org/a.png", base64.b64encode(b"a").decode()):  # only where it is allowed
         with pytest.raises(FileNotFoundError, match="is not an existing file"):
             open_image(address)
-    with pytest.raises(ValueError, match="`image` '3' is not a path or a PIL image"):
+    with pytest.raises(ValueError, match="`image` '3' is not a path, a PIL image or an array"):
         open_image(3)
 
 
@@ -190,3 +192,31 @@ def test_which_images_are_opened_with_care(picture, tmp_path):
         assert opens_as_it_is(plain)
     assert all(opens_as_it_is(picture.convert(mode)) for mode in ("RGB", "L", "P", "1", "CMYK"))
     assert not any(opens_as_it_is(picture.convert(mode)) for mode in ("RGBA", "LA", "I", "F", "I;16"))
+
+
+@pytest.mark.parametrize(
+    "make", [np.asarray, lambda image: torch.from_numpy(np.array(image))], ids=["array", "tensor"]
+)
+def test_arrays_are_the_image_that_they_hold(picture, make):
+    array = make(picture)
+    assert np.array_equal(pixels(open_image(array)), pixels(picture))
+    first = array.transpose(2, 0, 1) if isinstance(array, np.ndarray) else array.permute(2, 0, 1)
+    assert np.array_equal(pixels(open_image(first)), pixels(picture))
+    grey = picture.convert("L")
+    for shaped in (make(grey), make(grey)[:, :, None], make(grey)[None]):
+        assert np.array_equal(pixels(open_image(shaped)), pixels(grey.convert("RGB")))
+    clear = picture.copy()
+    clear.putalpha(0)
+    assert (pixels(open_image(make(clear))) == 255).all()
+    deep = np.full((4, 6), 65535, np.uint16)
+    assert (pixels(open_image(deep)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((4, 6, 3), np.float32), ((5, 6, 2), np.uint8), ((2, 4, 6, 3), np.uint8), ((4, 6), np.float64)],
+)
+def test_arrays_that_are_no_image(shape, dtype):
+    got = f"{np.dtype(dtype)} of shape {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=f"`image` is an array of {got}; expected uint8"):
+        open_image(np.zeros(shape, dtype))

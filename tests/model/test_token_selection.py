@@ -11,6 +11,10 @@ from transformers import (
     CLIPVisionModel,
     IJepaConfig,
     IJepaModel,
+    LlamaConfig,
+    LlamaModel,
+    RobertaConfig,
+    RobertaModel,
     SamVisionConfig,
     SamVisionModel,
     ViTMAEConfig,
@@ -32,6 +36,8 @@ MAKE = MAKERS | {
             hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
         )
     ),
+    "roberta": lambda: RobertaModel(RobertaConfig(vocab_size=60, **SMALL)),
+    "llama": lambda: LlamaModel(LlamaConfig(vocab_size=60, **SMALL)),
     "vit-mae": lambda: ViTMAEModel(ViTMAEConfig(image_size=32, patch_size=8, **SMALL)),
 }  # fmt: skip
 
@@ -100,16 +106,27 @@ def test_masked_autoencoder_sees_the_whole_image_in_order(build, batch, tmp_path
     assert torch.equal(again(**batch).context_tokens, tokens)
 
 
-def test_left_padding_is_told_once(build, batch, caplog):
+@pytest.mark.parametrize("name", ["bert", "gpt2", "distilbert", "roberta", "t5", "llama"])
+def test_left_padding_is_told_once_where_it_matters(build, batch, caplog, name):
     logging.enable_propagation()
     validation.logger.warning_once.cache_clear()  # another test may have been told
-    left = batch | {name: batch[name].flip(1) for name in ("input_ids", "attention_mask")}
+    pad = 1 if name == "roberta" else 0
+    ids = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, pad)
+    right, left = (
+        batch | {"input_ids": ids.flip(flip), "attention_mask": batch["attention_mask"].flip(flip)}
+        for flip in ([], [1])
+    )
+    model = build(query=name)
     try:
-        model = build()
-        model(**batch)
+        model(**right)
         assert "padded on the left" not in caplog.text
-        model(**left)
+        with torch.no_grad():
+            together = model(**left).query_tokens[2, 4:]
+            row = {key: left[key][2:, 4:] for key in ("input_ids", "attention_mask")}
+            alone = model(pixel_values=left["pixel_values"][2:], **row).query_tokens[0]
         model(**left)
     finally:
         logging.disable_propagation()
-    assert caplog.text.count("A `bert` encoder gets texts that are padded on the left") == 1
+    differs = not torch.allclose(together, alone, atol=1e-3)
+    assert differs is (name in ("bert", "gpt2", "distilbert"))
+    assert caplog.text.count("encoder gets texts that are padded on the left") == differs

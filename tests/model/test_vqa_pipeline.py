@@ -4,6 +4,7 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -12,6 +13,7 @@ from transformers import pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel, OTMergeVQAPipeline
+from otmerge_hf.features import encode
 
 
 QUESTION = "what color is the shape ?"
@@ -222,3 +224,17 @@ def test_a_merge_without_an_answer_head_is_refused(merge, processor, tmp_path, i
     trained = OTMergeForQuestionAnswering.from_pretrained(tmp_path)
     trained.train()
     assert len(pipeline("otmerge-vqa", model=trained.eval(), processor=processor)(images[0], QUESTION)) > 1
+
+
+def test_arrays_are_asked_as_images_are(pipe, processor, images, tmp_path):
+    arrays = [np.asarray(image) for image in images]
+    expected = pipe(images, QUESTION)
+    assert pipe(arrays, QUESTION) == expected
+    assert pipe(arrays[0], QUESTION) == expected[0]
+    assert pipe([{"image": array, "question": QUESTION} for array in arrays]) == expected
+    made = processor(images=images, return_tensors="pt")["pixel_values"]
+    for given in (arrays, np.stack(arrays), [torch.from_numpy(a.copy()).permute(2, 0, 1) for a in arrays]):
+        assert torch.equal(processor(images=given, return_tensors="pt")["pixel_values"], made)
+    context = encode(pipe.model, processor, "context", arrays, cache_dir=tmp_path, progress=False)
+    whole = encode(pipe.model, processor, "context", images, cache_dir=tmp_path, progress=False)
+    assert torch.equal(context.batch(range(3))[0], whole.batch(range(3))[0])

@@ -10,9 +10,10 @@ import torch
 from ..encoders import resolve_encoder
 from ..features import FeatureStore, encode
 from ..model.configuration_otmerge import OTMergeConfig
-from ..model.encoders import load_encoders, probe_feature_dim
+from ..model.encoders import load_encoders
 from ..model.modality import IMAGE, SIDES, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
+from ..model.probing import measure_width
 from ..model.processing_otmerge import OTMergeProcessor
 
 
@@ -70,7 +71,7 @@ class EncoderPair:
     def _config(self, tokens: Mapping[str, TokenChoice], **choices: Any) -> OTMergeConfig:
         for side, part in self._loaded.items():
             choices[f"{side}_tokens"] = tokens[side]
-            choices[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens[side])
+            choices[f"{side}_feature_dim"] = measure_width(side, part.encoder, tokens[side])
         configs = (self._loaded[side].config for side in SIDES)
         return OTMergeConfig.from_encoder_configs(*configs, **choices)
 

@@ -91,7 +91,7 @@ def inputs_key(inputs: Sequence[Any]) -> str:
             raise FileNotFoundError(f"inputs[{row}]: no such file: {value}")
         try:
             total.update(input_hash(value))
-        except TypeError as error:
+        except (TypeError, OSError, ValueError) as error:  # of another kind, cut short, or half a character
             raise ValueError(f"inputs[{row}]: {error}") from error
     return total.hexdigest()
 

@@ -30,6 +30,7 @@ _PIPELINE = {"impl": "pipeline_otmerge.OTMergeVQAPipeline", "pt": ["AutoModelFor
 CUSTOM_PIPELINES = {"otmerge-vqa": _PIPELINE, "visual-question-answering": _PIPELINE}
 CODE_FILES = (
     "adapters.py",
+    "attention.py",
     "checkpoint.py",
     "configuration_otmerge.py",
     "encoders.py",
@@ -42,6 +43,7 @@ CODE_FILES = (
     "outputs_otmerge.py",
     "pipeline_otmerge.py",
     "plans.py",
+    "probing.py",
     "processing_otmerge.py",
     "scaling.py",
     "sources.py",

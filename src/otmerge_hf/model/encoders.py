@@ -1,6 +1,5 @@
 """Any pretrained encoder as a source of tokens: built from its configuration, called with the inputs it knows."""
 
-import contextlib
 import copy
 import inspect
 import os
@@ -11,12 +10,14 @@ from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .sources import describe_encoder
-from .validation import warn_of_left_padding
+from .validation import name_long_texts, warn_of_left_padding
 
 
-_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # the parameters' names, in image and audio encoders
-# Their tokenizers put no token before the text that would stand for the whole; XLNet's stands at the end.
-_TEXT_WITHOUT_CLASS_TOKEN = ("longt5", "mt5", "t5", "umt5", "xlnet")
+_MASKS = ("attention_mask", "pixel_attention_mask")  # what encoders call the mask of their main input
+
+
+class NoSuchTokensError(ValueError):
+    """An encoder does not have the tokens that are selected."""
 
 
 class LoadedEncoder(NamedTuple):
@@ -115,37 +116,41 @@ def run_encoder(
         encoder: Any encoder.
         inputs: Its keyword arguments; `None` values are left out.
         tokens: `"last_hidden_state"`, `"cls"` (the first real token), `"pooled"`, or a hidden layer's index.
-        mask: (B, S) for text, (B, samples) for audio; 1 for real positions. Left out for encoders that take none.
+        mask: (B, S) of text or patches, (B, samples) of audio; 1 is real. Left out for encoders that take none.
 
     Returns:
         Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real).
 
     Raises:
-        ValueError: If the encoder has no such tokens.
+        NoSuchTokensError: If the encoder has no such tokens.
     """
     given = {name: value for name, value in inputs.items() if value is not None}
     given = {name: value.to(encoder.dtype) if value.is_floating_point() else value for name, value in given.items()}
-    if mask is not None and "attention_mask" not in inspect.signature(encoder.forward).parameters:
-        mask = None  # images, and spectrograms cut into patches: every token is real
     if mask is not None:
-        given["attention_mask"] = mask
-        if "input_ids" in given:
-            warn_of_left_padding(mask, encoder)
+        names = [name for name in _MASKS if name in inspect.signature(encoder.forward).parameters]
+        if not names:
+            mask = None  # images, and spectrograms cut into patches: every token is real
+        given |= dict.fromkeys(names, mask)
+    if mask is not None and "input_ids" in given:
+        warn_of_left_padding(encoder, given)
     if encoder.config.model_type == "vit_mae":  # by itself it drops 75% of the patches, in eval() too, and shuffles
         encoder.config.mask_ratio = 0.0
         order = torch.arange(encoder.embeddings.patch_embeddings.num_patches, device=encoder.device)
         given["noise"] = order.expand(given["pixel_values"].shape[0], -1)
     by_layer = isinstance(tokens, int)
-    outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
+    with name_long_texts(encoder, given.get("input_ids")):
+        outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
     if tokens == "pooled":
         pooled = getattr(outputs, "pooler_output", None)
         if pooled is None:
-            raise ValueError(f"A `{encoder.config.model_type}` encoder has no pooled output; choose other tokens.")
+            raise NoSuchTokensError(
+                f"A `{encoder.config.model_type}` encoder has no pooled output; choose other tokens."
+            )
         return pooled.flatten(1).unsqueeze(1), None
     if by_layer:
         layers = outputs.hidden_states
         if not -len(layers) <= tokens < len(layers):
-            raise ValueError(
+            raise NoSuchTokensError(
                 f"Hidden layer {tokens} was asked for; this `{encoder.config.model_type}` encoder has "
                 f"{len(layers)} (0 to {len(layers) - 1})."
             )
@@ -154,7 +159,7 @@ def run_encoder(
         hidden = outputs.last_hidden_state
     if hidden.dim() == 4:  # a convolutional map
         if tokens == "cls":
-            raise ValueError(f"A `{encoder.config.model_type}` encoder has no class token; choose `pooled`.")
+            raise NoSuchTokensError(f"A `{encoder.config.model_type}` encoder has no class token; choose `pooled`.")
         if by_layer and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None):
             hidden = hidden.permute(0, 3, 1, 2)  # the layers of SAM: (B, H, W, D)
         hidden, mask = hidden.flatten(2).transpose(1, 2), None
@@ -176,49 +181,3 @@ def _token_mask(encoder: nn.Module, hidden: torch.Tensor, mask: torch.Tensor | N
     # Whisper-like encoders shorten by strides: a token is real if any frame under it is.
     shortened = nn.functional.adaptive_max_pool1d(mask[:, None].float(), hidden.shape[1])
     return shortened[:, 0].to(mask.dtype)
-
-
-def probe_feature_dim(encoder: PreTrainedModel, tokens: str | int) -> int | None:
-    """Width of the selected tokens of an image encoder, by running it on one black image; None for others."""
-    return _probe(encoder, tokens).shape[-1] if encoder.main_input_name == "pixel_values" else None
-
-
-def check_selection(side: str, encoder: PreTrainedModel, tokens: str | int) -> None:
-    """Refuse `"cls"` where the first token is a patch, a frame, or a word: nothing that stands for the whole.
-
-    Raises:
-        ValueError: If the encoder has no class token; the message names what it has.
-    """
-    if tokens != "cls":
-        return
-    kind, choices, of_text = encoder.config.model_type, ["last_hidden_state"], encoder.main_input_name == "input_ids"
-    if of_text:
-        first, other = (_probe(encoder, "last_hidden_state", last)[:, 0] for last in (3, 4))
-        known = kind not in _TEXT_WITHOUT_CLASS_TOKEN and not torch.equal(first, other)  # equal: it sees no later ones
-    else:
-        known = any(name.rpartition(".")[2] in _CLASS_TOKENS for name, _ in encoder.named_parameters())
-    if known:
-        return
-    if of_text or encoder.main_input_name == "pixel_values":
-        with contextlib.suppress(ValueError):  # it has none
-            _probe(encoder, "pooled")
-            choices.append("pooled")
-    expected = f"{', '.join(choices)}, or a layer's index"
-    raise ValueError(f"`{side}_tokens` is 'cls', and a `{kind}` encoder has no class token; expected {expected}.")
-
-
-@torch.no_grad()
-def _probe(encoder: PreTrainedModel, tokens: str | int, last: int = 3) -> torch.Tensor:
-    """Tokens (1, S, D) of one black image or of a text of three token ids that ends in `last`, in `eval()`."""
-    if encoder.main_input_name == "input_ids":
-        value = torch.tensor([[1, 2, last]])
-    else:
-        size = getattr(encoder.config, "image_size", None) or 224
-        height, width = (size, size) if isinstance(size, int) else tuple(size)
-        value = torch.zeros(1, getattr(encoder.config, "num_channels", 3), height, width, dtype=encoder.dtype)
-    training = encoder.training
-    encoder.eval()
-    try:
-        return run_encoder(encoder, {encoder.main_input_name: value.to(encoder.device)}, tokens)[0]
-    finally:
-        encoder.train(training)

@@ -28,7 +28,8 @@ def open_image(item: Any, allow_url: bool = False, timeout: float | None = None)
     - Grey and palette images become RGB. Of an animation, the current frame is taken.
 
     Args:
-        item: A PIL image, or the path of a file.
+        item: A PIL image, the path of a file, or an array or tensor of whole numbers, (H, W), (H, W, C) or (C, H, W)
+            with 1, 3 or 4 colours; of 8 bits, or more if grey.
         allow_url: Take an `http(s)` address or base64 text as well.
         timeout: Seconds to wait for an address; None waits as long as it takes.
 
@@ -48,12 +49,14 @@ def open_image(item: Any, allow_url: bool = False, timeout: float | None = None)
     """
     if isinstance(item, Image.Image):
         return _read(item, getattr(item, "filename", "") or f"of mode {item.mode}, {item.width} x {item.height},")
+    if hasattr(item, "shape"):
+        return _read(_from_array(item), f"of shape {tuple(item.shape)}")
     is_text = isinstance(item, (str, os.PathLike))
     if is_text and os.path.isfile(item):
         return _read(item, item)
     if is_text and not allow_url:
         raise FileNotFoundError(f"`image` {_shorten(item)!r} is not an existing file.")
-    expected = "an existing file, a URL, or a base64 image" if allow_url else "a path or a PIL image"
+    expected = "an existing file, a URL, or a base64 image" if allow_url else "a path, a PIL image or an array"
     if not isinstance(item, str):
         raise ValueError(f"`image` {_shorten(item)!r} is not {expected}.")
     if item.startswith(("http://", "https://")):
@@ -83,6 +86,21 @@ def _read(source: Any, name: Any) -> Image.Image:
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"`image` {_shorten(name)!r} cannot be opened: {reason}") from error
+
+
+def _from_array(item: Any) -> Image.Image:
+    """Make an image of an array or tensor of pixels, as they are."""
+    array = item.detach().cpu().numpy() if isinstance(item, torch.Tensor) else item
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] in (3, 4)
+    known = ("uint8", "uint16", "int32", "float32", "bool") if grey else ("uint8",) if colour else ()
+    if str(array.dtype) not in known or 0 in array.shape:
+        got = f"{array.dtype} of shape {tuple(item.shape)}"
+        raise ValueError(f"`image` is an array of {got}; expected uint8, (H, W), (H, W, 3 or 4) or (3 or 4, H, W).")
+    return Image.fromarray(array)
 
 
 def _prepare(image: Image.Image) -> Image.Image:

@@ -41,7 +41,7 @@ class Modality:
         name: For messages.
         encoder_input: The encoder's own main argument (its `main_input_name`), by which the row is found.
         argument: What `forward` of the merge calls it.
-        mask_argument: What `forward` calls its mask; None if every token is real.
+        mask_argument: What `forward` calls its mask; encoders that take none get none.
         processor_part: Attribute of the processor that prepares it.
         call_argument: What the processor's call names it.
         open_item: An item of the user's (a path, an array, a text) -> what the processor part takes.
@@ -52,7 +52,7 @@ class Modality:
     name: str
     encoder_input: str
     argument: str
-    mask_argument: str | None
+    mask_argument: str
     processor_part: str
     call_argument: str
     open_item: Callable[..., Any]
@@ -60,12 +60,15 @@ class Modality:
     encoder_options: tuple[str, ...] = ()
 
 
-IMAGE = Modality("image", "pixel_values", "pixel_values", None, "image_processor", "images", open_image)
+IMAGE = Modality(
+    "image", "pixel_values", "pixel_values", "pixel_attention_mask", "image_processor", "images", open_image,
+    encoder_options=("spatial_shapes",),
+)  # fmt: skip
 _SOUND = ("context_attention_mask", "feature_extractor", "audio", open_waveform, ("sampling_rate",))
 _PASSAGE = ("context_attention_mask", "context_tokenizer", "context_text", open_text)
 CONTEXTS = (
     IMAGE,
-    Modality("audio features", "input_features", "input_features", *_SOUND),
+    Modality("audio features", "input_features", "input_features", *_SOUND, encoder_options=("is_longer",)),
     Modality("audio values", "input_values", "input_values", *_SOUND),
     Modality("text", "input_ids", "context_input_ids", *_PASSAGE),
 )
@@ -100,10 +103,11 @@ def modality_of(side: str, encoder: Any) -> Modality:
 def _forward_inputs() -> tuple[str, ...]:
     first, *others = CONTEXTS
     asked = (QUERY.argument, QUERY.mask_argument, *QUERY.encoder_options)
-    masks = (row.mask_argument for row in CONTEXTS if row.mask_argument is not None)
+    masks = (row.mask_argument for row in others)
+    rare = (first.mask_argument, *(name for row in CONTEXTS for name in row.encoder_options))
     features = (f"{side}_features{end}" for side in SIDES for end in ("", "_mask"))
     names = (first.argument, *asked, *(row.argument for row in others), *masks, *features, "pair_mask", "group_ids")
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys((*names, *rare)))
 
 
 # Every tensor that `forward` takes besides labels: the rows' arguments and masks, cached features, marks of pairs.

@@ -10,9 +10,10 @@ from transformers import initialization as init
 from transformers.utils import can_return_tuple
 
 from .adapters import Adapter, build_adapter
+from .attention import AttentionByPart
 from .checkpoint import CheckpointMixin
 from .configuration_otmerge import OTMergeConfig
-from .encoders import build_encoder, check_selection, load_encoders, probe_feature_dim, run_encoder
+from .encoders import build_encoder, load_encoders, run_encoder
 from .fusers import ContextPositions, TransportFuser, build_fuser, masked_mean
 from .linear_path import AnswerMap, LinearPath
 from .modality import SIDES, takes_inputs
@@ -23,12 +24,16 @@ from .outputs_otmerge import (
     fields_of_sides,
     states_asked_for,
 )
+from .probing import check_encoder, gives_grid, measure_width
 from .scaling import LogitScale, Standardizer
 from .sources import align_in_memory
 from .validation import check_features, check_labels, check_pairs, read_side
 
 
-class OTMergePreTrainedModel(CheckpointMixin, PreTrainedModel):
+Given = PreTrainedModel | None  # an encoder that was loaded; None for a new one, of the configuration
+
+
+class OTMergePreTrainedModel(AttentionByPart, CheckpointMixin, PreTrainedModel):
     """Loading, saving, initialisation and freezing, shared by both models."""
 
     config: OTMergeConfig
@@ -117,8 +122,7 @@ class OTMergePreTrainedModel(CheckpointMixin, PreTrainedModel):
         loaded = load_encoders({"context": context, "query": query}, options)
         for side, part in loaded.items():
             tokens, width = kwargs.get(f"{side}_tokens", "last_hidden_state"), kwargs.get(f"{side}_feature_dim")
-            check_selection(side, part.encoder, tokens)
-            kwargs[f"{side}_feature_dim"] = probe_feature_dim(part.encoder, tokens) if width is None else width
+            kwargs[f"{side}_feature_dim"] = measure_width(side, part.encoder, tokens, width)
         config = OTMergeConfig.from_encoder_configs(*(loaded[side].config for side in SIDES), **kwargs)
         config.encoder_sources = {side: part.source for side, part in loaded.items()}
         model = cls(config, *(loaded[side].encoder for side in SIDES))
@@ -139,12 +143,7 @@ class OTMergeModel(OTMergePreTrainedModel):
         torch.Size([2, 3])
     """
 
-    def __init__(
-        self,
-        config: OTMergeConfig,
-        context_encoder: PreTrainedModel | None = None,
-        query_encoder: PreTrainedModel | None = None,
-    ):
+    def __init__(self, config: OTMergeConfig, context_encoder: Given = None, query_encoder: Given = None):
         super().__init__(config)
         for encoder in (context_encoder, query_encoder):
             for module in encoder.modules() if encoder is not None else ():
@@ -154,9 +153,10 @@ class OTMergeModel(OTMergePreTrainedModel):
         self.query_encoder = query_encoder or build_encoder(config.query_config, "query")
         for side in SIDES:
             # One object, so that a change of one (attention, vocabulary) is a change of the other.
-            built = getattr(self, f"{side}_encoder").config
-            if type(built) is type(getattr(config, f"{side}_config")):
-                setattr(config, f"{side}_config", built)
+            encoder = getattr(self, f"{side}_encoder")
+            check_encoder(side, encoder, getattr(config, f"{side}_tokens"))
+            if type(encoder.config) is type(getattr(config, f"{side}_config")):
+                setattr(config, f"{side}_config", encoder.config)
             dim = config.feature_dim(side)
             setattr(self, f"{side}_standardizer", Standardizer(dim) if config.standardize else nn.Identity())
             setattr(self, f"{side}_adapter", build_adapter(config, side))
@@ -317,16 +317,11 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         torch.Size([2, 2])
     """
 
-    def __init__(
-        self,
-        config: OTMergeConfig,
-        context_encoder: PreTrainedModel | None = None,
-        query_encoder: PreTrainedModel | None = None,
-    ):
+    def __init__(self, config: OTMergeConfig, context_encoder: Given = None, query_encoder: Given = None):
         config.check_fuser_width()
         super().__init__(config)
         self.otmerge = OTMergeModel(config, context_encoder, query_encoder)
-        self.positions = ContextPositions(config, self.otmerge.context_encoder.main_input_name == "pixel_values")
+        self.positions = ContextPositions(config, gives_grid(self.otmerge.context_encoder))
         self.fuser = build_fuser(config)
         self.classifier = nn.Sequential(
             nn.Linear(config.shared_dim, config.shared_dim),
@@ -398,7 +393,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         if labels.dim() == 2:
             losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
             return losses.sum(dim=-1).mean()
-        summed = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        summed = nn.functional.cross_entropy(logits, labels.long(), reduction="sum")
         return summed / (labels != -100).sum().clamp(min=1)
 
 

@@ -51,8 +51,9 @@ class OTMergeVQAPipeline(Pipeline):
         """Answer questions about images.
 
         Args:
-            image: A PIL image, a path, a URL or base64 text; a list of them; or, in place of both arguments, a dict
-                `{"image": ..., "question": ...}`, a list or generator of such dicts, or a data set with those columns.
+            image: A PIL image, a path, a URL, base64 text or an array; a list of them; or, in place of both arguments,
+                a dict `{"image": ..., "question": ...}`, a list or generator of such dicts, or a data set with those
+                columns.
             question: A question or a list. One question is asked of every image, one image gets every question.
             **kwargs: `top_k` (answers to return, default 5), `batch_size`, `timeout` in seconds for URLs.
 
@@ -61,14 +62,17 @@ class OTMergeVQAPipeline(Pipeline):
             probabilities in [0, 1]: softmax; sigmoids if the configuration's `problem_type` is
             `"multi_label_classification"`, as for soft targets.
         """
+        for name, given in (("image", image), ("question", question)):
+            if isinstance(given, (list, tuple)) and not given:
+                raise ValueError(f"`{name}` is an empty list; expected at least one.")
         if question is None:
-            if image is None or isinstance(image, (str, os.PathLike, Image.Image)):
+            if image is None or isinstance(image, (str, os.PathLike, Image.Image)) or hasattr(image, "dtype"):
                 raise ValueError("`question` is missing; expected a string, or dicts with `image` and `question`.")
             if hasattr(image, "__getitem__") and hasattr(image, "column_names"):
                 image = (row for row in image)  # a data set of `datasets`, which Pipeline would take for one input
             return super().__call__(image, **kwargs)
         if image is None:
-            raise ValueError("`image` is missing; expected a PIL image, a path, a URL or base64 text.")
+            raise ValueError("`image` is missing; expected a PIL image, a path, a URL, base64 text or an array.")
         images = image if isinstance(image, (list, tuple)) else [image]
         questions = question if isinstance(question, (list, tuple)) else [question]
         if len(images) != len(questions) and 1 not in (len(images), len(questions)):

@@ -1,12 +1,15 @@
 """Raw images, sounds and texts in, the model's batch out; one processor class per kind of context."""
 
+import contextlib
 import inspect
 import shutil
 import unicodedata
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
+    AutoConfig,
     AutoFeatureExtractor,
     AutoImageProcessor,
     AutoTokenizer,
@@ -15,15 +18,20 @@ from transformers import (
 )
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import logging
 
 from .images import open_image
 from .modality import CONTEXTS, modality_of
 
 
+logger = logging.get_logger(__name__)
+
 # What a processor that is saved in a folder of its own needs beside it.
 _CODE_FILES = ("processing_otmerge.py", "modality.py", "images.py")
 # Batches of texts differ in length; a tensor needs padding, so it is on unless the user says otherwise.
 _TEXT_DEFAULTS = {"padding": True, "truncation": True}
+# What SAM's image processor adds for its decoder of masks; the encoder takes none of it.
+_OF_OTHER_PARTS = ("original_sizes", "reshaped_input_sizes")
 
 
 class OTMergeProcessor(ProcessorMixin):
@@ -54,7 +62,8 @@ class OTMergeProcessor(ProcessorMixin):
         """Process images and questions; either may be left out, to encode one side alone.
 
         Args:
-            images: A PIL image, a path, a URL or base64 text, or an array of pixels; or a list of them.
+            images: A PIL image, a path, a URL or base64 text, or an array of pixels; or a list of them. Arrays of
+                floats of any shape go to the image processor as they are.
             text: A question or a list of them.
             **kwargs: `return_tensors`, and options of the image processor and the tokenizer.
         """
@@ -64,7 +73,10 @@ class OTMergeProcessor(ProcessorMixin):
         # the tokenizer's options may come by name or in `text_kwargs`
         of_text = dict(kwargs.pop("text_kwargs", None) or {})
         kwargs["text_kwargs"] = {name: on for name, on in _TEXT_DEFAULTS.items() if name not in kwargs} | of_text
-        return super().__call__(images=images, text=text, **kwargs)
+        made = super().__call__(images=images, text=text, **kwargs)
+        for name in _OF_OTHER_PARTS:
+            made.pop(name, None)
+        return made
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
@@ -86,13 +98,13 @@ class OTMergeProcessor(ProcessorMixin):
         The context has an image processor, a feature extractor or a tokenizer; `context_kwargs` are its options, such
         as `size`.
         """
-        tokenizer = AutoTokenizer.from_pretrained(query)
+        tokenizer = _load_tokenizer(query)
         for kind in (AutoImageProcessor, AutoFeatureExtractor):
             try:
                 return make_processor(kind.from_pretrained(context, **(context_kwargs or {})), tokenizer)
             except (OSError, ValueError):
                 continue  # it has none of this kind
-        return make_processor(AutoTokenizer.from_pretrained(context, **(context_kwargs or {})), tokenizer)
+        return make_processor(_load_tokenizer(context, **(context_kwargs or {})), tokenizer)
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
         """Save, with the code that loads this class where the package is missing, and the reference to it."""
@@ -163,15 +175,29 @@ class OTMergeAudioProcessor(OTMergeProcessor):
             expected = getattr(self.feature_extractor, "sampling_rate", "the one of the sound")
             raise ValueError(f"`sampling_rate` is missing; expected {expected} Hz, which the feature extractor takes.")
         tensors, of_audio = kwargs.pop("return_tensors", None), kwargs.pop("audio_kwargs", None) or {}
-        data = {} if text is None else dict(self.tokenizer(text, **(_TEXT_DEFAULTS | kwargs)))
+        data = {} if text is None else dict(self.tokenizer(_as_batch(text, tensors), **(_TEXT_DEFAULTS | kwargs)))
         if audio is not None:
             of_audio = {"return_attention_mask": True} | of_audio
             padding = inspect.signature(self.feature_extractor.__call__).parameters.get("padding")
             if padding is not None and padding.default is False:
                 of_audio.setdefault("padding", True)  # others pad to the length that their encoder needs
             made = self.feature_extractor(audio, sampling_rate=sampling_rate, **of_audio)
+            if "is_longer" in made:
+                made["is_longer"] = self._are_longer(audio)
             data.update({"context_attention_mask" if k == "attention_mask" else k: v for k, v in made.items()})
         return BatchFeature(data, tensor_type=tensors)
+
+    def _are_longer(self, audio: Any) -> list[list[bool]]:
+        """Which sounds CLAP does not hear whole; its extractor marks one at random where there is none."""
+        longest, sounds = self.feature_extractor.nb_max_samples, audio if torch.as_tensor(audio[0]).dim() else [audio]
+        longer = [[len(sound) > longest] for sound in sounds]
+        if [True] in longer:
+            seconds = longest / self.feature_extractor.sampling_rate
+            logger.warning_once(
+                f"A sound is longer than the {seconds:g} s that CLAP takes: its extractor cuts at random, and its "
+                "features differ from call to call. Cut it before."
+            )
+        return longer
 
 
 class OTMergeTextProcessor(OTMergeProcessor):
@@ -189,11 +215,11 @@ class OTMergeTextProcessor(OTMergeProcessor):
             ValueError: On an empty text, or when neither side is given.
         """
         _check_given("text", text, context_text=context_text)
-        _check_not_empty("context_text", context_text)
+        _check_texts("context_text", context_text)
         tensors, options = kwargs.pop("return_tensors", None), _TEXT_DEFAULTS | kwargs
-        data = {} if text is None else dict(self.tokenizer(text, **options))
+        data = {} if text is None else dict(self.tokenizer(_as_batch(text, tensors), **options))
         if context_text is not None:
-            made = self.context_tokenizer(context_text, **options)
+            made = self.context_tokenizer(_as_batch(context_text, tensors), **options)
             data.update({f"context_{name}": made[name] for name in ("input_ids", "attention_mask")})
         return BatchFeature(data, tensor_type=tensors)
 
@@ -217,14 +243,15 @@ def make_processor(context_processor, tokenizer) -> OTMergeProcessor:
 
 
 def _open_each(images: Any) -> Any:
-    """Open an image or a (nested) list of them; arrays and tensors are pixels already."""
+    """Open an image or a (nested) list of them; colours as floats are left to the image processor."""
     if isinstance(images, (list, tuple)):
         return [_open_each(image) for image in images]
-    if not hasattr(images, "shape"):
-        return open_image(images, allow_url=True)
-    if 0 in images.shape:
-        raise ValueError(f"`images` holds an array of shape {tuple(images.shape)}; expected at least one pixel.")
-    return images
+    shape = getattr(images, "shape", ())
+    if 0 in shape:
+        raise ValueError(f"`images` holds an array of shape {tuple(shape)}; expected at least one pixel.")
+    if len(shape) > 2 and "float" in str(images.dtype):
+        return images
+    return [_open_each(image) for image in images] if len(shape) > 3 else open_image(images, allow_url=True)
 
 
 def _check_given(name: str, text: Any, **context: Any) -> None:
@@ -235,15 +262,37 @@ def _check_given(name: str, text: Any, **context: Any) -> None:
     for side, given in ((context_name, value), (name, text)):
         if isinstance(given, (list, tuple)) and not given:
             raise ValueError(f"`{side}` is an empty list; expected at least one item, or None to leave the side out.")
-    _check_not_empty(name, text)
+    _check_texts(name, text)
 
 
-def _check_not_empty(name: str, text: Any) -> None:
-    """Refuse empty texts: they would become a batch row that is nothing but special tokens."""
-    for row, item in enumerate([text] if isinstance(text, str) else text or ()):
+def _check_texts(name: str, text: Any) -> None:
+    """Refuse what is no text, and empty texts: they would become a row that is nothing but special tokens."""
+    for row, item in enumerate([text] if isinstance(text, str) or not hasattr(text, "__iter__") else text):
+        if text is None or isinstance(item, (list, tuple)):  # a side that is left out; words, already split
+            continue
+        if not isinstance(item, str):
+            raise ValueError(f"`{name}` row {row} is a {type(item).__name__}; expected a string.")
         # zero-width characters are no spaces to Python, and nothing to a tokenizer
-        if isinstance(item, str) and all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in item):
+        if all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in item):
             raise ValueError(f"`{name}` row {row} is empty; expected a question of at least one character.")
+        if lone := [c for c in item if "\ud800" <= c <= "\udfff"]:
+            raise ValueError(f"`{name}` row {row} holds {lone[0]!a}, half a character; expected whole Unicode.")
+
+
+def _as_batch(text: Any, tensors: Any) -> Any:
+    """A batch of one, where tensors are asked for and one text came."""
+    return [text] if isinstance(text, str) and tensors is not None else text
+
+
+def _load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration."""
+    tokenizer = AutoTokenizer.from_pretrained(source, **kwargs)
+    if tokenizer.model_max_length > 1e20:  # what transformers puts where nothing is said
+        with contextlib.suppress(OSError, ValueError):  # there is no encoder
+            positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
+            if positions and positions > 2:
+                tokenizer.model_max_length = positions - 2  # those of RoBERTa and its kind begin at 2
+    return tokenizer
 
 
 __all__ = ["OTMergeAudioProcessor", "OTMergeProcessor", "OTMergeTextProcessor"]

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
-from .encoders import check_selection, encoder_part, load_encoder, probe_feature_dim
-from .modality import SIDES, modality_of
+from .encoders import encoder_part, load_encoder
+from .modality import SIDES
+from .probing import measure_width
 from .sources import describe_encoders
 
 
@@ -59,9 +60,6 @@ def put_encoder(
         raise ValueError(f"`side` is {side!r}; expected one of {', '.join(SIDES)}.")
     config, base = model.config, getattr(model, model.base_model_prefix, model)
     encoder, own_config, record = load_encoder(source, side, options)
-    modality_of(side, encoder)
-    tokens = getattr(config, f"{side}_tokens")
-    check_selection(side, encoder, tokens)
     width, expected = _width(config, side, encoder, own_config), getattr(base, f"{side}_adapter").in_dim
     if width != expected:
         raise ValueError(
@@ -85,7 +83,7 @@ def put_encoder(
 
 
 def _width(config: PreTrainedConfig, side: str, encoder: PreTrainedModel, own_config: PreTrainedConfig) -> int:
-    width = probe_feature_dim(encoder, getattr(config, f"{side}_tokens"))
+    width = measure_width(side, encoder, getattr(config, f"{side}_tokens"))
     if width is not None:
         return width
     trial = copy.copy(config)

@@ -3,11 +3,15 @@
 Values are looked at on the CPU only: on an accelerator each look would stall the device.
 """
 
+import contextlib
+from collections.abc import Iterator
+from weakref import WeakSet
+
 import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from .modality import CONTEXTS, Modality, modality_of
+from .modality import CONTEXTS, IMAGE, Modality, modality_of
 
 
 logger = logging.get_logger(__name__)
@@ -36,11 +40,15 @@ def read_side(
     if side == "query":
         check_token_ids(value, encoder)
     else:
+        shape = tuple(value.shape)
         if _readable(value) and not value.numel():
-            raise ValueError(f"`{row.argument}` has shape {tuple(value.shape)}; expected at least one row and value.")
+            raise ValueError(f"`{row.argument}` has shape {shape}; expected at least one row and value.")
+        if row is IMAGE and len(shape) == 3 and arguments.get("spatial_shapes") is None:
+            expected = "(batch, channels, height, width), or patches with `pixel_attention_mask` and `spatial_shapes`"
+            raise ValueError(f"`{row.argument}` has shape {shape}; expected {expected}.")
         check_finite(value, row.argument)
-    mask = None if row.mask_argument is None else arguments.get(row.mask_argument)
-    if row.mask_argument is not None and mask is not None:
+    mask = arguments.get(row.mask_argument)
+    if mask is not None:
         check_mask(mask, row.mask_argument, value.shape[0], tuple(value.shape[1:]))
     inputs = {row.encoder_input: value} | {name: arguments.get(name) for name in row.encoder_options}
     return inputs, mask, None
@@ -60,6 +68,8 @@ def check_token_ids(input_ids: torch.Tensor, encoder: PreTrainedModel) -> None:
     """Check that there are tokens, and that the query encoder knows them."""
     if input_ids.dim() != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; expected (batch, at least one token).")
+    if input_ids.is_floating_point():
+        raise ValueError(f"`input_ids` are {input_ids.dtype}; expected whole numbers (torch.long).")
     vocab_size = getattr(encoder.config, "vocab_size", None)
     if not (vocab_size and _readable(input_ids) and input_ids.numel()):
         return
@@ -112,14 +122,50 @@ def check_finite(values: torch.Tensor, name: str) -> None:
         raise ValueError(f"`{name}` holds {kind} in rows {rows[:8]}; check those inputs.")
 
 
-def warn_of_left_padding(mask: torch.Tensor, encoder: PreTrainedModel) -> None:
-    """Warn, once an encoder, of texts that are padded on the left."""
-    if _readable(mask) and (mask[:, 0] == 0).any():
+_told: WeakSet[PreTrainedModel] = WeakSet()
+
+
+def warn_of_left_padding(encoder: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> None:
+    """Warn if a text that is padded on the left gets other tokens than alone; measured once an encoder, on that text.
+
+    Encoders with relative positions (T5), and those that count positions from the mask (RoBERTa), do not mind.
+    """
+    mask = inputs["attention_mask"]
+    if not _readable(mask) or encoder in _told or not (mask[:, 0] == 0).any():
+        return
+    _told.add(encoder)
+    row = int((mask[:, 0] == 0).int().argmax())
+    first = int((mask[row] != 0).int().argmax())
+    training = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        padded, alone = (
+            encoder(**{name: value[row : row + 1, start:] for name, value in inputs.items()}).last_hidden_state.float()
+            for start in (0, first)
+        )
+    encoder.train(training)
+    rounding = 1e-3 if encoder.dtype == torch.float32 else 0.05
+    if (padded[:, first:] - alone).norm() > rounding * alone.norm():
         logger.warning_once(
-            f"A `{encoder.config.model_type}` encoder gets texts that are padded on the left: unless it counts "
-            "positions from the first real token, a text's tokens depend on its padding, and so on the batch. Set "
+            f"A `{encoder.config.model_type}` encoder gets texts that are padded on the left: it does not count "
+            "positions from the first real token, so a text's tokens depend on its padding, and so on the batch. Set "
             '`tokenizer.padding_side = "right"`.'
         )
+
+
+@contextlib.contextmanager
+def name_long_texts(encoder: PreTrainedModel, input_ids: torch.Tensor | None) -> Iterator[None]:
+    """Say what is wrong where a text encoder fails on more tokens than it has positions."""
+    try:
+        yield
+    except (IndexError, RuntimeError) as error:
+        positions = getattr(encoder.config, "max_position_embeddings", None)
+        if input_ids is None or positions is None or input_ids.shape[-1] <= positions - 2:  # RoBERTa's begin at 2
+            raise
+        raise ValueError(
+            f"A text has {input_ids.shape[-1]} tokens, and the positions of the `{encoder.config.model_type}` encoder "
+            f"end at {positions}: set `tokenizer.model_max_length`, by which the processor cuts."
+        ) from error
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str | None = None) -> None:
@@ -140,7 +186,7 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str |
             "`labels` are soft targets, but the configuration's `problem_type` is None: the pipeline will show a "
             'softmax; for sigmoids set `model.config.problem_type = "multi_label_classification"`.'
         )
-    if labels.dim() == 1 and labels.is_floating_point():
+    if labels.dim() == 1 and (labels.is_floating_point() or labels.dtype == torch.bool):
         raise ValueError(f"`labels` of shape ({batch},) are {labels.dtype}; expected answer indices (torch.long).")
     if not _readable(labels):
         return
