@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image as Picture
-from transformers import AutoModel, AutoProcessor, ViTImageProcessor
+from transformers import AutoModel, AutoProcessor, ResNetConfig, ResNetModel, ViTImageProcessor
 
 from otmerge_hf import cli
 from otmerge_hf.metrics import retrieval
@@ -29,6 +29,9 @@ def folders(tmp_path, monkeypatch, encoder, tokenizer):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
     encoder("vit").save_pretrained(tmp_path / "vit")
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    resnet = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]))
+    for part in (resnet, ViTImageProcessor(size={"height": 32, "width": 32})):
+        part.save_pretrained(tmp_path / "resnet")
     encoder("bert").save_pretrained(tmp_path / "bert")
     tokenizer.save_pretrained(tmp_path / "bert")
     write_pictures(tmp_path / "pairs", {"train": 60, "validation": 20, "test": 20})
@@ -199,6 +202,12 @@ def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
         ({"context": "nowhere"}, "nowhere'` is neither a folder with a saved model nor a model on the Hub"),
         ({"query": "pairs"}, "pairs' is no folder of a saved encoder: it has no config.json"),
         ({"context": "bert"}, "is a bert encoder; expected an image encoder (are context and query exchanged?)"),
+        (
+            {"context": "bert", "query": "vit", "extra": ["--image-size", "64"]},
+            "is a bert encoder; expected an image encoder (are context and query exchanged?)",
+        ),
+        ({"query": "vit"}, "The query encoder is a `vit`, which takes `pixel_values`; expected a text encoder"),
+        ({"extra": ["--context-tokens", "cls"], "context": "resnet"}, "`resnet` encoder has no class token"),
         ({"pairs": "vit/nothing.parquet"}, "no such file or folder"),
         ({"extra": ["--test-split", "dev"]}, "split 'dev' is not in"),
         ({"extra": ["--filter", "color=red"]}, "filter names column 'color'"),
@@ -299,3 +308,11 @@ def test_real_encoders_on_sixty_emoji(tmp_path, monkeypatch):
     results = json.loads((tmp_path / "merge" / "results.json").read_text())
     assert results["images"] == {"train": 48, "validation": 6, "test": 6}
     assert results["test"]["context_to_query_recall@5"] >= 0.5
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99", "meta"])
+def test_device_that_is_none(folders, capsys, device):
+    with pytest.raises(SystemExit):
+        align(folders, "--device", device)
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"otmerge align: error: argument --device: '{device}' is no device that computes here")

@@ -1,8 +1,12 @@
 """`otmerge ask` says what the pipeline says."""
 
+import functools
+import http.server
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from transformers import pipeline
@@ -36,6 +40,49 @@ def test_bad_input_is_one_line_and_code_2(saved, capsys, image, model):
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("otmerge ask: error: ")
     assert "gone" in last
+
+
+@pytest.mark.parametrize("name", ["vit", "bert"])
+def test_an_encoder_is_no_merge(saved, encoder_folders, capsys, name):
+    assert ask(saved, model=name) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"otmerge ask: error: model '{saved / name}' is a {name} model; expected a merge")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://localhost:{port}/red.png", "cannot be fetched: "),
+        ("http://", "cannot be fetched: "),
+        ("ftp://localhost/red.png", "is not an existing file, a URL, or a base64 image"),
+    ],
+)
+def test_address_that_gives_nothing(saved, capsys, address, said):
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("localhost", 0))
+        address = address.format(port=taken.getsockname()[1])
+        words = ["--model", str(saved / "merge"), "--image", address, "--question", "what color ?"]
+        assert cli.main(["ask", *words]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"otmerge ask: error: `image` '{address}' {said}")
+
+
+def test_address_of_an_image(saved, capsys):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("localhost", 0), functools.partial(Quiet, directory=str(saved)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        words = ["--model", str(saved / "merge"), "--question", "what color is the shape ?", "--image"]
+        assert cli.main(["ask", *words, f"http://localhost:{server.server_port}/red.png"]) == 0
+    finally:
+        server.shutdown()
+        server.server_close()
+    by_address = capsys.readouterr().out
+    assert ask(saved) == 0
+    assert capsys.readouterr().out == by_address
 
 
 def test_imports_no_data_sets_and_no_fits(saved):

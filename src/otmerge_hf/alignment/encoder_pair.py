@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..encoders import resolve_encoder
+from ..encoders import IMAGE_ENCODERS, resolve_encoder
 from ..features import FeatureStore, encode
 from ..model.configuration_otmerge import OTMergeConfig
 from ..model.encoders import load_encoders
@@ -31,7 +31,9 @@ class EncoderPair:
         self, context: str, query: str, tokens: Mapping[str, Sequence[TokenChoice]], image_size: int | None = None
     ) -> None:
         self.tokens = {side: list(dict.fromkeys(tokens[side])) for side in SIDES}
-        paths = {"context": resolve_encoder(context, image_size), "query": resolve_encoder(query)}
+        # a size for an encoder that takes none is refused below: it may be a text encoder, which says more
+        sized = image_size if context in IMAGE_ENCODERS else None
+        paths = {"context": resolve_encoder(context, sized), "query": resolve_encoder(query)}
         for side, path in paths.items():
             if Path(path).exists() and not (Path(path) / "config.json").is_file():
                 raise ValueError(f"{side} {path!r} is no folder of a saved encoder: it has no config.json")
@@ -42,6 +44,9 @@ class EncoderPair:
                 f"context {context!r} is a {encoder.config.model_type} encoder; "
                 "expected an image encoder (are context and query exchanged?)"
             )
+        modality_of("query", self._loaded["query"].encoder)  # raises if it is no text encoder
+        if image_size != sized:
+            resolve_encoder(context, image_size)
         self._probes: dict[tuple[TokenChoice, ...], OTMergeModel] = {}
         self.processor = OTMergeProcessor.from_encoders_pretrained(paths["context"], paths["query"])
         self.processor.check_model(self.probe({}))

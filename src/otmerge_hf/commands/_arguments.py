@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, get_args
 
 import torch
@@ -38,7 +39,7 @@ def add_encoder_arguments(parser: ArgumentParser, several: bool = True) -> None:
             add(f"--{side}-tokens", type=parse_tokens, default="last_hidden_state", help=_TOKENS.partition(";")[0])
     add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
     add("--batch-size", type=positive, default=64, help="inputs per forward of an encoder (default %(default)s)")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s")
+    add("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s")
 
 
 def add_pair_arguments(parser: ArgumentParser) -> None:
@@ -111,6 +112,18 @@ def above_zero(value: str) -> float:
     if not 0 < number < float("inf"):
         raise ArgumentTypeError(f"{value!r} is no number above 0")
     return number
+
+
+def device(value: str) -> str:
+    """A device that PyTorch can compute on here."""
+    try:
+        torch.zeros(1, device=value).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = shorten(str(error), 120)
+        raise ArgumentTypeError(
+            f"{value!r} is no device that computes here, such as cpu or cuda:0 ({reason})"
+        ) from None
+    return value
 
 
 def parse_tokens(value: str) -> str | int:

@@ -149,7 +149,7 @@ def _fetch(address: str, timeout: float | None) -> bytes:
     client = image_utils.httpx  # whichever client transformers' own `load_image` fetches with
     try:
         return client.get(address, timeout=timeout, follow_redirects=True).raise_for_status().content
-    except client.HTTPError as error:
+    except (client.HTTPError, client.InvalidURL) as error:
         raise ValueError(f"`image` {_shorten(address)!r} cannot be fetched: {str(error).splitlines()[0]}") from error
 
 

@@ -286,7 +286,10 @@ def _as_batch(text: Any, tensors: Any) -> Any:
 
 def _load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
     """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration."""
-    tokenizer = AutoTokenizer.from_pretrained(source, **kwargs)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **kwargs)
+    except ValueError as error:  # of several lines about libraries
+        raise ValueError(f"{str(source)!r} has no tokenizer that transformers can load.") from error
     if tokenizer.model_max_length > 1e20:  # what transformers puts where nothing is said
         with contextlib.suppress(OSError, ValueError):  # there is no encoder
             positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
