@@ -1,7 +1,14 @@
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 
-from otmerge_hf.training import ContrastiveLossCallback, PairedLossCallback, set_stage, trainable_table
+from otmerge_hf.training import (
+    ContrastiveLossCallback,
+    PairedLossCallback,
+    ReconstructionLossCallback,
+    set_stage,
+    trainable_table,
+)
 from otmerge_hf.training.stages import STAGES
 
 
@@ -49,6 +56,38 @@ def test_encoders_learn_only_when_the_configuration_says_so(make_model):
     model = make_model(answers=3, freeze_encoders=False)
     set_stage(model, "fuse")
     assert learning(model) == ANSWER | {"context_encoder", "query_encoder"}
+
+
+OPTIONS = {
+    "frozen": {},
+    "decoders": {"reconstruction": True},
+    "encoders learn": {"freeze_encoders": False},
+    "a layer": {"freeze_encoders": False, "context_tokens": 1, "query_tokens": "cls"},
+    "pooled": {"freeze_encoders": False, "context_tokens": "pooled"},
+    "decoders of a layer": {"freeze_encoders": False, "reconstruction": True, "query_tokens": 0},
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("terms", [[PairedLossCallback()], [PairedLossCallback(), ReconstructionLossCallback()]])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_whatever_learns_gets_a_gradient(merge, batch, stage, terms, options):
+    """DistributedDataParallel waits for one of every parameter that learns, under gradient checkpointing."""
+    options = OPTIONS[options]
+    terms = [callback for callback in terms if not callback.needs_reconstruction or options.get("reconstruction")]
+    model = merge(**options)
+    set_stage(model, stage, terms)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    host = (model.otmerge if stage == "align" else model).train()
+    host.loss_terms.update({callback.term.name: callback.term for callback in terms})
+    host(**batch, **({} if stage == "align" else {"labels": torch.tensor([0, 1, 2])})).loss.backward()
+    learns = {
+        name: parameter.grad is not None for name, parameter in host.named_parameters() if parameter.requires_grad
+    }
+    assert learns
+    assert [name for name, reached in learns.items() if not reached] == []
+    assert any("_encoder" in name for name in learns) is not model.config.freeze_encoders
+    assert any("decoder." in name for name in learns) is (len(terms) == 2 and stage != "fuse")
 
 
 def test_refusals(make_model):

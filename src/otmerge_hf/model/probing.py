@@ -6,6 +6,7 @@ import inspect
 import typing
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -94,8 +95,20 @@ def check_selection(side: str, encoder: PreTrainedModel, tokens: str | int) -> N
     raise ValueError(f"`{side}_tokens` is 'cls', and a `{kind}` encoder has no class token; expected {expected}.")
 
 
-@torch.no_grad()
-def _probe(encoder: PreTrainedModel, tokens: str | int, last: int = 3) -> torch.Tensor:
+def unread_parameters(encoder: PreTrainedModel, tokens: str | int) -> list[nn.Parameter]:
+    """Parameters that the selected tokens do not depend on: a pooler, the layers above the selected one.
+
+    Measured on one image or text; of sound, whose encoders differ in what they take, none are found.
+    """
+    if encoder.main_input_name not in ("pixel_values", "input_ids"):
+        return []
+    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    made = _probe(encoder, tokens, gradient=True)
+    reached = torch.autograd.grad(made.sum(), learning, allow_unused=True)
+    return [parameter for parameter, gradient in zip(learning, reached, strict=True) if gradient is None]
+
+
+def _probe(encoder: PreTrainedModel, tokens: str | int, last: int = 3, gradient: bool = False) -> torch.Tensor:
     """Tokens (1, S, D) of one black image or of a text of three token ids that ends in `last`, in `eval()`."""
     if encoder.main_input_name == "input_ids":
         value = torch.tensor([[1, 2, last]])
@@ -111,7 +124,8 @@ def _probe(encoder: PreTrainedModel, tokens: str | int, last: int = 3) -> torch.
     training = encoder.training
     encoder.eval()
     try:
-        return run_encoder(encoder, {encoder.main_input_name: value.to(encoder.device)} | more, tokens)[0]
+        with torch.set_grad_enabled(gradient):
+            return run_encoder(encoder, {encoder.main_input_name: value.to(encoder.device)} | more, tokens)[0]
     finally:
         encoder.train(training)
 

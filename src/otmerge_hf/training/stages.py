@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ..model.probing import unread_parameters
 from .attachment import base_model, find_host
 from .callbacks import LossTermCallback
 
@@ -19,8 +20,9 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
         stage: `"align"`: adapters and their decoders learn. `"fuse"`: the fuser and the answer head learn, adapters
             are frozen. `"both"`: all of these learn. Encoders learn in no stage, unless the configuration says
             `freeze_encoders=False`; the linear path is fitted, by `grow_answers`.
-        terms: Loss terms of this stage. The temperature (`logit_scale`) learns if one of them uses it, and is frozen
-            otherwise: a parameter without a gradient stops distributed training.
+        terms: Loss terms of this stage. The temperature (`logit_scale`) and the decoders learn if one of them uses
+            them, and are frozen otherwise, as is what the selected tokens do not depend on (an encoder's pooler): a
+            parameter without a gradient stops distributed training under gradient checkpointing.
 
     Raises:
         ValueError: If the stage is unknown, or is `"fuse"` on a model without a fuser.
@@ -39,13 +41,19 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
     if stage == "fuse" and not hasattr(host, "fuser"):
         raise ValueError(f"A {type(host).__name__} has no fuser; the stage `fuse` needs OTMergeForQuestionAnswering.")
     base = base_model(host)
+    # an attached term that is a plain function does not say what it reads
+    attached = (getattr(term, "needs_reconstruction", True) for term in host.loss_terms.values())
+    decode = any(callback.needs_reconstruction for callback in terms) or any(attached)
     for name, child in base.named_children():
         if name.endswith("_encoder"):
             _set_learning(child, not host.config.freeze_encoders, leave=("lora_", "modules_to_save."))
+            if not host.config.freeze_encoders:
+                for parameter in unread_parameters(child, getattr(host.config, name.replace("_encoder", "_tokens"))):
+                    parameter.requires_grad_(False)
         elif name == "logit_scale":
             _set_learning(child, any(callback.term.uses_temperature for callback in terms))
         else:
-            _set_learning(child, name.endswith("_adapter") and stage != "fuse")
+            _set_learning(child, name.endswith("_adapter") and stage != "fuse", freeze=() if decode else ("decoder.",))
     if host is not base:
         for name, child in host.named_children():
             if name != "otmerge":
@@ -53,11 +61,12 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
     return trainable_table(model)
 
 
-def _set_learning(part: nn.Module, learns: bool, leave: tuple[str, ...] = ()) -> None:
-    """Let a part learn, or freeze it: not what PEFT put aside (`original_module`), nor parameters named in `leave`."""
+def _set_learning(part: nn.Module, learns: bool, leave: tuple[str, ...] = (), freeze: tuple[str, ...] = ()) -> None:
+    """Let a part learn, or freeze it: `leave` parameters of such names, and let those of others never learn."""
+    never = ("original_module.", *freeze)  # what PEFT put aside runs in no forward
     for name, parameter in part.named_parameters():
         if not any(mark in name for mark in leave):  # what PEFT put into an encoder is PEFT's to decide
-            parameter.requires_grad_(learns and "original_module." not in name)
+            parameter.requires_grad_(learns and not any(mark in name for mark in never))
 
 
 def trainable_table(model: nn.Module) -> str:
