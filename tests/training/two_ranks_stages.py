@@ -18,6 +18,16 @@ from otmerge_hf.training import (
 )
 
 
+class TokenRows(list):
+    """Random token ids of both sides, and an answer a row."""
+
+    def __init__(self, rows):
+        generator = torch.Generator().manual_seed(1)
+        for row in range(rows):
+            ids = torch.randint(1, 30, (2, 5), generator=generator)
+            self.append({"context_input_ids": ids[0], "input_ids": ids[1], "labels": row % 3})
+
+
 class Temperature(TrainerCallback):
     """The temperature after every step, and what it is wrapped in."""
 
@@ -46,13 +56,24 @@ def arguments(folder, processes):
 
 
 def train(folder, processes):
-    """Losses, temperatures and wrappers of: align without and with a contrastive term, then learn answers."""
+    """Losses, temperatures and wrappers of: align without and with a contrastive term, then learn answers.
+
+    And once more from raw inputs, with encoders that learn and decoders that no term reads.
+    """
     torch.manual_seed(0)
     model = OTMergeForQuestionAnswering(tiny_config(num_labels=3, fuser_dropout=0.0))
     data = TinyFeatures(16, answers=3)
     unlabelled = [{k: v for k, v in row.items() if k != "labels"} for row in data.rows]
+    whole = OTMergeForQuestionAnswering(tiny_config(num_labels=3, freeze_encoders=False, reconstruction=True))
+    for module in whole.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # two ranks draw other units than one
     result = []
-    for terms in ([PairedLossCallback(), VarianceLossCallback()], [ContrastiveLossCallback()], None, "stock"):
+    alone = [PairedLossCallback(), VarianceLossCallback()], [ContrastiveLossCallback()], None, "stock"
+    for place, terms in enumerate([*alone, [PairedLossCallback()], None]):
+        if place == len(alone):
+            model, data = whole, TokenRows(16)
+            unlabelled = [{k: v for k, v in row.items() if k != "labels"} for row in data]
         seen = Temperature()
         options = {"callbacks": [seen]}
         if terms is None:
