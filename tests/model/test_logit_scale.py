@@ -144,32 +144,55 @@ def test_whatever_learns_gets_a_gradient_though_no_term_reads_the_scale(merge, b
 
 FSDP = """
 import os, sys, torch
-os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[1], RANK="0", WORLD_SIZE="1")
+rank, port, *folders, inputs = sys.argv[1:]
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, RANK=rank, WORLD_SIZE="2")
 torch.distributed.init_process_group("gloo")
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from otmerge_hf import OTMergeForQuestionAnswering
-model = OTMergeForQuestionAnswering.from_pretrained(sys.argv[2])
-batch = torch.load(sys.argv[3])
-expected = model.eval()(**batch, labels=torch.tensor([0, 1, 2])).loss
-fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
-loss = model(**batch, labels=torch.tensor([0, 1, 2])).loss
-loss.backward()
-torch.testing.assert_close(loss, expected)
-assert model.classifier[0].weight.grad.full_tensor().abs().sum() > 0
+batch = torch.load(inputs)
+half = slice(2 * int(rank), 2 * int(rank) + 2)
+for folder in folders:
+    whole, sharded = (OTMergeForQuestionAnswering.from_pretrained(folder).eval() for _ in range(2))
+    expected = whole(**batch)
+    expected.loss.backward()
+    fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
+    found = sharded(**{name: value[half] for name, value in batch.items()})
+    found.loss.backward()
+    torch.testing.assert_close(found.logits, expected.logits[half], atol=1e-6, rtol=1e-5)
+    for (name, one), two in zip(whole.named_parameters(), sharded.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None), name
+        if one.grad is not None:
+            torch.testing.assert_close(two.grad.full_tensor(), one.grad, atol=1e-6, rtol=1e-4, msg=name)
 torch.distributed.destroy_process_group()
 print("sharded")
 """
 
 
 @pytest.mark.distributed
-def test_fsdp2_takes_the_model(merge, batch, tmp_path):
-    """It refuses parameters without a dimension."""
-    merge().save_pretrained(tmp_path / "merge")
+def test_fsdp2_on_two_ranks_is_the_model(merge, batch, tmp_path):
+    """It refuses parameters without a dimension; logits and gradients are those of one process with all rows."""
+    for name, options in {"merge": {}, "transport": {"fuser_type": "transport", "adapter_type": "orthogonal"}}.items():
+        merge(**options).save_pretrained(tmp_path / name)
+    rows = [0, 1, 2, 0]
+    batch = {name: value[rows] for name, value in batch.items()} | {"labels": torch.tensor([0, 1, 2, 1])}
     torch.save(batch, tmp_path / "batch.pt")
     (tmp_path / "shard.py").write_text(FSDP)
     port = str(20_000 + os.getpid() % 20_000)
-    command = [sys.executable, str(tmp_path / "shard.py"), port, str(tmp_path / "merge"), str(tmp_path / "batch.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip().endswith("sharded")
+    words = [str(tmp_path / name) for name in ("merge", "transport", "batch.pt")]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(tmp_path / "shard.py"), rank, port, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        results = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for out, error in results:
+        assert out.strip().endswith("sharded"), error[-2000:]
