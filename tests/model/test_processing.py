@@ -1,11 +1,13 @@
 """Processors: what they pass on, what they call it, and what comes back from disk."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
-from otmerge_hf import OTMergeAudioProcessor, OTMergeProcessor
+from otmerge_hf import OTMergeAudioProcessor, OTMergeProcessor, OTMergeTextProcessor
 
 
 RATE = 16_000
@@ -130,3 +132,30 @@ def test_processor_is_made_of_the_encoders_own(processor, feature_extractor, tmp
     assert resized.image_processor.size["height"] == 48
     made = OTMergeProcessor.from_encoders_pretrained(str(tmp_path / "audio"), str(tmp_path / "text"))
     assert type(made) is OTMergeAudioProcessor
+
+
+def test_one_text_is_a_batch_of_one_on_both_sides(merge, feature_extractor, tokenizer, waveforms):
+    processor = OTMergeTextProcessor(tokenizer, tokenizer)
+    one, many = (
+        processor(context_text=a, text=b, return_tensors="pt") for a, b in (("red", "what ?"), (["red"], ["what ?"]))
+    )
+    assert one.keys() == many.keys()
+    assert all(torch.equal(one[name], many[name]) for name in one)
+    assert merge("bert")(**one).logits.shape == (1, 3)
+    assert processor(context_text="red", text="what ?")["input_ids"] == tokenizer("what ?")["input_ids"]  # no tensors
+    audio = OTMergeAudioProcessor(feature_extractor("whisper"), tokenizer)
+    batch = audio(audio=waveforms[0], text="what ?", sampling_rate=RATE, return_tensors="pt")
+    assert merge("whisper")(**batch).logits.shape == (1, 3)
+
+
+def test_a_text_processor_cuts_either_side_at_its_own_length(merge, tokenizer):
+    long = copy.deepcopy(tokenizer)
+    long.model_max_length = 60
+    processor = OTMergeTextProcessor(long, tokenizer)
+    batch = processor(context_text=["red " * 99, "green"], text=["blue " * 99, "what ?"], return_tensors="pt")
+    assert batch["context_input_ids"].shape == (2, 60)
+    assert batch["input_ids"].shape == (2, 32)
+    alone = processor(context_text="green", text="what ?", return_tensors="pt")
+    with torch.no_grad():
+        model = merge("bert")
+        torch.testing.assert_close(model(**batch).logits[1], model(**alone).logits[0], atol=1e-5, rtol=1e-4)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from datasets import Dataset
 from PIL import Image
+from test_errors import refused
 from transformers import pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel, OTMergeVQAPipeline
+from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel, OTMergeTextProcessor, OTMergeVQAPipeline
 from otmerge_hf.features import encode
 
 
@@ -238,3 +239,46 @@ def test_arrays_are_asked_as_images_are(pipe, processor, images, tmp_path):
     context = encode(pipe.model, processor, "context", arrays, cache_dir=tmp_path, progress=False)
     whole = encode(pipe.model, processor, "context", images, cache_dir=tmp_path, progress=False)
     assert torch.equal(context.batch(range(3))[0], whole.batch(range(3))[0])
+
+
+PASSAGES = ["there is a red shape", "the shape is green", "a blue shape"]
+
+
+@pytest.fixture
+def reader(merge, tokenizer, tmp_path):
+    """The pipeline of two text encoders, from a folder."""
+    merge("bert").save_pretrained(tmp_path / "reader")
+    OTMergeTextProcessor(tokenizer, tokenizer).save_pretrained(tmp_path / "reader")
+    return pipeline("otmerge-vqa", model=str(tmp_path / "reader"), device="cpu")
+
+
+def test_passages_are_asked_as_images_are(reader):
+    raw = reader.processor(context_text=PASSAGES, text=[QUESTION] * 3, return_tensors="pt")
+    with torch.no_grad():
+        scores = reader.model(**raw).logits.softmax(-1)
+    answers = reader(context=PASSAGES, question=QUESTION, top_k=1)
+    assert len({answer[0]["score"] for answer in answers}) == 3
+    for answer, row in zip(answers, scores, strict=True):
+        assert answer[0]["answer"] == reader.model.config.id2label[int(row.argmax())]
+        assert answer[0]["score"] == pytest.approx(row.max().item(), abs=1e-5)
+    assert reader(PASSAGES[0], QUESTION, top_k=1) == answers[0]
+    rows = [{"context": passage, "question": QUESTION} for passage in PASSAGES]
+    for given in (rows, (row for row in rows), Dataset.from_list(rows)):
+        assert list(reader(given, top_k=1)) == answers
+
+
+def test_passages_and_images_are_not_mixed(pipe, reader, images):
+    with refused("`context` is given; expected `image` alone: the merge looks at images"):
+        pipe(context=PASSAGES[0], question=QUESTION)
+    with refused("`text` holds a Image; expected a string"):
+        reader(image=images[0], question=QUESTION)
+    with refused("`context` is missing; expected a passage"):
+        reader(question=QUESTION)
+    with refused("`question` is missing; expected a string, or dicts with `context` and `question`"):
+        reader(PASSAGES[0])
+    with refused("An input lacks context; expected `context` and `question`"):
+        reader({"image": images[0], "question": QUESTION})
+    with refused("Got 3 texts and 2 questions; expected as many, or one"):
+        reader(context=PASSAGES, question=[QUESTION] * 2)
+    with refused("`text` row 0 is empty|`context_text` row 0 is empty"):
+        reader(context=" ", question=QUESTION)

@@ -47,6 +47,7 @@ CODE_FILES = (
     "processing_otmerge.py",
     "scaling.py",
     "sources.py",
+    "texts.py",
     "unmerge.py",
     "validation.py",
 )

@@ -1,4 +1,4 @@
-"""Question and image in, the most likely answers out."""
+"""Question and image (or passage) in, the most likely answers out."""
 
 import os
 
@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Pipeline
 
-from .modality import IMAGE
+from .modality import IMAGE, modality_of
 
 
 class OTMergeVQAPipeline(Pipeline):
-    """Visual question answering with an [`OTMergeForQuestionAnswering`].
+    """Question answering about images, or passages of text, with an [`OTMergeForQuestionAnswering`].
 
     Registered as `otmerge-vqa`, and as `visual-question-answering`, which transformers 5 no longer has itself.
 
@@ -38,23 +38,28 @@ class OTMergeVQAPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if self.processor is None:
             self.processor = AutoProcessor.from_pretrained(self.model.name_or_path)
-        if getattr(self.processor, "context_part", None) != IMAGE.processor_part:
-            raise ValueError(f"`processor` is a {type(self.processor).__name__}; expected an OTMergeProcessor.")
+        if getattr(self.processor, "context_part", None) not in (IMAGE.processor_part, "context_tokenizer"):
+            expected = "an OTMergeProcessor (or an OTMergeTextProcessor, for passages)"
+            raise ValueError(f"`processor` is a {type(self.processor).__name__}; expected {expected}.")
         self.processor.check_model(self.model)
+        self.row = modality_of("context", getattr(self.model, "otmerge", self.model).context_encoder)
+        self.looked_at = "image" if self.row is IMAGE else "context"  # what inputs call it
         if getattr(self.model, "head_is_untrained", False):
             raise ValueError(
                 f"`model` {self.model.name_or_path!r} was saved as an OTMergeModel, which retrieves: it has no answer "
                 "head, and answers would be random. Train one first (`training.train_answers`)."
             )
 
-    def __call__(self, image=None, question: str | list[str] | None = None, **kwargs):
-        """Answer questions about images.
+    def __call__(self, image=None, question: str | list[str] | None = None, context=None, **kwargs):
+        """Answer questions about images, or about passages.
 
         Args:
             image: A PIL image, a path, a URL, base64 text or an array; a list of them; or, in place of both arguments,
                 a dict `{"image": ..., "question": ...}`, a list or generator of such dicts, or a data set with those
                 columns.
             question: A question or a list. One question is asked of every image, one image gets every question.
+            context: A passage of text or a list of them, in place of `image`, for a merge of two text encoders; in
+                dicts and data sets, `"context"` in place of `"image"`.
             **kwargs: `top_k` (answers to return, default 5), `batch_size`, `timeout` in seconds for URLs.
 
         Returns:
@@ -62,23 +67,32 @@ class OTMergeVQAPipeline(Pipeline):
             probabilities in [0, 1]: softmax; sigmoids if the configuration's `problem_type` is
             `"multi_label_classification"`, as for soft targets.
         """
-        for name, given in (("image", image), ("question", question)):
+        looked_at = self.looked_at
+        if context is not None:
+            if looked_at != "context" or image is not None:
+                expected = f"expected `{looked_at}` alone: the merge looks at {self.row.name}s"
+                raise ValueError(f"`context` is given; {expected}.")
+            image = context
+        for name, given in ((looked_at, image), ("question", question)):
             if isinstance(given, (list, tuple)) and not given:
                 raise ValueError(f"`{name}` is an empty list; expected at least one.")
         if question is None:
             if image is None or isinstance(image, (str, os.PathLike, Image.Image)) or hasattr(image, "dtype"):
-                raise ValueError("`question` is missing; expected a string, or dicts with `image` and `question`.")
+                expected = f"a string, or dicts with `{looked_at}` and `question`"
+                raise ValueError(f"`question` is missing; expected {expected}.")
             if hasattr(image, "__getitem__") and hasattr(image, "column_names"):
                 image = (row for row in image)  # a data set of `datasets`, which Pipeline would take for one input
             return super().__call__(image, **kwargs)
         if image is None:
-            raise ValueError("`image` is missing; expected a PIL image, a path, a URL, base64 text or an array.")
+            expected = "a PIL image, a path, a URL, base64 text or an array" if self.row is IMAGE else "a passage"
+            raise ValueError(f"`{looked_at}` is missing; expected {expected}.")
         images = image if isinstance(image, (list, tuple)) else [image]
         questions = question if isinstance(question, (list, tuple)) else [question]
         if len(images) != len(questions) and 1 not in (len(images), len(questions)):
-            raise ValueError(f"Got {len(images)} images and {len(questions)} questions; expected as many, or one.")
+            got = f"{len(images)} {self.row.name}s and {len(questions)} questions"
+            raise ValueError(f"Got {got}; expected as many, or one.")
         count = max(len(images), len(questions))
-        pairs = [{"image": images[i % len(images)], "question": questions[i % len(questions)]} for i in range(count)]
+        pairs = [{looked_at: images[i % len(images)], "question": questions[i % len(questions)]} for i in range(count)]
         single = not isinstance(image, (list, tuple)) and not isinstance(question, (list, tuple))
         return super().__call__(pairs[0] if single else pairs, **kwargs)
 
@@ -90,11 +104,13 @@ class OTMergeVQAPipeline(Pipeline):
         return {} if timeout is None else {"timeout": timeout}, {}, {} if top_k is None else {"top_k": top_k}
 
     def preprocess(self, inputs, timeout=None):
-        missing = {"image", "question"} - set(inputs if isinstance(inputs, dict) else ())
+        missing = {self.looked_at, "question"} - set(inputs if isinstance(inputs, dict) else ())
         if missing:
-            raise ValueError(f"An input lacks {', '.join(sorted(missing))}; expected `image` and `question`.")
-        image = IMAGE.open_item(inputs["image"], allow_url=True, timeout=timeout)
-        features = self.processor(images=image, text=inputs["question"], return_tensors="pt")
+            expected = f"`{self.looked_at}` and `question`"
+            raise ValueError(f"An input lacks {', '.join(sorted(missing))}; expected {expected}.")
+        options = {"allow_url": True, "timeout": timeout} if self.row is IMAGE else {}
+        item = {self.row.call_argument: self.row.open_item(inputs[self.looked_at], **options)}
+        features = self.processor(**item, text=inputs["question"], return_tensors="pt")
         return features.to(self.dtype)
 
     def _forward(self, model_inputs):

@@ -1,18 +1,14 @@
 """Raw images, sounds and texts in, the model's batch out; one processor class per kind of context."""
 
-import contextlib
 import inspect
 import shutil
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoFeatureExtractor,
     AutoImageProcessor,
-    AutoTokenizer,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
@@ -22,12 +18,13 @@ from transformers.utils import logging
 
 from .images import open_image
 from .modality import CONTEXTS, modality_of
+from .texts import as_batch, check_texts, load_tokenizer
 
 
 logger = logging.get_logger(__name__)
 
 # What a processor that is saved in a folder of its own needs beside it.
-_CODE_FILES = ("processing_otmerge.py", "modality.py", "images.py")
+_CODE_FILES = ("processing_otmerge.py", "modality.py", "images.py", "texts.py")
 # Batches of texts differ in length; a tensor needs padding, so it is on unless the user says otherwise.
 _TEXT_DEFAULTS = {"padding": True, "truncation": True}
 # What SAM's image processor adds for its decoder of masks; the encoder takes none of it.
@@ -98,13 +95,13 @@ class OTMergeProcessor(ProcessorMixin):
         The context has an image processor, a feature extractor or a tokenizer; `context_kwargs` are its options, such
         as `size`.
         """
-        tokenizer = _load_tokenizer(query)
+        tokenizer = load_tokenizer(query)
         for kind in (AutoImageProcessor, AutoFeatureExtractor):
             try:
                 return make_processor(kind.from_pretrained(context, **(context_kwargs or {})), tokenizer)
             except (OSError, ValueError):
                 continue  # it has none of this kind
-        return make_processor(_load_tokenizer(context, **(context_kwargs or {})), tokenizer)
+        return make_processor(load_tokenizer(context, **(context_kwargs or {})), tokenizer)
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
         """Save, with the code that loads this class where the package is missing, and the reference to it."""
@@ -175,7 +172,7 @@ class OTMergeAudioProcessor(OTMergeProcessor):
             expected = getattr(self.feature_extractor, "sampling_rate", "the one of the sound")
             raise ValueError(f"`sampling_rate` is missing; expected {expected} Hz, which the feature extractor takes.")
         tensors, of_audio = kwargs.pop("return_tensors", None), kwargs.pop("audio_kwargs", None) or {}
-        data = {} if text is None else dict(self.tokenizer(_as_batch(text, tensors), **(_TEXT_DEFAULTS | kwargs)))
+        data = {} if text is None else dict(self.tokenizer(as_batch(text, tensors), **(_TEXT_DEFAULTS | kwargs)))
         if audio is not None:
             of_audio = {"return_attention_mask": True} | of_audio
             padding = inspect.signature(self.feature_extractor.__call__).parameters.get("padding")
@@ -215,11 +212,11 @@ class OTMergeTextProcessor(OTMergeProcessor):
             ValueError: On an empty text, or when neither side is given.
         """
         _check_given("text", text, context_text=context_text)
-        _check_texts("context_text", context_text)
+        check_texts("context_text", context_text)
         tensors, options = kwargs.pop("return_tensors", None), _TEXT_DEFAULTS | kwargs
-        data = {} if text is None else dict(self.tokenizer(_as_batch(text, tensors), **options))
+        data = {} if text is None else dict(self.tokenizer(as_batch(text, tensors), **options))
         if context_text is not None:
-            made = self.context_tokenizer(_as_batch(context_text, tensors), **options)
+            made = self.context_tokenizer(as_batch(context_text, tensors), **options)
             data.update({f"context_{name}": made[name] for name in ("input_ids", "attention_mask")})
         return BatchFeature(data, tensor_type=tensors)
 
@@ -262,40 +259,7 @@ def _check_given(name: str, text: Any, **context: Any) -> None:
     for side, given in ((context_name, value), (name, text)):
         if isinstance(given, (list, tuple)) and not given:
             raise ValueError(f"`{side}` is an empty list; expected at least one item, or None to leave the side out.")
-    _check_texts(name, text)
-
-
-def _check_texts(name: str, text: Any) -> None:
-    """Refuse what is no text, and empty texts: they would become a row that is nothing but special tokens."""
-    for row, item in enumerate([text] if isinstance(text, str) or not hasattr(text, "__iter__") else text):
-        if text is None or isinstance(item, (list, tuple)):  # a side that is left out; words, already split
-            continue
-        if not isinstance(item, str):
-            raise ValueError(f"`{name}` row {row} is a {type(item).__name__}; expected a string.")
-        # zero-width characters are no spaces to Python, and nothing to a tokenizer
-        if all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in item):
-            raise ValueError(f"`{name}` row {row} is empty; expected a question of at least one character.")
-        if lone := [c for c in item if "\ud800" <= c <= "\udfff"]:
-            raise ValueError(f"`{name}` row {row} holds {lone[0]!a}, half a character; expected whole Unicode.")
-
-
-def _as_batch(text: Any, tensors: Any) -> Any:
-    """A batch of one, where tensors are asked for and one text came."""
-    return [text] if isinstance(text, str) and tensors is not None else text
-
-
-def _load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **kwargs)
-    except ValueError as error:  # of several lines about libraries
-        raise ValueError(f"{str(source)!r} has no tokenizer that transformers can load.") from error
-    if tokenizer.model_max_length > 1e20:  # what transformers puts where nothing is said
-        with contextlib.suppress(OSError, ValueError):  # there is no encoder
-            positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
-            if positions and positions > 2:
-                tokenizer.model_max_length = positions - 2  # those of RoBERTa and its kind begin at 2
-    return tokenizer
+    check_texts(name, text)
 
 
 __all__ = ["OTMergeAudioProcessor", "OTMergeProcessor", "OTMergeTextProcessor"]

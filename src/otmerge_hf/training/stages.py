@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..model.probing import unread_parameters
 from .attachment import base_model, find_host
@@ -47,7 +48,7 @@ def set_stage(model: nn.Module, stage: str, terms: Sequence[LossTermCallback] = 
     for name, child in base.named_children():
         if name.endswith("_encoder"):
             _set_learning(child, not host.config.freeze_encoders, leave=("lora_", "modules_to_save."))
-            if not host.config.freeze_encoders:
+            if isinstance(child, PreTrainedModel) and not host.config.freeze_encoders:
                 for parameter in unread_parameters(child, getattr(host.config, name.replace("_encoder", "_tokens"))):
                     parameter.requires_grad_(False)
         elif name == "logit_scale":

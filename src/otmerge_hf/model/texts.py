@@ -1,0 +1,40 @@
+"""Texts on their way to a tokenizer: what is none is refused by its row, and none is too long for its encoder."""
+
+import contextlib
+import unicodedata
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+
+def check_texts(name: str, text: Any) -> None:
+    """Refuse what is no text, and empty texts: they would become a row that is nothing but special tokens."""
+    for row, item in enumerate([text] if isinstance(text, str) or not hasattr(text, "__iter__") else text):
+        if text is None or isinstance(item, (list, tuple)):  # a side that is left out; words, already split
+            continue
+        if not isinstance(item, str):
+            raise ValueError(f"`{name}` row {row} is a {type(item).__name__}; expected a string.")
+        # zero-width characters are no spaces to Python, and nothing to a tokenizer
+        if all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in item):
+            raise ValueError(f"`{name}` row {row} is empty; expected a question of at least one character.")
+        if lone := [c for c in item if "\ud800" <= c <= "\udfff"]:
+            raise ValueError(f"`{name}` row {row} holds {lone[0]!a}, half a character; expected whole Unicode.")
+
+
+def as_batch(text: Any, tensors: Any) -> Any:
+    """A batch of one, where tensors are asked for and one text came."""
+    return [text] if isinstance(text, str) and tensors is not None else text
+
+
+def load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **kwargs)
+    except ValueError as error:  # of several lines about libraries
+        raise ValueError(f"{str(source)!r} has no tokenizer that transformers can load.") from error
+    if tokenizer.model_max_length > 1e20:  # what transformers puts where nothing is said
+        with contextlib.suppress(OSError, ValueError):  # there is no encoder
+            positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
+            if positions and positions > 2:
+                tokenizer.model_max_length = positions - 2  # those of RoBERTa and its kind begin at 2
+    return tokenizer
