@@ -64,7 +64,7 @@ def test_address_that_gives_nothing(saved, capsys, address, said):
         words = ["--model", str(saved / "merge"), "--image", address, "--question", "what color ?"]
         assert cli.main(["ask", *words]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith(f"otmerge ask: error: `image` '{address}' {said}")
+    assert last.startswith(f"otmerge ask: error: --image '{address}' {said}")
 
 
 def test_address_of_an_image(saved, capsys):
