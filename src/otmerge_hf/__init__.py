@@ -15,7 +15,7 @@ from transformers import pipelines as _pipelines
 from .encoders.names import find_packaged
 from .model.configuration_otmerge import OTMergeConfig
 from .model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
-from .model.pipeline_otmerge import OTMergeVQAPipeline
+from .model.pipeline_otmerge import OTMergeClassificationPipeline, OTMergeVQAPipeline
 from .model.processing_otmerge import OTMergeAudioProcessor, OTMergeProcessor, OTMergeTextProcessor
 from .model.sources import ENCODER_FINDERS
 
@@ -33,16 +33,23 @@ ENCODER_FINDERS.append(find_packaged)
 
 # transformers 5 dropped the task `visual-question-answering` and refuses its name before looking it up; where the
 # table of refused names is reachable the name is freed, elsewhere only `otmerge-vqa` exists.
-for _task in ("vqa", "visual-question-answering", "otmerge-vqa"):
+_PIPELINES = {
+    "vqa": OTMergeVQAPipeline,
+    "visual-question-answering": OTMergeVQAPipeline,
+    "otmerge-vqa": OTMergeVQAPipeline,
+    "otmerge-classification": OTMergeClassificationPipeline,
+}
+for _task, _pipeline in _PIPELINES.items():
     getattr(_pipelines, "REMOVED_TASKS", {}).pop(_task, None)
     if _task not in _pipelines.PIPELINE_REGISTRY.get_supported_tasks():
         _pipelines.PIPELINE_REGISTRY.register_pipeline(
-            _task, pipeline_class=OTMergeVQAPipeline, pt_model=AutoModelForVisualQuestionAnswering, type="multimodal"
+            _task, pipeline_class=_pipeline, pt_model=AutoModelForVisualQuestionAnswering, type="multimodal"
         )
-del _task
+del _task, _pipeline
 
 __all__ = [
     "OTMergeAudioProcessor",
+    "OTMergeClassificationPipeline",
     "OTMergeConfig",
     "OTMergeForQuestionAnswering",
     "OTMergeModel",

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image as Picture
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForVisualQuestionAnswering, ViTImageProcessor
+from transformers import AutoModel, AutoModelForVisualQuestionAnswering, ViTImageProcessor, pipeline
 
 from otmerge_hf import cli
 
@@ -230,3 +230,23 @@ def test_unlabelled_questions_are_answered_by_the_nearest_statement(folders, cap
     assert json.loads((folders / "merge" / "results.json").read_text())["pseudo_labels"] == 8
     assert cli.main([*words(folders), "--unlabelled", str(folders / "more.csv")]) == 2
     assert "--unlabelled needs --captions" in capsys.readouterr().err
+
+
+def test_images_alone_and_several_labels_are_classified(folders, capsys):
+    table = folders / "mine" / "questions.csv"
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["question"] == QUESTION]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["image", "labels"]] + [[row["image"], json.dumps([row["answer"].lower(), "shape"])] for row in rows]
+        )
+    assert cli.main(words(folders)) == 0
+    results = json.loads((folders / "merge" / "results.json").read_text())
+    assert results["measure"] == "F1"
+    assert results["test"]["merged"] > results["test"]["words only, linear"]
+    pipe = pipeline("otmerge-classification", model=str(folders / "merge"), device="cpu")
+    best = pipe(str(folders / "mine" / rows[0]["image"]), top_k=2)
+    assert {one["label"] for one in best} == {rows[0]["answer"].lower(), "shape"}
+    assert cli.main(["ask", "--model", str(folders / "merge"), "--image", str(folders / "mine" / rows[0]["image"]),
+                     "--question", ""]) == 0  # fmt: skip
+    assert f"{best[0]['score']:.3f}  {best[0]['label']}" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from question_folders import picture, questions, write_csv, write_pictures, writ
 
 from otmerge_hf.data import load_questions, load_rows
 from otmerge_hf.model.images import open_image
+from otmerge_hf.model.texts import NO_TEXT
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +171,7 @@ def test_images_alone_and_class_labels(tmp_path):
     features = Features({"image": ImageFeature(), "label": ClassLabel(names=["A cat", "a cat"])})
     splits = load_questions(Dataset.from_list(rows, features=features))
     assert set(splits.answers.names) == {"A cat", "a cat"}, "classes are kept as they are written"
-    assert splits.train.texts == [""]
+    assert splits.train.texts == [NO_TEXT]
     write_pictures(tmp_path / "data", 12)
     write_csv(
         tmp_path / "data" / "rows.csv", [(f"{i}.png", ["Cat", "cat"][i % 2]) for i in range(12)], ("img", "gold_label")

@@ -282,3 +282,23 @@ def test_passages_and_images_are_not_mixed(pipe, reader, images):
         reader(context=PASSAGES, question=[QUESTION] * 2)
     with refused("`text` row 0 is empty|`context_text` row 0 is empty"):
         reader(context=" ", question=QUESTION)
+
+
+def test_classification_takes_a_statement_nothing_or_rows(merge, processor, images):
+    model = merge(id2label={0: "true", 1: "false"})
+    pipe = pipeline("otmerge-classification", model=model, processor=processor, device="cpu")
+    ask = pipeline("otmerge-vqa", model=model, processor=processor, device="cpu")
+    statement = "there is a red square"
+
+    def named(answers):
+        return [{"score": one["score"], "label": one["answer"]} for one in answers]
+
+    assert pipe(images[0], text=statement) == named(ask(images[0], statement))
+    assert pipe(images[0]) == named(ask(images[0], "."))
+    rows = [{"image": images[0], "text": statement}, {"image": images[1]}]
+    assert pipe(rows) == [named(ask(images[0], statement)), named(ask(images[1], "."))]
+    assert pipe(images[:2], text=[statement, ""]) == pipe(rows)
+    table = Dataset.from_dict({"text": [statement], "image": [images[0]]})
+    assert list(pipe(table)) == pipe(rows)[:1]
+    with pytest.raises(ValueError, match="`image` is missing"):
+        pipe(text=statement)

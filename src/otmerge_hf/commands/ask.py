@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import pipeline
 from transformers.utils import logging as transformers_logging
 
+from ..model.texts import NO_TEXT
 from ._loading import load_answering
 
 
@@ -47,7 +48,7 @@ def run(arguments: Namespace) -> int:
     model, processor = load_answering(arguments.model)
     # The task's name is ours: transformers' overloads do not list it.
     pipe = pipeline("otmerge-vqa", model=model, processor=processor, device="cpu")  # type: ignore[call-overload]
-    for answer in pipe(image=arguments.image, question=arguments.question, top_k=arguments.top_k):
+    for answer in pipe(image=arguments.image, question=arguments.question or NO_TEXT, top_k=arguments.top_k):
         print(f"{answer['score']:.3f}  {answer['answer']}")
     return 0
 

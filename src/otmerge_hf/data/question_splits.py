@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ..model.texts import NO_TEXT
 from .distinct import index_distinct
 from .question_rows import Row
 from .questions import Questions
@@ -60,7 +61,7 @@ def shared_images(parts: dict[str, list[Row]]) -> list[str]:
 def as_questions(rows: Sequence[Row], kinds: Sequence[str], origin: str) -> Questions:
     """Every image and text of some rows once, and which of them a row is about."""
     keys, image_rows = index_distinct(row.key for row in rows)
-    texts, text_rows = index_distinct(row.question for row in rows)
+    texts, text_rows = index_distinct(row.question or NO_TEXT for row in rows)
     first = {row.key: row.image for row in reversed(rows)}
     return Questions(
         images=QuestionImages([first[key] for key in keys]),

@@ -26,8 +26,15 @@ AUTO_MAP = {
     "AutoModelForZeroShotImageClassification": "modeling_otmerge.OTMergeModel",
     "AutoModelForVisualQuestionAnswering": "modeling_otmerge.OTMergeForQuestionAnswering",
 }
-_PIPELINE = {"impl": "pipeline_otmerge.OTMergeVQAPipeline", "pt": ["AutoModelForVisualQuestionAnswering"]}
-CUSTOM_PIPELINES = {"otmerge-vqa": _PIPELINE, "visual-question-answering": _PIPELINE}
+_PIPELINES = {
+    "otmerge-vqa": "OTMergeVQAPipeline",
+    "visual-question-answering": "OTMergeVQAPipeline",
+    "otmerge-classification": "OTMergeClassificationPipeline",
+}
+CUSTOM_PIPELINES = {
+    task: {"impl": f"pipeline_otmerge.{name}", "pt": ["AutoModelForVisualQuestionAnswering"]}
+    for task, name in _PIPELINES.items()
+}
 CODE_FILES = (
     "adapters.py",
     "attention.py",

@@ -7,6 +7,7 @@ from PIL import Image
 from transformers import AutoProcessor, Pipeline
 
 from .modality import IMAGE, modality_of
+from .texts import NO_TEXT
 
 
 class OTMergeVQAPipeline(Pipeline):
@@ -128,4 +129,56 @@ class OTMergeVQAPipeline(Pipeline):
         ]
 
 
-__all__ = ["OTMergeVQAPipeline"]
+class OTMergeClassificationPipeline(OTMergeVQAPipeline):
+    """Classifies an image together with a text, or alone: entailment, memes, labels of images.
+
+    Registered as `otmerge-classification`. The model is an [`OTMergeForQuestionAnswering`]: classes are its answers,
+    and the text, a statement or nothing, is where a question would stand.
+
+    Example:
+        >>> from transformers import BertConfig, BertTokenizer, ViTConfig, ViTImageProcessor, pipeline
+        >>> import otmerge_hf
+        >>> small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        >>> encoders = ViTConfig(**small), BertConfig(**small)
+        >>> config = otmerge_hf.OTMergeConfig.from_encoder_configs(*encoders, id2label={0: "true", 1: "false"})
+        >>> tokenizer = BertTokenizer(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "red": 5})
+        >>> processor = otmerge_hf.OTMergeProcessor(ViTImageProcessor(), tokenizer)
+        >>> model = otmerge_hf.OTMergeForQuestionAnswering(config)
+        >>> pipe = pipeline("otmerge-classification", model=model, processor=processor, device="cpu")
+        >>> sorted(found["label"] for found in pipe(Image.new("RGB", (40, 40), "red"), text="it is red"))
+        ['false', 'true']
+    """
+
+    def __call__(self, image=None, text: str | list[str] | None = None, context=None, **kwargs):
+        """Classify images, or passages.
+
+        Args:
+            image, context, **kwargs: As of [`OTMergeVQAPipeline`]; in dicts and data sets the text is `"text"`.
+            text: A statement or a list; empty where images alone are classified.
+
+        Returns:
+            A list of `{"label": str, "score": float}`, best first, a list for each input.
+        """
+        if text is None and (image is not None or context is not None) and not _holds_dicts(image):
+            text = NO_TEXT
+        if isinstance(text, (list, tuple)):
+            text = [one or NO_TEXT for one in text]
+        return super().__call__(image, NO_TEXT if text == "" else text, context, **kwargs)
+
+    def preprocess(self, inputs, timeout=None):
+        if isinstance(inputs, dict) and "question" not in inputs:
+            inputs = {**inputs, "question": inputs.get("text") or NO_TEXT}
+        return super().preprocess(inputs, timeout)
+
+    def postprocess(self, model_outputs, top_k=5):
+        found = super().postprocess(model_outputs, top_k)
+        return [{"score": one["score"], "label": one["answer"]} for one in found]
+
+
+def _holds_dicts(image) -> bool:
+    """Whether the first argument is rows: a dict, some of them, or a data set."""
+    first = image[0] if isinstance(image, (list, tuple)) and image else image
+    return isinstance(first, dict) or hasattr(image, "column_names") or hasattr(image, "__next__")
+
+
+__all__ = ["OTMergeClassificationPipeline", "OTMergeVQAPipeline"]

@@ -7,6 +7,10 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 
+#: Stands for the text where images alone are classified: an encoder needs a token, and this one says nothing.
+NO_TEXT = "."
+
+
 def check_texts(name: str, text: Any) -> None:
     """Refuse what is no text, and empty texts: they would become a row that is nothing but special tokens."""
     for row, item in enumerate([text] if isinstance(text, str) or not hasattr(text, "__iter__") else text):
