@@ -19,6 +19,9 @@ class ImageInputs(Sequence[Path | Image]):
     An image kept as a file is given as its path, which needs no decoding to be recognised; others are opened by
     `open_image` when they are asked for, so that a large data set never lies in memory.
 
+    Raises:
+        ValueError: When an image is asked for that cannot be opened; the message has its row in the data set.
+
     Example:
         >>> from PIL import Image as Picture
         >>> rows = Dataset.from_dict({"image": [Picture.new("L", (4, 4))]})
@@ -42,7 +45,11 @@ class ImageInputs(Sequence[Path | Image]):
         record = self.records[row][self.column]
         if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():
             return Path(record["path"])
-        return open_image(self.images[row][self.column])
+        try:
+            return open_image(self.images[row][self.column])
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on files that are cut short or damaged
+            name = f" ({record['path']})" if record["path"] else ""
+            raise ValueError(f"row {row}, column `{self.column}`{name}: {error}") from error
 
 
 class Chained(Sequence[Any]):

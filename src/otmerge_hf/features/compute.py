@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import shards
+from .batches import in_batches, open_ahead
 from .keys import digest, inputs_key
 from .reading import ShardReader, open_files
 from .shards import INDEX, Shard, Verify, read_index
@@ -35,6 +37,9 @@ def compute_features(
     dtype: torch.dtype = torch.float32,
     progress: bool = True,
     verify: Verify = "full",
+    length: Callable[[Any], int] | None = None,
+    load: Callable[[Any], Any] = lambda item: item,
+    workers: int = 0,
 ) -> FeatureStore:
     """Encode every input once and keep the tokens on disk, row by row; later calls with the same key read them.
 
@@ -42,7 +47,7 @@ def compute_features(
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
 
     Args:
-        encode: Turns a list of B inputs into tokens (B, S, D) and a mask (B, S), non-zero where a token is real
+        encode: Turns a list of B inputs, as `load` returns them, into tokens (B, S, D) and a mask (B, S), non-zero where a token is real
             (None: all are). Called without gradient; S may change from call to call, D may not.
         inputs: N distinct inputs: text, paths, PIL images or arrays.
         cache_dir: Folder that holds the stores of many keys.
@@ -51,8 +56,13 @@ def compute_features(
         shard_size: Rows per file; at most this many are computed twice after an interruption.
         dtype: Type in which the features are kept.
         verify: `full` compares every file's SHA-256, `size` only its size.
+        length: Length of an opened input. With it, rows of like length of one shard are encoded together, and little is
+            padded; they are kept in the order of `inputs`.
+        load: Opens an input, just before `encode`; by default it is taken as it is.
+        workers: Threads that open inputs ahead of `encode`; then `inputs` and `load` are used by several at once.
 
     Raises:
+        FileNotFoundError: If `load` finds no file; the message has the row.
         ValueError: If `inputs` is empty, a size is not positive, `key` is not JSON, or `encode` returns
             NaN, infinity, a row without tokens, a wrong shape, or another D than before.
 
@@ -63,7 +73,7 @@ def compute_features(
         >>> compute_features(encode, **arguments).reused, compute_features(encode, **arguments).reused
         (False, True)
     """
-    _check_arguments(inputs, batch_size, shard_size, dtype)
+    _check_arguments(inputs, batch_size, shard_size, dtype, workers)
     check_verify(verify)
     full_key = {"encoder": key, "inputs": inputs_key(inputs), "stored_dtype": str(dtype).removeprefix("torch.")}
     name = digest(full_key)
@@ -78,21 +88,26 @@ def compute_features(
         _name_stale_siblings(folder, full_key)
     feature_dim = ShardReader(folder / next(iter(done.values())).file, open_files()).feature_dim if done else 0
     rows = sum(last - first for first, last in missing)
-    with tqdm(total=rows, desc="features", unit="row", disable=not progress or not missing) as bar:
+    batches = (rows for span in missing for rows in in_batches(inputs, *span, batch_size, load, length))
+    with (
+        tqdm(total=rows, desc="features", unit="row", disable=not progress or not missing) as bar,
+        closing(open_ahead(inputs, batches, load, workers)) as opened,
+    ):
         for first, last in missing:
-            parts = []
-            for start in range(first, last, batch_size):
-                stop = min(start + batch_size, last)
-                tokens, lengths = _encode(encode, inputs, start, stop, dtype)
-                found = tokens.shape[1]
+            made: dict[int, Tensor] = {}  # row -> its real tokens (T, D)
+            while len(made) < last - first:
+                batch, items = next(opened)
+                tokens = _encode(encode, items, batch, inputs, dtype)
+                found = tokens[0].shape[1]
                 feature_dim = feature_dim or found
                 if found != feature_dim:
-                    got = f"{found} features per token for rows {start} to {stop - 1}"
+                    got = f"{found} features per token for {_name(batch)}"
                     raise ValueError(f"encode returned {got}, but {feature_dim} before")
-                parts.append((tokens, lengths))
-                bar.update(stop - start)
-            tokens, lengths = (torch.cat(column) for column in zip(*parts, strict=True))
-            done[first, last] = shards.write_shard(folder, first, tokens, lengths, name)
+                made |= zip(batch, tokens, strict=True)
+                bar.update(len(batch))
+            in_order = [made[row] for row in range(first, last)]
+            lengths = torch.tensor([len(row) for row in in_order])
+            done[first, last] = shards.write_shard(folder, first, torch.cat(in_order), lengths, name)
     if missing or not (folder / INDEX).is_file():
         shards.write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
 
@@ -144,12 +159,13 @@ def _name_stale_siblings(folder: Path, key: dict) -> None:
 
 
 @torch.no_grad()
-def _encode(encode: Encode, inputs: Sequence[Any], start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Real tokens (T, D) of rows [start, stop) and their number per row (stop - start,)."""
-    batch = [inputs[row] for row in range(start, stop)]
-    tokens, mask = encode(batch)
-    if tokens.ndim != 3 or len(tokens) != len(batch):
-        wanted = f"tokens of shape ({len(batch)}, S, D) for rows {start} to {stop - 1}"
+def _encode(
+    encode: Encode, items: list[Any], rows: list[int], inputs: Sequence[Any], dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """Real tokens (T, D) of each row."""
+    tokens, mask = encode(items)
+    if tokens.ndim != 3 or len(tokens) != len(rows):
+        wanted = f"tokens of shape ({len(rows)}, S, D) for {_name(rows)}"
         raise ValueError(f"encode must return {wanted}; got {tuple(tokens.shape)}")
     tokens = tokens.to("cpu", dtype)
     real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.cpu().bool()
@@ -159,16 +175,25 @@ def _encode(encode: Encode, inputs: Sequence[Any], start: int, stop: int, dtype:
     finite = (tokens.isfinite().all(-1) | ~real).all(1)
     for sound, problem in ((finite, f"NaN or infinity (as {dtype})"), (real.any(1), "no real token")):
         if not sound.all():
-            row = start + int((~sound).nonzero()[0])
+            row = min(rows[place] for place in (~sound).nonzero()[:, 0].tolist())
             raise ValueError(f"encode returned {problem} for inputs[{row}] = {repr(inputs[row])[:80]}")
-    return tokens[real], real.sum(1)
+    return tokens[real].split(real.sum(1).tolist())
 
 
-def _check_arguments(inputs: Sequence[Any], batch_size: int, shard_size: int, dtype: torch.dtype) -> None:
+def _name(rows: list[int]) -> str:
+    in_a_row = rows == list(range(rows[0], rows[0] + len(rows)))
+    return f"rows {rows[0]} to {rows[-1]}" if in_a_row else f"rows {', '.join(map(str, rows))}"
+
+
+def _check_arguments(
+    inputs: Sequence[Any], batch_size: int, shard_size: int, dtype: torch.dtype, workers: int
+) -> None:
     if isinstance(inputs, str) or len(inputs) == 0:
         raise ValueError(f"inputs must be a non-empty sequence of inputs; got {inputs!r}")
     for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"{name} must be a positive whole number of rows; got {size!r}")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise ValueError(f"workers must be a number of threads, 0 or more; got {workers!r}")
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating-point torch.dtype; got {dtype!r}")

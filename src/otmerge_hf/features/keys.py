@@ -111,8 +111,9 @@ def input_hash(value: Any) -> bytes:
         # A path given as text is still a file whose content may change under the same name.
         is_file = isinstance(value, Path) or (len(value) < 4096 and os.path.isfile(value))
         content = Path(value).read_bytes() if is_file else b""
+        opening = _opening(content) if is_file else ()
         tag = ("text", value) if isinstance(value, str) else ("file",)
-        return add(*tag, hashlib.sha256(content).digest(), *_opening(content))
+        return add(*tag, hashlib.sha256(content).digest(), *opening)
     if isinstance(value, Image.Image):
         if value.mode == "P" or not opens_as_it_is(value):  # the pixels alone do not say what will be seen
             value = open_image(value)

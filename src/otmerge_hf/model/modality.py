@@ -47,6 +47,7 @@ class Modality:
         open_item: An item of the user's (a path, an array, a text) -> what the processor part takes.
         call_options: What the processor must be told besides.
         encoder_options: Further arguments, called the same by `forward` and the encoder.
+        length: How long an item is, where a batch is padded to its longest; None where all become equally long.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Modality:
     open_item: Callable[..., Any]
     call_options: tuple[str, ...] = ()
     encoder_options: tuple[str, ...] = ()
+    length: Callable[[Any], int] | None = None
 
 
 IMAGE = Modality(
@@ -69,11 +71,11 @@ _PASSAGE = ("context_attention_mask", "context_tokenizer", "context_text", open_
 CONTEXTS = (
     IMAGE,
     Modality("audio features", "input_features", "input_features", *_SOUND, encoder_options=("is_longer",)),
-    Modality("audio values", "input_values", "input_values", *_SOUND),
-    Modality("text", "input_ids", "context_input_ids", *_PASSAGE),
+    Modality("audio values", "input_values", "input_values", *_SOUND, length=len),
+    Modality("text", "input_ids", "context_input_ids", *_PASSAGE, length=len),
 )
 QUERY = Modality(
-    "text", "input_ids", "input_ids", "attention_mask", "tokenizer", "text", open_text, (), ("token_type_ids",)
+    "text", "input_ids", "input_ids", "attention_mask", "tokenizer", "text", open_text, (), ("token_type_ids",), len
 )
 
 
