@@ -16,6 +16,7 @@ SUITES = {
     "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",
     "explanations": "heat on the shape that an answer is about: attention, plan, cosines, occlusion",
+    "feature-extraction": "features of texts and photographs against a bare loop over the same encoder",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",
 }
 

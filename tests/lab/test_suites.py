@@ -82,6 +82,7 @@ def test_row_numbers_of_unpaired_rows_give_no_match(disjoint):
     [
         (["transport", "--quick", "--sizes", "32x8", "--epsilons", "0.1"], {"rows", "iterations", "gradient_bar"}),
         (["trainer-overhead", "--rows", "256", "--rounds", "1"], {"turns", "wall_ratio", "cpu_ratio"}),
+        (["feature-extraction", "--quick", "--sides", "photographs"], {"turns"}),
         (["inference", "--quick"], {"batch_1", "batch_32", "questions_per_second_of_ten"}),
     ],
 )

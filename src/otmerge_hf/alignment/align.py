@@ -45,7 +45,7 @@ def align_encoders(
     shared_dim: int | None = None,
     refit: bool = True,
     cache_dir: str | os.PathLike = "runs/features",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
     refine: Callable[..., Any] | None = None,
@@ -70,7 +70,7 @@ def align_encoders(
         shared_dim: Width of the shared space; chosen on validation when None.
         refit: Whether to fit again on training and validation rows after the choice.
         cache_dir: Folder where features are kept.
-        batch_size: Inputs per forward of an encoder.
+        batch_size: Inputs per forward of an encoder; by default as many as are fast, see [`features.encode`].
         device: Where the encoders run; fits are made on the CPU.
         seed: Of the pre-flight check.
         refine: Trains the merge on from the fit; [`training.refine_alignment`] with an `output_dir` is one. On the

@@ -87,7 +87,7 @@ class EncoderPair:
         inputs: Mapping[str, Sequence[Any]],
         *,
         cache_dir: str | os.PathLike,
-        batch_size: int,
+        batch_size: int | None,
         device: str | torch.device,
     ) -> dict[str, FeatureStore]:
         """Features of one side and choice of tokens, for several named lists of inputs."""

@@ -38,7 +38,7 @@ def add_encoder_arguments(parser: ArgumentParser, several: bool = True) -> None:
         else:
             add(f"--{side}-tokens", type=parse_tokens, default="last_hidden_state", help=_TOKENS.partition(";")[0])
     add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
-    add("--batch-size", type=positive, default=64, help="inputs per forward of an encoder (default %(default)s)")
+    add("--batch-size", type=positive, help="inputs per forward of an encoder (default: as many as are fast)")
     add("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s")
 
 

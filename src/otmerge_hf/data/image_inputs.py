@@ -47,7 +47,11 @@ class ImageInputs(Sequence[Path | Image]):
             return Path(record["path"])
         try:
             return open_image(self.images[row][self.column])
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on files that are cut short or damaged
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as error:  # what Pillow raises on files that are cut short or damaged
             name = f" ({record['path']})" if record["path"] else ""
             raise ValueError(f"row {row}, column `{self.column}`{name}: {error}") from error
 

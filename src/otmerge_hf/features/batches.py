@@ -1,11 +1,15 @@
-"""Rows that must be encoded -> batches of opened inputs: like lengths together, and read ahead by threads."""
+"""Rows that must be encoded -> batches, like lengths together; opened, ahead, by threads; and their tokens."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import torch
+from torch import Tensor
 
+
+Encode = Callable[[list[Any]], tuple[Tensor, Tensor | None]]
 Batch = tuple[list[int], list[Any]]
 _AHEAD = 2  # batches that wait, opened, for the encoder: memory stays the same however many inputs there are
 
@@ -46,7 +50,7 @@ def in_batches(
 
 def open_ahead(
     inputs: Sequence[Any], batches: Iterable[list[int]], load: Callable[[Any], Any], workers: int = 0
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Open the inputs of each batch, in order; with `workers` threads, while the batch before is being encoded.
 
     Args:
@@ -66,7 +70,6 @@ def open_ahead(
         >>> list(open_ahead(["a", "b", "c"], [[2, 0], [1]], str.upper, workers=2))
         [([2, 0], ['C', 'A']), ([1], ['B'])]
     """
-
     if workers == 0:
         for rows in batches:
             yield rows, [_open_row(inputs, row, load) for row in rows]
@@ -82,6 +85,38 @@ def open_ahead(
             yield _result(waiting)
     finally:
         pool.shutdown(cancel_futures=True)  # also when the encoder failed: nothing more is opened
+
+
+@torch.no_grad()
+def encode_rows(
+    encode: Encode, items: list[Any], rows: list[int], inputs: Sequence[Any], dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """Real tokens (T, D) of each row of a batch, in `dtype`.
+
+    Raises:
+        ValueError: If `encode` returns a wrong shape, NaN, infinity or a row without tokens.
+    """
+    tokens, mask = encode(items)
+    if tokens.ndim != 3 or len(tokens) != len(rows):
+        wanted = f"tokens of shape ({len(rows)}, S, D) for {name_rows(rows)}"
+        raise ValueError(f"encode must return {wanted}; got {tuple(tokens.shape)}")
+    tokens = tokens.to("cpu", dtype)
+    real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.cpu().bool()
+    if real.shape != tokens.shape[:2]:
+        raise ValueError(f"encode must return a mask of shape {tuple(tokens.shape[:2])}; got {tuple(real.shape)}")
+    # A padded token may hold anything; only real ones are kept.
+    finite = (tokens.isfinite().all(-1) | ~real).all(1)
+    for sound, problem in ((finite, f"NaN or infinity (as {dtype})"), (real.any(1), "no real token")):
+        if not sound.all():
+            row = min(rows[place] for place in (~sound).nonzero()[:, 0].tolist())
+            raise ValueError(f"encode returned {problem} for inputs[{row}] = {repr(inputs[row])[:80]}")
+    return tokens[real].split(real.sum(1).tolist())
+
+
+def name_rows(rows: list[int]) -> str:
+    """What a message calls some rows."""
+    in_a_row = rows == list(range(rows[0], rows[0] + len(rows)))
+    return f"rows {rows[0]} to {rows[-1]}" if in_a_row else f"rows {', '.join(map(str, rows))}"
 
 
 def _open_row(inputs: Sequence[Any], row: int, load: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import shards
-from .batches import in_batches, open_ahead
+from .batches import Encode, encode_rows, in_batches, name_rows, open_ahead
 from .keys import digest, inputs_key
 from .reading import ShardReader, open_files
 from .shards import INDEX, Shard, Verify, read_index
@@ -22,7 +22,6 @@ from .store import FeatureStore, check_verify
 
 logger = logging.getLogger(__name__)
 
-Encode = Callable[[list[Any]], tuple[Tensor, Tensor | None]]
 Span = tuple[int, int]
 
 
@@ -47,8 +46,8 @@ def compute_features(
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
 
     Args:
-        encode: Turns a list of B inputs, as `load` returns them, into tokens (B, S, D) and a mask (B, S), non-zero where a token is real
-            (None: all are). Called without gradient; S may change from call to call, D may not.
+        encode: Turns a list of B inputs, as `load` returns them, into tokens (B, S, D) and a mask (B, S), non-zero
+            where a token is real (None: all are). Called without gradient; S may change from call to call, D may not.
         inputs: N distinct inputs: text, paths, PIL images or arrays.
         cache_dir: Folder that holds the stores of many keys.
         key: What the features depend on besides the inputs, from [`encoder_key`]; JSON values.
@@ -56,8 +55,8 @@ def compute_features(
         shard_size: Rows per file; at most this many are computed twice after an interruption.
         dtype: Type in which the features are kept.
         verify: `full` compares every file's SHA-256, `size` only its size.
-        length: Length of an opened input. With it, rows of like length of one shard are encoded together, and little is
-            padded; they are kept in the order of `inputs`.
+        length: Length of an opened input. With it, rows of like length of one shard are encoded together, so that
+            little is padded; they are kept in the order of `inputs`.
         load: Opens an input, just before `encode`; by default it is taken as it is.
         workers: Threads that open inputs ahead of `encode`; then `inputs` and `load` are used by several at once.
 
@@ -97,11 +96,11 @@ def compute_features(
             made: dict[int, Tensor] = {}  # row -> its real tokens (T, D)
             while len(made) < last - first:
                 batch, items = next(opened)
-                tokens = _encode(encode, items, batch, inputs, dtype)
+                tokens = encode_rows(encode, items, batch, inputs, dtype)
                 found = tokens[0].shape[1]
                 feature_dim = feature_dim or found
                 if found != feature_dim:
-                    got = f"{found} features per token for {_name(batch)}"
+                    got = f"{found} features per token for {name_rows(batch)}"
                     raise ValueError(f"encode returned {got}, but {feature_dim} before")
                 made |= zip(batch, tokens, strict=True)
                 bar.update(len(batch))
@@ -156,33 +155,6 @@ def _name_stale_siblings(folder: Path, key: dict) -> None:
             ours, theirs = ({**k["encoder"], "stored_dtype": k["stored_dtype"]} for k in (key, other))
             names = ", ".join(sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)))
             logger.warning("%s has features of the same inputs with another %s; not used", path.parent, names)
-
-
-@torch.no_grad()
-def _encode(
-    encode: Encode, items: list[Any], rows: list[int], inputs: Sequence[Any], dtype: torch.dtype
-) -> tuple[Tensor, ...]:
-    """Real tokens (T, D) of each row."""
-    tokens, mask = encode(items)
-    if tokens.ndim != 3 or len(tokens) != len(rows):
-        wanted = f"tokens of shape ({len(rows)}, S, D) for {_name(rows)}"
-        raise ValueError(f"encode must return {wanted}; got {tuple(tokens.shape)}")
-    tokens = tokens.to("cpu", dtype)
-    real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.cpu().bool()
-    if real.shape != tokens.shape[:2]:
-        raise ValueError(f"encode must return a mask of shape {tuple(tokens.shape[:2])}; got {tuple(real.shape)}")
-    # A padded token may hold anything; only real ones are kept.
-    finite = (tokens.isfinite().all(-1) | ~real).all(1)
-    for sound, problem in ((finite, f"NaN or infinity (as {dtype})"), (real.any(1), "no real token")):
-        if not sound.all():
-            row = min(rows[place] for place in (~sound).nonzero()[:, 0].tolist())
-            raise ValueError(f"encode returned {problem} for inputs[{row}] = {repr(inputs[row])[:80]}")
-    return tokens[real].split(real.sum(1).tolist())
-
-
-def _name(rows: list[int]) -> str:
-    in_a_row = rows == list(range(rows[0], rows[0] + len(rows)))
-    return f"rows {rows[0]} to {rows[-1]}" if in_a_row else f"rows {', '.join(map(str, rows))}"
 
 
 def _check_arguments(
