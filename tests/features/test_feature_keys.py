@@ -131,7 +131,7 @@ def test_images_count_by_pixels():
     assert len({inputs_key(images) for images in different}) == len(different)
 
 
-def test_hash_of_an_ordinary_image_is_what_it_has_always_been(tmp_path):
+def test_hash_of_texts_and_ordinary_images_is_what_it_has_always_been(tmp_path):
     """Features of before stay valid: these hashes were made by version 0.1."""
     image = Image.new("RGB", (4, 3), (1, 2, 3))
     grey = Image.new("L", (4, 3), 7)
@@ -139,6 +139,7 @@ def test_hash_of_an_ordinary_image_is_what_it_has_always_been(tmp_path):
     assert inputs_key([image])[:16] == "bfb33a450c78ec92"
     assert inputs_key([grey])[:16] == "ef6e9fdcf08112fd"
     assert inputs_key([tmp_path / "plain.ppm"])[:16] == "2e38aebabb939055"
+    assert inputs_key(["a text", "another"])[:16] == "622f24943ea23af0"
 
 
 def test_hash_of_an_image_that_was_opened_otherwise_is_new(tmp_path):

@@ -83,8 +83,8 @@ def usual_batch_size(row: Modality, part: Any, device: torch.device) -> int:
     """Inputs per forward, by a rule rather than a trial, so that a run that goes on does what it would have done.
 
     Images on the CPU: as many as have the pixels of four of 224 x 224, at most 64. The maps of larger batches are
-    memory that the system takes back after each layer and hands out anew, page by page: at 32 that takes as long as
-    the convolutions. Texts and sounds on the CPU: 32. On other devices: 64.
+    memory that the system takes back after each layer and hands out anew, page by page; `docs/features.md` has what
+    that costs. Texts and sounds on the CPU: 32. On other devices: 64.
 
     Args:
         row: What kind of input it is.
