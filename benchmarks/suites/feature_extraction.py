@@ -69,7 +69,8 @@ class FeatureExtraction(Suite):
         return f"{choices['count']} {choices['inputs']} of {choices['source']}, threads {choices['threads']}"
 
     def environment(self, cell: Cell) -> dict[str, str]:
-        return {"OMP_NUM_THREADS": str(cell.choices["threads"])}
+        # threads that wait sleep: otherwise the CPU seconds of two threads on a busy machine are mostly of waiting
+        return {"OMP_NUM_THREADS": str(cell.choices["threads"]), "OMP_WAIT_POLICY": "PASSIVE"}
 
     def measure(self, cell: Cell, place: Place) -> Record:
         from ..runner.machine import machine, processor
@@ -100,7 +101,7 @@ def _markdown(records: Sequence[Record]) -> str:
 
     lines = [
         "Medians over rounds in which all take turns; a ratio is the median of the rounds' own ratios, encode / loop. "
-        "CPU seconds are of all threads, user and system.",
+        "CPU seconds are of all threads, user and system; threads that wait sleep (`OMP_WAIT_POLICY=PASSIVE`).",
         "",
         "| inputs | threads | rounds | encode, CPU s | bare loop, CPU s | ratio, CPU | ratio, wall "
         "| ratio to the loop in encode's batches, CPU | ratio to the encoder on ready inputs, CPU |",
