@@ -67,8 +67,8 @@ def write_inputs(inputs: str, source: str, count: int, folder: Path) -> list[str
         found = [str(folder / f"{number}.jpg") for number in range(count)]
         for picture, file in zip(image_paths("train")[:count], found, strict=True):
             Image.open(picture).convert("RGB").resize((500, 375), Image.Resampling.BICUBIC).save(file, quality=90)
-    if len(found) < count and inputs == "photographs":
-        raise ValueError(f"{source} has {len(found)} photographs; the cell wants {count}.")
+    if len(found) < count:
+        raise ValueError(f"{source} has {len(found)} {inputs}; the cell wants {count}.")
     return found
 
 
