@@ -45,17 +45,17 @@ def question_logits(
     questions: Questions,
     *,
     cache_dir: str | os.PathLike,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> Tensor:
-    """Logits (N, L) of N questions."""
+    """Logits (N, L) of N questions; encoders take as many inputs a forward as are fast, where `batch_size` is None."""
     options: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": batch_size, "progress": progress}
     collator = FeatureCollator(
         encode(model, processor, "context", questions.images, **options),
         encode(model, processor, "query", questions.texts, **options),
     )
     rows = question_rows(questions, answers_of_model(model, ()), questions.texts).remove_columns("labels")
-    return answer_logits(model, rows, collator, batch_size)
+    return answer_logits(model, rows, collator, batch_size or 64)
 
 
 def answers_of_model(

@@ -91,7 +91,7 @@ def evaluate_merge(
     *,
     cache_dir: str | os.PathLike,
     targets: Targets | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Answer questions whose answers are known, and say how well.
@@ -101,7 +101,7 @@ def evaluate_merge(
         questions: One part of what [`load_questions`] returns.
         cache_dir: Folder where the encoders' features are kept.
         targets: What a row's answers are, as in [`Answers`]; found from the rows when None.
-        batch_size: Inputs per forward.
+        batch_size: Inputs per forward; by default as many as are fast, see [`features.encode`].
         progress: Whether a bar is shown.
 
     Raises:

@@ -32,7 +32,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--output", type=Path, help="folder for evaluation.json and mistakes.png (default: print only)")
     add("--gallery", action=BooleanOptionalAction, default=True, help="draw mistakes.png, which needs matplotlib")
     add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
-    add("--batch-size", type=positive, default=64, help="inputs per forward (default %(default)s)")
+    add("--batch-size", type=positive, help="inputs per forward (default: as many as are fast)")
     return parser
 
 

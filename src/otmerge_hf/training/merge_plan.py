@@ -65,7 +65,7 @@ def plan_merge(
     epochs: float = 2.0,
     least_steps: int = 300,
     batch_size: int = 128,
-    encode_batch_size: int = 64,
+    encode_batch_size: int | None = None,
     device: str | torch.device = "cpu",
     **rest: Any,
 ) -> MergePlan:

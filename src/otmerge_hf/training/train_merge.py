@@ -58,7 +58,7 @@ def train_merge(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     cache_dir: str | os.PathLike = "runs/features",
-    encode_batch_size: int = 64,
+    encode_batch_size: int | None = None,
     device: str | torch.device = "cpu",
     progress: bool = True,
     seed: int = 0,
@@ -85,7 +85,7 @@ def train_merge(
         least_steps: Fewest optimiser steps planned, so that few questions are passed over more often.
         batch_size, learning_rate: Of the fuser's training, by AdamW with a cosine schedule.
         cache_dir: Folder where features are kept.
-        encode_batch_size: Inputs per forward of an encoder.
+        encode_batch_size: Inputs per forward of an encoder; by default as many as are fast, see [`features.encode`].
         device: Where encoders and fuser run.
         progress: Whether bars are shown.
         seed: Of initial weights and of the order of rows.
