@@ -3,8 +3,8 @@
     python examples/run_vqa.py --context ENCODER --query ENCODER --data DATA --output_dir runs/vqa --do_train --do_eval
     python examples/run_vqa.py examples/recipes/resnet50-bert-scienceqa.yaml
 
-Training, evaluation (of the validation part), prediction (of the test part), checkpoints and --push_to_hub are those
-of transformers' Trainer. An interrupted training goes on from the last checkpoint in --output_dir.
+Training, checkpoints and --push_to_hub are those of transformers' Trainer; it evaluates the validation part, and
+--do_eval scores the test part. An interrupted training goes on from the last checkpoint in --output_dir.
 """
 
 import json
@@ -97,8 +97,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
         raise ValueError("--resume_from_checkpoint is not for --grow, which goes on by itself")
     questions = load_questions(**data_args.options())
     print(questions)
-    if args.do_predict and not all(questions.test.answers):
-        raise ValueError("--do_predict: rows of the test part have no answer; `otmerge ask --csv` answers such rows")
+    if args.do_eval and not all(questions.test.answers):
+        raise ValueError("--do_eval: rows of the test part have no answer; `otmerge ask --csv` answers such rows")
     set_seed(args.seed)
     model, processor = load_merge(model_args, questions.answers)
     encoding = {"cache_dir": model_args.cache_dir, "batch_size": args.per_device_eval_batch_size}
@@ -108,37 +108,35 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
     data = {"data_collator": rows.collator, "train_dataset": rows.train, "eval_dataset": rows.validation}
     how = {"compute_metrics": answer_accuracy, "callbacks": [AdapterCheckpoints()]}
     trainer = Trainer(model, args, processing_class=processor, **data, **how)
-    metrics = {}
     if args.do_train and model_args.grow:
         made_of = [asdict(model_args), asdict(data_args), args.to_dict(), rows.train["labels"][:]]
         made_of += [rows.context_store.shards_digest, rows.query_store.shards_digest]
-        keep = Path(args.output_dir) / f"_grown-{digest(made_of)[:16]}"  # what is finished is not done again
+        keep = Path(args.output_dir) / f"_grown-{digest(made_of)[:16]}"  # other settings or rows start anew
         options = {"eval_questions": rows.validation, "processor": processor, "keep": keep}
         grow_answers(model, rows.train, rows.collator, args, **options)  # logs what it kept
     elif args.do_train:
         checkpoint = args.resume_from_checkpoint or get_last_checkpoint(args.output_dir)
-        metrics["train"] = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        trainer.log_metrics("train", metrics)
+        trainer.save_metrics("train", metrics)
         trainer.save_state()
     if args.do_train:
         trainer.save_model()
     if args.do_eval:
-        metrics["eval"] = trainer.evaluate()
-    for name, values in metrics.items():
-        trainer.log_metrics(name, values)
-        trainer.save_metrics(name, values)
-    if args.do_predict:
-        test, logits = questions.test, torch.tensor(trainer.predict(rows.test).predictions)
-        found = evaluate_logits(logits, test.answers, questions.answers, test.kinds)
+        predicted, test = trainer.predict(rows.test, metric_key_prefix="eval"), questions.test
+        found = evaluate_logits(torch.tensor(predicted.predictions), test.answers, questions.answers, test.kinds)
         print(f"\nOn the test part: {found}")
+        trainer.save_metrics("eval", predicted.metrics | {"eval_score": found.score})
         (Path(args.output_dir) / "evaluation.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     if args.push_to_hub:
         trainer.push_to_hub(tasks="visual-question-answering")
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("otmerge_hf").setLevel(logging.INFO)
     parser = HfArgumentParser((ModelArguments, DataArguments, TrainingArguments))
-    files = {"json": parser.parse_json_file, "yaml": parser.parse_yaml_file}
+    files = {"json": parser.parse_json_file, "yaml": parser.parse_yaml_file, "yml": parser.parse_yaml_file}
     read = files.get(sys.argv[1].rpartition(".")[2]) if len(sys.argv) == 2 else None
     try:
         run(*(read(sys.argv[1]) if read else parser.parse_args_into_dataclasses()))
