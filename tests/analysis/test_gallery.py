@@ -2,7 +2,8 @@ import pytest
 import torch
 from PIL import Image
 
-from otmerge_hf.analysis import EXPLANATIONS, attention_map, save_gallery
+from otmerge_hf.analysis import EXPLANATIONS, answer_questions, attention_map, save_answers, save_gallery
+from otmerge_hf.data import Questions
 
 
 def test_attention_map_drops_class_token_and_padded_questions():
@@ -45,3 +46,17 @@ def test_gallery_says_what_it_lacks(merge, batch, tmp_path):
         save_gallery(*page, model=merge())
     with pytest.raises(ValueError, match="`explanation` is 'guess'; expected one of occlusion, attention"):
         save_gallery(*page, model=merge(), inputs=batch, explanation="guess")
+
+
+def test_rows_of_questions_are_drawn_with_what_the_merge_says(merge, processor, images, tmp_path, monkeypatch):
+    model, drawn = merge(), []
+    monkeypatch.setattr("otmerge_hf.analysis.mistakes.save_gallery", lambda path, *page, **_: drawn.append(page))
+    texts = ["what color is the shape ?", "is there a red shape ?"]
+    questions = Questions(images, texts, [0, 1, 2, 2], [0, 1, 0, 1], [("red",), ("no",), ("blue", "blue", "red"), ()])
+    said = [answer for (answer,), _ in answer_questions(model, processor, questions, progress=False)]
+    save_answers(tmp_path / "page.png", model, processor, questions, [2, 1])
+    save_answers(tmp_path / "page.png", model, processor, questions, [3], said=[("red", "blue")])
+    pictures, asked, answers, true = drawn[0]
+    assert [picture.getpixel((0, 0)) for picture in pictures] == [(0, 0, 255), (0, 128, 0)]
+    assert (asked, answers, true) == ([texts[0], texts[1]], [said[2], said[1]], ["blue, red", "no"])
+    assert drawn[1][1:] == ([texts[1]], ["red, blue"], [""])

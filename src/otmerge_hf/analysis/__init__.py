@@ -5,7 +5,7 @@ from .evaluation import Evaluation, evaluate_logits, evaluate_merge
 from .explanations import EXPLANATIONS
 from .gallery import save_gallery
 from .maps import attention_map
-from .mistakes import save_mistakes
+from .mistakes import save_answers, save_mistakes
 
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "attention_map",
     "evaluate_logits",
     "evaluate_merge",
+    "save_answers",
     "save_gallery",
     "save_mistakes",
 ]

@@ -1,11 +1,15 @@
-"""The most confident mistakes of an evaluation, drawn: image, question, answer, truth, and where it looked."""
+"""Answers, or an evaluation's most confident mistakes, drawn: image, question, answer, truth, where it looked."""
 
 import os
+from collections.abc import Sequence
+
+import torch
 
 from ..data.questions import Questions
 from ..model.images import open_image
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
+from .answering import answers_of_model
 from .evaluation import Evaluation
 from .gallery import save_gallery
 
@@ -35,10 +39,36 @@ def save_mistakes(
     if not places:
         raise ValueError("there is no mistake to draw")
     rows = [found.rows[place] for place in places]
+    save_answers(path, model, processor, questions, rows, [found.said[place] for place in places])
+    return [questions.where[row] if questions.where else f"row {row}" for row in rows]
+
+
+def save_answers(
+    path: str | os.PathLike,
+    model: OTMergeForQuestionAnswering,
+    processor: OTMergeProcessor,
+    questions: Questions,
+    rows: Sequence[int],
+    said: Sequence[tuple[str, ...]] | None = None,
+) -> None:
+    """Draw some rows of questions as a PNG: image, question, answer, truth, and where the answer comes from.
+
+    Args:
+        path: The PNG file.
+        model, processor: The merge, in `eval()`.
+        questions: What it is asked.
+        rows: Places in the questions.
+        said: Its answers to them; None: it is asked.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
     images = [open_image(questions.images[questions.image_rows[row]]) for row in rows]
     texts = [questions.texts[questions.text_rows[row]] for row in rows]
-    said = [", ".join(found.said[place]) or "nothing" for place in places]
     true = [", ".join(dict.fromkeys(questions.answers[row])) for row in rows]
     inputs = processor(images=images, text=texts, return_tensors="pt")
-    save_gallery(path, images, texts, said, true, model=model, inputs=inputs)
-    return [questions.where[row] if questions.where else f"row {row}" for row in rows]
+    if said is None:
+        with torch.inference_mode():
+            said = answers_of_model(model, ()).predictions(model(**inputs).logits)
+    shown = [", ".join(answers) or "nothing" for answers in said]
+    save_gallery(path, images, texts, shown, true, model=model, inputs=inputs)
