@@ -28,14 +28,16 @@ def save_mistakes(
         count: Mistakes to draw, at most.
 
     Raises:
-        ValueError: If there is no mistake.
+        ValueError: If there is no mistake, or rows are about several images.
         ImportError: If matplotlib is missing.
     """
+    if questions.several_images:
+        raise ValueError("`questions` have several images a row; mistakes are drawn for one image a row")
     places = found.mistakes(count)
     if not places:
         raise ValueError("there is no mistake to draw")
     rows = [found.rows[place] for place in places]
-    images = [open_image(questions.images[questions.image_rows[row]]) for row in rows]
+    images = [open_image(image) for row in rows for image in questions.images_of(row)]
     texts = [questions.texts[questions.text_rows[row]] for row in rows]
     said = [", ".join(found.said[place]) or "nothing" for place in places]
     true = [", ".join(dict.fromkeys(questions.answers[row])) for row in rows]
