@@ -39,7 +39,7 @@ OUTSIDE = {
 # Inside `model/`: a file imports only files to its left.
 MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "encoders", "probing",
                "attention", "adapters", "plans", "fusers", "scaling", "outputs_otmerge", "linear_path", "fetching",
-               "unmerge", "checkpoint", "modeling_otmerge", "texts", "processing_otmerge",
+               "unmerge", "checkpoint", "modeling_otmerge", "texts", "image_rows", "processing_otmerge",
                "pipeline_otmerge")  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 

@@ -141,3 +141,10 @@ def test_shared_tokens_near_the_question_are_hot(explanation, merge, batch):
 
 def test_the_grid_of_the_configuration_is_kept(merge, batch):
     assert late_interaction(merge(context_grid=[2, 8]), batch).shape == (3, 2, 8)
+
+
+@pytest.mark.parametrize("name", EXPLANATIONS)
+def test_rows_of_several_images_are_refused_by_name(merge, batch, name):
+    several = batch | {"pixel_values": batch["pixel_values"][:, None].repeat(1, 2, 1, 1, 1)}
+    with pytest.raises(ValueError, match="`inputs` hold several images a row; heat is drawn over one image a row"):
+        EXPLANATIONS[name](merge().eval(), several)

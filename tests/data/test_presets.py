@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
-from question_folders import check, picture, write_csv, write_pictures
+from question_folders import picture, write_csv, write_pictures
 
 from otmerge_hf.data import PRESETS, load_questions
 from otmerge_hf.data.read_questions import read_questions
@@ -157,21 +157,6 @@ def test_imagefolder_reads_metadata_alone(tmp_path):
     with pytest.raises(ValueError, match=r"several tables with no split in their names: metadata\.csv, notes\.csv"):
         load_questions(tmp_path)
     assert load_questions(tmp_path, preset="imagefolder").answers.names == ["cat", "dog"]
-
-
-def test_several_images_a_row_are_refused_by_name(tmp_path, capsys):
-    rows = [{"question": f"s {n}", "images": [picture(n), picture(n)], "answer": "AB"[n % 2]} for n in ROWS]
-    Dataset.from_list(rows).to_parquet(tmp_path / "test.parquet")
-    code, _, lines = check(capsys, tmp_path)
-    assert (code, lines) == (
-        2, ["otmerge check: error: test.parquet: rows with several images (column 'images') are not supported yet"]
-    )  # fmt: skip
-    for words in (["nlvr2"], ["TIGER-Lab/NLVR2"], [tmp_path, "--preset", "nlvr2"]):
-        code, _, lines = check(capsys, *words)
-        assert (code, lines) == (
-            2,
-            ["otmerge check: error: preset nlvr2: rows with several images are not supported yet"],
-        )
 
 
 @pytest.mark.parametrize(

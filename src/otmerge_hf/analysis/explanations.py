@@ -2,6 +2,7 @@
 
 Every function is called with a trained [`OTMergeForQuestionAnswering`] and what its processor makes, and returns
 (B, rows, columns): not negative, each map summing to 1 (an even one if all would be zero), its cells tiling the image.
+Rows of several images are refused with a ValueError: a map is of one.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from ..model.encoders import run_encoder
-from ..model.modality import SIDES
+from ..model.modality import IMAGE_MASK, SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.outputs_otmerge import EmbeddedSide
 from ..model.plans import entropic_plan, even_log_weights, token_cosines
@@ -25,6 +26,7 @@ EPSILON, SLACK = 0.05, 0.05  # of the plan, in units of the cost 1 - cos
 @torch.no_grad()
 def attention(model: OTMergeForQuestionAnswering, inputs: Inputs) -> torch.Tensor:
     """Weights that the fuser gives the context tokens; a model with eager attention, see [`attention_map`]."""
+    _refuse_several(inputs)
     outputs = model(**inputs, output_attentions=True)
     return normalized(attention_map(outputs.attentions, outputs.query_mask))
 
@@ -58,6 +60,7 @@ def token_occlusion(model: OTMergeForQuestionAnswering, inputs: Inputs, reach: f
         inputs: Its inputs; the encoders run once.
         reach: Side of what is replaced, in tokens; 1 spares the neighbours.
     """
+    _refuse_several(inputs)
     base = model.otmerge
     given, mask, tokens = base.read_inputs(dict(inputs))[0]
     if tokens is None:
@@ -102,6 +105,7 @@ def occlusion(model: OTMergeForQuestionAnswering, inputs: Inputs, cells: int = 8
 
     Source: Zeiler and Fergus 2014, section 4.2, with the answers' divergence in place of one answer's probability.
     """
+    _refuse_several(inputs)
     pixels = inputs.get("pixel_values")
     if pixels is None:
         raise ValueError(f"`inputs` hold {', '.join(inputs)}; `occlusion` covers `pixel_values`.")
@@ -120,6 +124,12 @@ def occlusion(model: OTMergeForQuestionAnswering, inputs: Inputs, cells: int = 8
 EXPLANATIONS: dict[str, Callable[..., torch.Tensor]] = {
     function.__name__: function for function in (occlusion, attention, plan, late_interaction, token_occlusion)
 }
+
+
+def _refuse_several(inputs: Inputs) -> None:
+    pixels, mask = inputs.get("pixel_values"), inputs.get(IMAGE_MASK)
+    if mask is not None or (pixels is not None and pixels.dim() == 5):
+        raise ValueError("`inputs` hold several images a row; heat is drawn over one image a row.")
 
 
 def _occlude(answer: Logits, whole: torch.Tensor, fill: torch.Tensor, grid: tuple, reach: float) -> torch.Tensor:
@@ -146,5 +156,6 @@ def _answer_to_question(model: OTMergeForQuestionAnswering, inputs: Inputs) -> L
 
 
 def _sides(model: OTMergeForQuestionAnswering, inputs: Inputs) -> list[EmbeddedSide]:
+    _refuse_several(inputs)
     base = model.otmerge
     return [base.embed_side(side, *given) for side, given in zip(SIDES, base.read_inputs(dict(inputs)), strict=True)]

@@ -32,7 +32,7 @@ def save_mistakes(
         count: Mistakes to draw, at most.
 
     Raises:
-        ValueError: If there is no mistake.
+        ValueError: If there is no mistake, or rows are about several images.
         ImportError: If matplotlib is missing.
     """
     places = found.mistakes(count)
@@ -61,9 +61,12 @@ def save_answers(
         said: Its answers to them; None: it is asked.
 
     Raises:
+        ValueError: If rows are about several images.
         ImportError: If matplotlib is missing.
     """
-    images = [open_image(questions.images[questions.image_rows[row]]) for row in rows]
+    if questions.several_images:
+        raise ValueError("`questions` have several images a row; answers are drawn for one image a row")
+    images = [open_image(image) for row in rows for image in questions.images_of(row)]
     texts = [questions.texts[questions.text_rows[row]] for row in rows]
     true = [", ".join(dict.fromkeys(questions.answers[row])) for row in rows]
     inputs = processor(images=images, text=texts, return_tensors="pt")

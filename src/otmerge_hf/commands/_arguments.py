@@ -69,7 +69,11 @@ def add_question_arguments(parser: ArgumentParser) -> None:
     add("--data", required=True, help="folder with images and tables, a table, a Hub name, or a preset's name")
     add("--preset", choices=list(PRESETS), help="columns and splits of a known data set")
     add("--config-name", dest="name", help="configuration of a Hub data set")
-    add("--image-column", help="column of images or of their paths (default: found by type and name)")
+    add(
+        "--image-column",
+        action="append",
+        help="column of images or of their paths (default: found by type and name); repeated: several images a row",
+    )
     add("--question-column", help="column of questions or statements (default: found by name); '' if there is none")
     add("--answer-column", help="column of answers or classes (default: found by name)")
     add(
@@ -92,7 +96,13 @@ def add_question_arguments(parser: ArgumentParser) -> None:
 def question_options(arguments: Namespace) -> dict[str, Any]:
     """What `load_questions` takes beside the source, which is `arguments.data`."""
     given = {name: value for name in _QUESTION_OPTIONS if (value := getattr(arguments, name)) is not None}
-    return given | {name: getattr(arguments, name) for name in _QUESTION_NAMES}
+    named = {name: getattr(arguments, name) for name in _QUESTION_NAMES}
+    return given | named | {"image_column": one_or_all(arguments.image_column)}
+
+
+def one_or_all(values: list[str] | None) -> str | list[str] | None:
+    """What a repeatable flag was given, without the list where it came once."""
+    return values[0] if values is not None and len(values) == 1 else values
 
 
 def positive(value: str) -> int:

@@ -18,11 +18,15 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
         "ask", help="ask a saved merge a question about an image, or a whole table of them"
     )
     parser.add_argument("--model", required=True, help="folder or Hub name of the merge")
-    parser.add_argument("--image", help="path or URL of the image")
+    parser.add_argument("--image", action="append", help="path or URL of the image; repeated: one row of several")
     parser.add_argument("--question", help="the question; '' where the merge classifies images alone")
     parser.add_argument("--top-k", type=int, default=3, help="answers to print (default %(default)s)")
     parser.add_argument("--csv", help="a table of images and questions to answer, in place of --image and --question")
-    parser.add_argument("--image-column", help="column of images of --csv (default: found by its name)")
+    parser.add_argument(
+        "--image-column",
+        action="append",
+        help="column of images of --csv (default: found by its name); repeated: several images a row",
+    )
     parser.add_argument("--question-column", help="column of questions of --csv (default: found by its name)")
     parser.add_argument("--output", type=Path, help="CSV file for the answers to --csv (default: print them)")
     return parser
@@ -48,7 +52,9 @@ def run(arguments: Namespace) -> int:
     model, processor = load_answering(arguments.model)
     # The task's name is ours: transformers' overloads do not list it.
     pipe = pipeline("otmerge-vqa", model=model, processor=processor, device="cpu")  # type: ignore[call-overload]
-    for answer in pipe(image=arguments.image, question=arguments.question or NO_TEXT, top_k=arguments.top_k):
+    images = arguments.image if len(arguments.image) > 1 else arguments.image[0]
+    row = {"image": images, "question": arguments.question or NO_TEXT}
+    for answer in pipe(row, top_k=arguments.top_k):
         print(f"{answer['score']:.3f}  {answer['answer']}")
     return 0
 
@@ -56,9 +62,10 @@ def run(arguments: Namespace) -> int:
 def _answer_table(arguments: Namespace) -> int:
     from ..analysis import answer_questions  # reading tables needs `datasets`; one question does not
     from ..data import load_rows
+    from ._arguments import one_or_all
 
     model, processor = load_answering(arguments.model)
-    columns = {"image_column": arguments.image_column, "question_column": arguments.question_column}
+    columns = {"image_column": one_or_all(arguments.image_column), "question_column": arguments.question_column}
     questions = load_rows(arguments.csv, **columns)
     answered = answer_questions(model, processor, questions)
     output = arguments.output.open("w", newline="", encoding="utf-8") if arguments.output else sys.stdout
@@ -66,8 +73,8 @@ def _answer_table(arguments: Namespace) -> int:
         writer = csv.writer(output)
         writer.writerow(["row", "image", "question", "answer", "score"])
         for row, (said, score) in enumerate(answered):
-            image, text = questions.images[questions.image_rows[row]], questions.texts[questions.text_rows[row]]
-            name = image if isinstance(image, Path) else ""
+            text = questions.texts[questions.text_rows[row]]
+            name = "; ".join(str(image) if isinstance(image, Path) else "" for image in questions.images_of(row))
             writer.writerow([questions.where[row], name, text, "; ".join(said), f"{score:.4f}"])
     finally:
         if arguments.output:

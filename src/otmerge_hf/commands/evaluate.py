@@ -62,7 +62,9 @@ def run(arguments: Namespace) -> int:
         arguments.output.mkdir(parents=True, exist_ok=True)
         (arguments.output / "evaluation.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
         written = "evaluation.json"
-        if arguments.gallery and found.mistakes():
+        if arguments.gallery and questions.several_images:
+            print("mistakes.png is not drawn: rows are about several images")
+        elif arguments.gallery and found.mistakes():
             save_mistakes(arguments.output / "mistakes.png", model, processor, questions, found)
             written += " and mistakes.png"
         print(f"\n{arguments.output}/: {written}")

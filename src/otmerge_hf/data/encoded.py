@@ -24,7 +24,8 @@ class EncodedQuestions:
     """What [`encode_questions`] returns: rows for the stock Trainer.
 
     Attributes:
-        train, validation, test: Rows with `context_features`, `query_features` (places in the stores) and `labels`.
+        train, validation, test: Rows with `context_features`, `query_features` (places in the stores; of several
+            images a list) and `labels`.
         collator: Turns rows into the model's inputs.
         context_store: Features of the distinct images of all parts.
         query_store: Features of the distinct texts.
@@ -82,8 +83,9 @@ def encode_questions(
         question_rows(part, splits.answers, texts, start) for part, start in zip(parts, images.starts, strict=False)
     ]
     if not is_standardised(model):
+        seen = {place for row in train["context_features"] for place in (row if isinstance(row, list) else [row])}
         model.otmerge.fit_standardization(
-            context=context_store.statistics(sorted(set(train["context_features"]))),
+            context=context_store.statistics(sorted(seen)),
             query=query_store.statistics(sorted(set(train["query_features"]))),
         )
     collator = FeatureCollator(context_store, query_store)
@@ -94,7 +96,10 @@ def question_rows(part: Questions, answers: Answers, texts: Sequence[str], first
     """Rows of one part: places of its images, counted from `first_image`, and of its texts in `texts`; labels."""
     place = {text: number for number, text in enumerate(texts)}
     columns = {
-        "context_features": [first_image + row for row in part.image_rows],
+        "context_features": [
+            first_image + row if isinstance(row, int) else [first_image + place for place in row]
+            for row in part.image_rows
+        ],
         "query_features": [place[part.texts[row]] for row in part.text_rows],
         "labels": answers.labels(part.answers),
     }

@@ -38,6 +38,11 @@ class ImageInputs(Sequence[Path | Image]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def content(self, place: int) -> bytes:
+        """An image's file, not decoded."""
+        found: bytes = self.records[self.rows[place]][self.column]["bytes"]
+        return found
+
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return [self[i] for i in range(len(self))[place]]

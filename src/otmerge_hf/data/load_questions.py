@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def load_questions(
     source: Source | Dataset | DatasetDict,
     *,
-    image_column: str | None = None,
+    image_column: str | Sequence[str] | None = None,
     question_column: str | None = None,
     answer_column: str | None = None,
     train_split: str | None = None,
@@ -46,7 +46,7 @@ def load_questions(
             may have a column `split`; a file or a list of files (CSV, TSV, JSON, JSON lines, parquet); a name on the
             Hub; or what `datasets` has loaded.
         image_column: Column of images or of their paths, which start at the table's folder or the source's; found by
-            type and name when None.
+            type and name when None. Rows about several images have a list in it; or name several columns.
         question_column: Column of questions or statements; found by name when None; `""`: none, images alone.
         answer_column: Column of answers: text, numbers, class labels, lists of them, or records `{"answer": ...}`.
         train_split: A split, a file's name, or a slice of it as `"train[:500]"`; found by name when None.

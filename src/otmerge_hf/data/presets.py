@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from .preset_parts import easy_vqa_parts, gqa_parts, metadata_parts
@@ -17,18 +18,18 @@ class Preset:
     Attributes:
         hub: Names on the Hub; the first is read where the preset's own name is given as the source.
         columns: Arguments of [`load_questions`] that name columns; of several names, the first that is there.
+        config: Configuration to read on the Hub, where the caller names none.
         splits: `train_split`, `validation_split`, `test_split`, where the source has such a part.
         parts: Lists the tables of a source, where [`find_parts`] cannot.
         prepare: Makes the rows of each table what they mean.
-        refused: Why it is not read.
     """
 
     hub: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    config: str = ""
     splits: Mapping[str, str] = field(default_factory=dict)
     parts: Callable[[Any, dict[str, Any]], list[Part]] | None = None
     prepare: Callable[[Table], Table] | None = None
-    refused: str = ""
 
 
 def choices_in_question(table: Table) -> Table:
@@ -47,6 +48,22 @@ def choices_in_question(table: Table) -> Table:
         for own, answer in zip(choices, map(_whole, answers), strict=True)
     ]
     return _with(table, question=texts, answer=words)
+
+
+def options_by_letter(table: Table) -> Table:
+    """NLVR2: the answer in words, where it is the letter of an option; "A" of True and False is True.
+
+    Example:
+        >>> row = {"options": [["True", "False"]], "answer": ["B"]}
+        >>> options_by_letter(Table("test", row, ["row 1"])).columns["answer"]
+        ['False']
+    """
+    if not {"options", "answer"} <= set(table.columns):
+        return table
+    pairs = zip(table.columns["options"], table.columns["answer"], strict=True)
+    places = [(own, ascii_uppercase.find(str(letter).strip())) for own, letter in pairs]
+    words = [own[place] if own and 0 <= place < len(own) else None for own, place in places]
+    return _with(table, answer=words)
 
 
 def single_answers(table: Table) -> Table:
@@ -102,7 +119,16 @@ PRESETS: dict[str, Preset] = {
         splits={"train_split": "questions_train", "test_split": "questions_test"}, prepare=single_answers
     ),
     "imagefolder": Preset(parts=metadata_parts),
-    "nlvr2": Preset(hub=("TIGER-Lab/NLVR2",), refused="rows with several images are not supported yet"),
+    "nlvr2": Preset(
+        hub=("TIGER-Lab/NLVR2",),
+        columns={
+            "image_column": ("images",),
+            "question_column": ("question", "sentence"),
+            "answer_column": ("answer", "label"),
+        },
+        config="nlvr2",
+        prepare=options_by_letter,
+    ),
 }
 
 
@@ -110,7 +136,7 @@ def find_preset(source: Any, name: str | None = None) -> tuple[Any, Preset]:
     """The source to read, and how: the preset of that name, or the one that the source is a name of.
 
     Raises:
-        ValueError: If there is no such preset, or it is not supported.
+        ValueError: If there is no such preset.
 
     Example:
         >>> source, preset = find_preset("vqav2")
@@ -125,8 +151,6 @@ def find_preset(source: Any, name: str | None = None) -> tuple[Any, Preset]:
     if asked is None:
         return source, Preset()
     preset = PRESETS[asked]
-    if preset.refused:
-        raise ValueError(f"preset {asked}: {preset.refused}")
     return (preset.hub[0] if known == asked and preset.hub else source), preset
 
 

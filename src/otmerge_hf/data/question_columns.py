@@ -9,7 +9,7 @@ from .tables import Table
 
 IMAGE_COLUMNS = (
     "image", "image_path", "img_path", "file_name", "filename", "image_file", "image_name", "img", "picture", "photo",
-    "path", "filepath", "file_path", "file", "jpg", "png", "image_id",
+    "path", "filepath", "file_path", "file", "jpg", "png", "images", "image_id",
 )  # fmt: skip
 QUESTION_COLUMNS = (
     "question", "questions", "text", "sentence", "hypothesis", "statement", "caption", "prompt", "query",
@@ -74,8 +74,6 @@ def find_columns(
         ValueError: If a column is not there, or not found; the message lists those that are.
     """
     has = f"its columns are {', '.join(table.columns)}"
-    if (several := [name for name in table.image_lists if image in (None, name)]) and (image or not table.images):
-        raise ValueError(f"{table.name}: rows with several images (column {several[0]!r}) are not supported yet")
     named = {"image_column": image, "question_column": question, "answer_column": answer, "image_id_column": image_id}
     for argument, name in [*named.items(), *(("kind_columns", name) for name in kinds or ())]:
         optional = not labelled and argument in ("answer_column", "kind_columns", "image_id_column")
@@ -88,7 +86,7 @@ def find_columns(
 
     taken = {name for name in named.values() if name}
     if image is None:
-        own = [name for name in table.images if name not in taken]
+        own = [name for name in table.images or table.image_lists if name not in taken]
         if len(own) > 1 and "image" not in own:
             raise ValueError(f"{table.name} has several columns of images, {', '.join(own)}; pass image_column")
         image = ("image" if "image" in own else own[0]) if own else find(IMAGE_COLUMNS)

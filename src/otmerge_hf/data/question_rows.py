@@ -37,19 +37,19 @@ class BadRowsError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One question about one image.
+    """One question about one image, or about several.
 
     Attributes:
-        image: Its file, or where it is stored.
-        key: What tells the image from others.
+        images: Their files, or where they are stored.
+        keys: What tells each from others.
         question: As it is written; empty where images alone are classified.
         answers: As they are written; none where none is known.
         where: Where the row was read.
         kinds: Values of the columns of kinds.
     """
 
-    image: Path | StoredImage
-    key: Hashable
+    images: tuple[Path | StoredImage, ...]
+    keys: tuple[Hashable, ...]
     question: str
     answers: tuple[str, ...]
     where: str
@@ -92,14 +92,12 @@ def read_rows(
     unfound: list[str] = []
     for row in range(len(table)):
         value = images[row]
-        if value is None:
+        if value is None or value == []:
             result.without_image += 1
             continue
         where, question = table.where(row), _words(questions[row])
         try:
-            image = value if isinstance(value, StoredImage) else _find(finder, value, unfound)
-            if reason := finder.problem(image):
-                raise ValueError(reason)
+            found = _find_all(finder, value, unfound) if isinstance(value, list) else [_find(finder, value, unfound)]
             if isinstance(questions[row], list | dict):
                 raise ValueError(f"the question is a {type(questions[row]).__name__}; expected text")
             if asks and not question.strip():
@@ -110,9 +108,11 @@ def read_rows(
         except ValueError as error:
             result.bad.append(f"{where}: {error}")
             continue
-        key = image.identity if isinstance(image, StoredImage) else finder.identity(image)
+        keys: list[Hashable] = [ids[row] if len(found) == 1 else (ids[row], place) for place in range(len(found))]
+        if ids[row] is None:
+            keys = [image.identity if isinstance(image, StoredImage) else finder.identity(image) for image in found]
         kinds = tuple(values[row] for values in own_kinds)
-        result.rows.append(Row(image, key if ids[row] is None else ids[row], question, answers, where, kinds))
+        result.rows.append(Row(tuple(found), tuple(keys), question, answers, where, kinds))
     if unfound and not result.rows and len(unfound) == len(table) - result.without_image > 1:
         raise ValueError(
             f"{table.name}: none of its {len(unfound):,} images was found; the first: {unfound[0]}; "
@@ -123,15 +123,32 @@ def read_rows(
 
 def duplicates(rows: Sequence[Row]) -> int:
     """How many rows repeat an earlier one: the same image, question and answers."""
-    return sum(count - 1 for count in Counter((row.key, row.question, row.answers) for row in rows).values())
+    return sum(count - 1 for count in Counter((row.keys, row.question, row.answers) for row in rows).values())
 
 
-def _find(finder: ImageFinder, value: Any, unfound: list[str]) -> Path:
+def _find(finder: ImageFinder, value: Any, unfound: list[str]) -> Path | StoredImage:
+    """The image that a value names or is; ValueError if there is none, or it cannot be opened."""
     try:
-        return finder.find(value)
+        image = value if isinstance(value, StoredImage) else finder.find(value)
     except ValueError as error:
         unfound.append(str(error))
         raise
+    if reason := finder.problem(image):
+        raise ValueError(reason)
+    return image
+
+
+def _find_all(finder: ImageFinder, values: list[Any], unfound: list[str]) -> list[Path | StoredImage]:
+    """The images of one row; a ValueError says which of them is not there."""
+    found = []
+    for place, value in enumerate(values, 1):
+        try:
+            if value is None:
+                raise ValueError("there is none")
+            found.append(_find(finder, value, unfound))
+        except ValueError as error:
+            raise ValueError(f"image {place} of {len(values)}: {error}") from error
+    return found
 
 
 def _too_few(found: int, need: int, columns: Columns) -> str:

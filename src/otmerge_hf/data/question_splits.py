@@ -1,6 +1,8 @@
 """Rows by split -> three parts that share no image, and what is worth knowing about them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from itertools import islice
+from typing import Any
 
 import torch
 
@@ -18,6 +20,8 @@ FEWEST_IMAGES = 6  # to hold some out
 def hold_out(rows: dict[str, list[Row] | None], seed: int = 0) -> tuple[dict[str, list[Row]], dict[str, str]]:
     """Fill missing splits with whole images of the training rows: 15 % of them for each.
 
+    Rows of several images that share one, directly or through other rows, stay together, as a group of images.
+
     Args:
         rows: Rows of `train`, `validation` and `test`; None where the source has no such split.
         seed: Of the images drawn.
@@ -30,27 +34,45 @@ def hold_out(rows: dict[str, list[Row] | None], seed: int = 0) -> tuple[dict[str
     """
     train = rows["train"] or []
     missing = [name for name in ("validation", "test") if rows[name] is None]
-    keys, numbers = index_distinct(row.key for row in train)
-    if missing and len(keys) < FEWEST_IMAGES:
-        shown = f"{len(keys)} image{'' if len(keys) == 1 else 's'}"
+    numbers = group_by_images(train)
+    count = max(numbers, default=-1) + 1
+    single = all(len(row.keys) == 1 for row in train)
+    one, unit = ("image", "images") if single else ("group of images", "groups of images")
+    if missing and count < FEWEST_IMAGES:
+        shown = f"{count} {one if count == 1 else unit}"
         raise ValueError(
             f"too few rows: {shown} to train on, of which some are to be held out for {' and '.join(missing)}; "
-            f"{FEWEST_IMAGES} images are the least, or bring a {' and a '.join(missing)} split"
+            f"{FEWEST_IMAGES} {unit} are the least, or bring a {' and a '.join(missing)} split"
         )
-    order = torch.randperm(len(keys), generator=torch.Generator().manual_seed(seed)).tolist()
-    share = max(round(len(keys) * HELD_OUT), 1)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    share = max(round(count * HELD_OUT), 1)
     home = {image: "train" for image in order}
     for place, name in enumerate(missing):
         home |= {image: name for image in order[place * share : (place + 1) * share]}
     parts = {name: own or [] for name, own in rows.items() if own is not None}
     for name in ("train", *missing):
         parts[name] = [row for row, number in zip(train, numbers, strict=True) if home[number] == name]
-    return parts, {name: f"{share:,} of {len(keys):,} training images, held out" for name in missing}
+    return parts, {name: f"{share:,} of {count:,} training {unit}, held out" for name in missing}
+
+
+def group_by_images(rows: Sequence[Row]) -> list[int]:
+    """Number of each row's group, from 0 in order of first appearance: rows with an image in common are of one."""
+    leader: dict[Hashable, Hashable] = {}
+
+    def find(key: Hashable) -> Hashable:
+        while leader.setdefault(key, key) != key:
+            leader[key] = key = leader[leader[key]]
+        return key
+
+    for row in rows:
+        for key in row.keys[1:]:
+            leader[find(key)] = find(row.keys[0])
+    return index_distinct(find(row.keys[0]) for row in rows)[1]
 
 
 def shared_images(parts: dict[str, list[Row]]) -> list[str]:
     """One line for every two splits that have images in common."""
-    keys = {name: {row.key for row in rows} for name, rows in parts.items()}
+    keys = {name: {key for row in rows for key in row.keys} for name, rows in parts.items()}
     lines = []
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if both := len(keys[first] & keys[second]):
@@ -60,9 +82,13 @@ def shared_images(parts: dict[str, list[Row]]) -> list[str]:
 
 def as_questions(rows: Sequence[Row], kinds: Sequence[str], origin: str) -> Questions:
     """Every image and text of some rows once, and which of them a row is about."""
-    keys, image_rows = index_distinct(row.key for row in rows)
+    keys, numbers = index_distinct(key for row in rows for key in row.keys)
+    taken = iter(numbers)
+    image_rows: list[Any] = [tuple(islice(taken, len(row.keys))) for row in rows]
+    if all(len(row.keys) == 1 for row in rows):
+        image_rows = numbers
     texts, text_rows = index_distinct(row.question or NO_TEXT for row in rows)
-    first = {row.key: row.image for row in reversed(rows)}
+    first = {key: image for row in reversed(rows) for key, image in zip(row.keys, row.images, strict=True)}
     return Questions(
         images=QuestionImages([first[key] for key in keys]),
         texts=texts,

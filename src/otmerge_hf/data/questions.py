@@ -14,7 +14,7 @@ class Questions:
     Attributes:
         images: The M distinct images, as [`features.encode`] takes them: paths, or opened one at a time.
         texts: The T distinct questions, as they are written.
-        image_rows: N places in `images`.
+        image_rows: N places in `images`; or N tuples of them, where rows are about several images.
         text_rows: N places in `texts`.
         answers: N tuples: one answer, several people's answers or several labels; empty where none is known.
         where: N words that say where a row was read: "questions.csv, line 7".
@@ -28,7 +28,7 @@ class Questions:
 
     images: Sequence[Any]
     texts: Sequence[str]
-    image_rows: list[int]
+    image_rows: list[int] | list[tuple[int, ...]]
     text_rows: list[int]
     answers: list[tuple[str, ...]]
     where: list[str] = field(default_factory=list)
@@ -37,6 +37,16 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.image_rows)
+
+    def images_of(self, row: int) -> list[Any]:
+        """The images of one row."""
+        places = self.image_rows[row]
+        return [self.images[place] for place in ([places] if isinstance(places, int) else places)]
+
+    @property
+    def several_images(self) -> bool:
+        """Whether rows are about several images."""
+        return any(not isinstance(places, int) for places in self.image_rows)
 
     def __str__(self) -> str:
         counts = ((len(self), "row"), (len(self.images), "image"), (len(self.texts), "distinct text"))

@@ -22,8 +22,17 @@ class RawCollator:
         self.contexts, self.queries, self.processor = contexts, queries, processor
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make a batch of rows with `context_features` and `query_features`, places in the lists, and `labels`."""
-        images = [open_image(self.contexts[row["context_features"]]) for row in rows]
+        """Make a batch of rows with `context_features` and `query_features`, places in the lists, and `labels`.
+
+        A row about several images has a list of places as its `context_features`.
+        """
+        places = [row["context_features"] for row in rows]
+        images: list[Any] = [open_image(self.contexts[one]) for one in places if isinstance(one, int)]
+        if len(images) < len(rows):
+            images = [
+                [open_image(self.contexts[place]) for place in ([one] if isinstance(one, int) else one)]
+                for one in places
+            ]
         texts = [self.queries[row["query_features"]] for row in rows]
         made = self.processor(images=images, text=texts, padding=True, truncation=True, return_tensors="pt")
         batch = dict(made)

@@ -46,7 +46,7 @@ class ReadQuestions:
 def read_questions(
     source: Source | Dataset | DatasetDict,
     *,
-    image_column: str | None = None,
+    image_column: str | Sequence[str] | None = None,
     question_column: str | None = None,
     answer_column: str | None = None,
     targets: Targets | None = None,
@@ -73,8 +73,17 @@ def read_questions(
     folders = [] if image_folder is None else [Path(image_folder)]
     if folders and not folders[0].is_dir():
         raise ValueError(f"image_folder: there is no folder {str(image_folder)!r}")
+    if known.config and source in known.hub:
+        options = {"name": known.config} | options
+    together = [] if image_column is None or isinstance(image_column, str) else list(image_column)
+    image_name = " and ".join(together) or image_column
     tables, unused = _tables(source, known, splits, options, answered)
-    named = {"image": image_column, "question": question_column, "answer": answer_column, "image_id": image_id_column}
+    named: dict[str, Any] = {
+        "image": image_name,
+        "question": question_column,
+        "answer": answer_column,
+        "image_id": image_id_column,
+    }
     root = None if isinstance(source, Dataset | DatasetDict) else source_folder(source)
     finders: dict[Path | None, ImageFinder] = {}
     read = ReadQuestions(rows=dict.fromkeys(ROLES))
@@ -85,6 +94,8 @@ def read_questions(
             before, table = len(table), known.prepare(table)
             if len(table) < before:
                 read.notes.append(f"{table.name}: the preset keeps {len(table):,} of {before:,} rows")
+        if together:
+            table = table.with_joined_images(together)
         leads = role == next(iter(tables))
         if leads:
             named = {part: name if name is not None else _own(known, part, table) for part, name in named.items()}

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Image, List
 
 from .csv_rows import decode_text, read_csv_rows
 from .sources import column_values, load_source
-from .stored_images import stored_images
+from .stored_images import stored_image_lists, stored_images
 
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -26,7 +26,7 @@ class Table:
         places: N words: "line 7" of a text file, "row 7" of anything else, both from 1.
         folder: Where relative paths start; None for rows that come from no file.
         images: Names of the columns that hold images.
-        image_lists: Names of the columns that hold several images a row, which are not read.
+        image_lists: Names of the columns that hold several images a row, each value a list.
         classes: Names of the columns that hold class labels.
         broken: (place, reason) of rows that could not be read as rows.
 
@@ -54,6 +54,24 @@ class Table:
     def where(self, row: int) -> str:
         """Where a row was read, in words."""
         return f"{self.name}, {self.places[row]}"
+
+    def with_joined_images(self, names: Sequence[str]) -> "Table":
+        """The table with one more column, named `"left and right"`: each row's images of some columns, as a list.
+
+        Raises:
+            ValueError: If a column is not there.
+
+        Example:
+            >>> table = Table("rows.csv", {"left": ["1.png"], "right": ["2.png"]}, ["line 2"])
+            >>> table.with_joined_images(["left", "right"]).columns["left and right"]
+            [['1.png', '2.png']]
+        """
+        if missing := [name for name in names if name not in self.columns]:
+            has = f"its columns are {', '.join(self.columns)}"
+            raise ValueError(f"image_column: {self.name} has no column {missing[0]!r}; {has}")
+        joined = [list(values) for values in zip(*(self.columns[name] for name in names), strict=True)]
+        rows = [values if any(value is not None for value in values) else [] for values in joined]
+        return replace(self, columns=self.columns | {" and ".join(names): rows})
 
     def select(self, rows: Sequence[int]) -> "Table":
         """Some rows, in that order."""
@@ -110,14 +128,14 @@ def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Ta
     columns: dict[str, list[Any]] = {}
     images, lists, classes = [], [], []
     for column, feature in dataset.features.items():
-        if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:  # images that another program wrote
-            dataset = dataset.cast_column(column, Image())
-            feature = dataset.features[column]
+        if (kind := _written_elsewhere(feature)) is not None:
+            dataset = dataset.cast_column(column, kind)
+            feature = kind
         if isinstance(feature, Image):
             columns[column] = stored_images(dataset, column)
             images.append(column)
         elif isinstance(feature, List) and isinstance(feature.feature, Image):
-            columns[column] = [None] * len(dataset)
+            columns[column] = stored_image_lists(dataset, column)
             lists.append(column)
         elif isinstance(feature, ClassLabel):
             numbers = column_values(dataset, column)
@@ -127,6 +145,14 @@ def dataset_table(dataset: Dataset, name: str, folder: Path | None = None) -> Ta
             columns[column] = column_values(dataset, column)
     places = [f"row {row + 1}" for row in range(len(dataset))]
     return Table(name, columns, places, folder, tuple(images), tuple(lists), tuple(classes))
+
+
+def _written_elsewhere(feature: Any) -> Any:
+    """The type of images, or lists of them, that another program than `datasets` wrote; None of anything else."""
+    inner = feature.feature if isinstance(feature, List) else feature
+    if not isinstance(inner, dict) or set(inner) != {"bytes", "path"}:
+        return None
+    return List(Image()) if isinstance(feature, List) else Image()
 
 
 def _read_json(text: str, name: str, by_line: bool) -> tuple[list[dict[str, Any]], list[str], list[tuple[str, str]]]:

@@ -1,6 +1,6 @@
 """Dataset rows that name feature rows -> the batch that the model's `forward` takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -19,7 +19,8 @@ class FeatureCollator:
     A row has `context_features` and `query_features`, row numbers in the two stores, and `labels` if it has
     a label. The columns are named like `forward`'s arguments because the stock Trainer drops all others. A call gives
     `context_features` (B, S_c, D_c) and `query_features` (B, S_q, D_q) with their `..._mask` (B, S) int64, and
-    `labels`: (B,) int64, or (B, C) float32 of scores.
+    `labels`: (B,) int64, or (B, C) float32 of scores. A row about several images has a list of row numbers as its
+    `context_features`: their tokens follow one another, and `image_mask` (B, n) says how many a row has.
 
     Args:
         context_store: Features of the context side, or None if that side is not cached.
@@ -32,7 +33,8 @@ class FeatureCollator:
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.
-        ValueError: If `pooling` is unknown, a row lacks a column, or rows differ in whether or how they are labelled.
+        ValueError: If `pooling` is unknown, a row lacks a column, rows differ in whether or how they are labelled, or
+            several row numbers stand where one is expected.
 
     Example:
         >>> import tempfile
@@ -63,7 +65,14 @@ class FeatureCollator:
         batch: dict[str, Any] = {}
         for column, store in self.stores.items():
             ids = _column(rows, column)
+            several = any(isinstance(item, list | tuple) for item in ids)
+            if several and (column != "context_features" or self.pooling):
+                where = f"{column} of a batch" if self.pooling is None else f"{column} with pooling={self.pooling!r}"
+                raise ValueError(f"{where} holds lists of row numbers; expected one row number a row")
             try:
+                if several:
+                    batch[column], batch[f"{column}_mask"], batch["image_mask"] = lay_in_rows(store, ids)
+                    continue
                 if self.pooling is None:
                     batch[column], batch[f"{column}_mask"] = store.batch(ids)
                     continue
@@ -78,6 +87,30 @@ class FeatureCollator:
         if any(left):
             batch |= self.rest(left)
         return batch
+
+
+def lay_in_rows(store: FeatureStore, ids: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+    """Features of B rows that name up to n of a store's rows each: their tokens, one row of the store after another.
+
+    Returns:
+        Features (B, n * S, D), S the most tokens of one; their mask (B, n * S); and that of the n places, (B, n).
+
+    Raises:
+        IndexError: If a row number is not in the store.
+        ValueError: If a row names none.
+    """
+    places = [list(item) if isinstance(item, list | tuple) else [item] for item in ids]
+    counts = torch.tensor([len(row) for row in places])
+    if not counts.all():
+        raise ValueError(f"row {int(counts.argmin())} of the batch names no row of the store; expected at least one")
+    there = torch.arange(int(counts.max())) < counts[:, None]  # (B, n)
+    tokens, mask = store.batch([place for row in places for place in row])  # (images, S, D), (images, S)
+    if not there.all():
+        found = (tokens, mask)
+        tokens, mask = (some.new_zeros(there.numel(), *some.shape[1:]) for some in found)
+        tokens[there.flatten()], mask[there.flatten()] = found
+    shape = there.shape
+    return tokens.unflatten(0, shape).flatten(1, 2), mask.unflatten(0, shape).flatten(1, 2), there.long()
 
 
 def _column(rows: Rows, name: str) -> list[Any]:

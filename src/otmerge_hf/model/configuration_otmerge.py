@@ -43,6 +43,7 @@ CODE_FILES = (
     "encoders.py",
     "fetching.py",
     "fusers.py",
+    "image_rows.py",
     "images.py",
     "linear_path.py",
     "modality.py",

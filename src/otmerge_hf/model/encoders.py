@@ -114,9 +114,11 @@ def run_encoder(
 
     Args:
         encoder: Any encoder.
-        inputs: Its keyword arguments; `None` values are left out.
+        inputs: Its keyword arguments; `None` values are left out. `pixel_values` (B, n, C, H, W) are n images a row:
+            each is encoded by itself, and their tokens follow one another.
         tokens: `"last_hidden_state"`, `"cls"` (the first real token), `"pooled"`, or a hidden layer's index.
-        mask: (B, S) of text or patches, (B, samples) of audio; 1 is real. Left out for encoders that take none.
+        mask: (B, S) of text or patches, (B, samples) of audio, (B, n) of several images; 1 is real. Left out for
+            encoders that take none.
 
     Returns:
         Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real).
@@ -125,6 +127,11 @@ def run_encoder(
         NoSuchTokensError: If the encoder has no such tokens.
     """
     given = {name: value for name, value in inputs.items() if value is not None}
+    pixels = given.get("pixel_values")
+    if pixels is not None and pixels.dim() == 5:
+        each, _ = run_encoder(encoder, {"pixel_values": pixels.flatten(0, 1)}, tokens)  # (B * n, S, D)
+        mask = None if mask is None else mask.repeat_interleave(each.shape[1], dim=1)
+        return each.unflatten(0, pixels.shape[:2]).flatten(1, 2), mask
     given = {name: value.to(encoder.dtype) if value.is_floating_point() else value for name, value in given.items()}
     if mask is not None:
         names = [name for name in _MASKS if name in inspect.signature(encoder.forward).parameters]

@@ -8,8 +8,12 @@ from torch import nn
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import logging
 
 from .plans import entropic_plan, even_log_weights, token_cosines
+
+
+logger = logging.get_logger(__name__)
 
 
 class Fused(NamedTuple):
@@ -61,6 +65,19 @@ def sine_cosine_positions(
     return nn.functional.pad(codes, (0, 0, leading, 0)).to(like.dtype)
 
 
+def image_codes(images: int, dim: int, like: torch.Tensor) -> torch.Tensor:
+    """Fixed codes of an image's place in its row, (n, D): what tells the left one from the right one.
+
+    They count from the first image, whose code is zero: an image alone has the positions that it always had.
+
+    Example:
+        >>> image_codes(2, 8, torch.zeros(1)).abs().sum(dim=1).tolist()[0]
+        0.0
+    """
+    codes = _sine_cosine(torch.arange(images, device=like.device), dim)
+    return (codes - codes[:1]).to(like.dtype)
+
+
 def _sine_cosine(index: torch.Tensor, dim: int) -> torch.Tensor:
     frequency = torch.exp(torch.arange(0, dim, 2, device=index.device) * (-math.log(10_000.0) / dim))
     angle = index.float().unsqueeze(-1) * frequency
@@ -92,11 +109,19 @@ class ContextPositions(nn.Module):
         if self.scale is not None:
             init.ones_(self.scale)
 
-    def forward(self, tokens: torch.Tensor, pixel_values: torch.Tensor | None = None) -> torch.Tensor:
-        """Add positions to tokens (B, S, D); `pixel_values` (B, C, H, W), where known, are checked to be square."""
+    def forward(self, tokens: torch.Tensor, pixel_values: torch.Tensor | None = None, images: int = 1) -> torch.Tensor:
+        """Add positions to tokens (B, S, D), or to those of some images a row, (B, images * S, D).
+
+        `pixel_values` (B, C, H, W) or (B, images, C, H, W), where known, are checked to be square.
+        """
         if self.scale is None:
+            if images > 1:
+                logger.warning_once(
+                    "The merge has no positions (`context_positions`): which of a row's images is the first is lost."
+                )
             return tokens
         num_tokens, dim = tokens.shape[1:]
+        num_tokens = num_tokens // images if images > 1 else num_tokens
         if self.kind == "grid" and self.grid is None and pixel_values is not None and num_tokens > 1:
             height, width = pixel_values.shape[-2:]
             if height != width:
@@ -105,6 +130,8 @@ class ContextPositions(nn.Module):
                     "set it to [height, width] in tokens, or make the images square."
                 )
         codes = sine_cosine_positions(num_tokens, dim, tokens, self.grid, self.kind)
+        if images > 1:
+            codes = (image_codes(images, dim, tokens)[:, None] + codes).flatten(0, 1)  # (images * S, D)
         return tokens + codes * self.scale
 
 

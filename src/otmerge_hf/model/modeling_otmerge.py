@@ -27,7 +27,7 @@ from .outputs_otmerge import (
 from .probing import check_encoder, gives_grid, measure_width
 from .scaling import LogitScale, Standardizer
 from .sources import align_in_memory
-from .validation import check_features, check_labels, check_pairs, read_side
+from .validation import check_features, check_labels, check_pairs, images_a_row, read_side
 
 
 Given = PreTrainedModel | None  # an encoder that was loaded; None for a new one, of the configuration
@@ -228,7 +228,8 @@ class OTMergeModel(OTMergePreTrainedModel):
         """Bring both sides into the shared space.
 
         Args:
-            pixel_values: (B, 3, H, W), for an image context.
+            pixel_values: (B, 3, H, W), for an image context; (B, n, 3, H, W) for n images a row, one after the other.
+            image_mask: (B, n), 1 for images that a row has: of `pixel_values`, or of `context_features` of n images.
             input_ids, attention_mask, token_type_ids: (B, S_q), the query.
             input_features, input_values: (B, mel, frames) or (B, samples), for an audio context.
             context_input_ids: (B, S_c), for a text context.
@@ -360,7 +361,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         context = self.otmerge.embed_side("context", *context_inputs)  # tokens (B, S_c, D_c), shared (B, S_c, D)
         query = self.otmerge.embed_side("query", *query_inputs)  # tokens (B, S_q, D_q), shared (B, S_q, D)
         check_pairs(context.embeds, query.embeds)
-        positioned = self.positions(context.shared, inputs.get("pixel_values"))  # (B, S_c, D)
+        positioned = self.positions(context.shared, inputs.get("pixel_values"), images_a_row(inputs))  # (B, S_c, D)
         fused = self.fuser(query.shared, positioned, query.mask, context.mask)  # vector (B, D)
         logits = self.classifier(fused.vector)  # (B, num_labels)
         if self.linear_path is not None:

@@ -57,7 +57,7 @@ class OTMergeVQAPipeline(Pipeline):
         Args:
             image: A PIL image, a path, a URL, base64 text or an array; a list of them; or, in place of both arguments,
                 a dict `{"image": ..., "question": ...}`, a list or generator of such dicts, or a data set with those
-                columns.
+                columns. In a dict, a list of images belongs to one question.
             question: A question or a list. One question is asked of every image, one image gets every question.
             context: A passage of text or a list of them, in place of `image`, for a merge of two text encoders; in
                 dicts and data sets, `"context"` in place of `"image"`.
@@ -110,7 +110,12 @@ class OTMergeVQAPipeline(Pipeline):
             expected = f"`{self.looked_at}` and `question`"
             raise ValueError(f"An input lacks {', '.join(sorted(missing))}; expected {expected}.")
         options = {"allow_url": True, "timeout": timeout} if self.row is IMAGE else {}
-        item = {self.row.call_argument: self.row.open_item(inputs[self.looked_at], **options)}
+        given = inputs[self.looked_at]
+        if self.row is IMAGE and isinstance(given, (list, tuple)):  # several images, one question
+            opened = [[self.row.open_item(image, **options) for image in given]]
+        else:
+            opened = self.row.open_item(given, **options)
+        item = {self.row.call_argument: opened}
         features = self.processor(**item, text=inputs["question"], return_tensors="pt")
         return features.to(self.dtype)
 

@@ -16,6 +16,7 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging
 
+from .image_rows import fold_rows, images_by_row
 from .images import open_image
 from .modality import CONTEXTS, modality_of
 from .texts import as_batch, check_texts, load_tokenizer
@@ -24,7 +25,7 @@ from .texts import as_batch, check_texts, load_tokenizer
 logger = logging.get_logger(__name__)
 
 # What a processor that is saved in a folder of its own needs beside it.
-_CODE_FILES = ("processing_otmerge.py", "modality.py", "images.py", "texts.py")
+_CODE_FILES = ("processing_otmerge.py", "modality.py", "image_rows.py", "images.py", "texts.py")
 # Batches of texts differ in length; a tensor needs padding, so it is on unless the user says otherwise.
 _TEXT_DEFAULTS = {"padding": True, "truncation": True}
 # What SAM's image processor adds for its decoder of masks; the encoder takes none of it.
@@ -60,19 +61,25 @@ class OTMergeProcessor(ProcessorMixin):
 
         Args:
             images: A PIL image, a path, a URL or base64 text, or an array of pixels; or a list of them. Arrays of
-                floats of any shape go to the image processor as they are.
+                floats of any shape go to the image processor as they are. A list of lists has several images a row:
+                `pixel_values` (B, n, C, H, W), and `image_mask` (B, n) where rows have different numbers of them.
             text: A question or a list of them.
             **kwargs: `return_tensors`, and options of the image processor and the tokenizer.
         """
         _check_given("text", text, images=images)
+        counts = images_by_row(images)
         if images is not None:
             images = _open_each(images)
+        if counts:  # in place of an image that a row lacks stands its last one; the mask hides it
+            images = [image for row in images for image in [*row, *row[-1:] * (max(counts) - len(row))]]
         # the tokenizer's options may come by name or in `text_kwargs`
         of_text = dict(kwargs.pop("text_kwargs", None) or {})
         kwargs["text_kwargs"] = {name: on for name, on in _TEXT_DEFAULTS.items() if name not in kwargs} | of_text
         made = super().__call__(images=images, text=text, **kwargs)
         for name in _OF_OTHER_PARTS:
             made.pop(name, None)
+        if counts:
+            fold_rows(made, counts)
         return made
 
     @classmethod

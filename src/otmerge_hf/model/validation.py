@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from .modality import CONTEXTS, IMAGE, Modality, modality_of
+from .modality import CONTEXTS, IMAGE, IMAGE_MASK, Modality, modality_of
 
 
 logger = logging.get_logger(__name__)
@@ -25,14 +25,16 @@ def read_side(
     """Find one side among the arguments of `forward`, and check it before an encoder runs.
 
     Returns:
-        The encoder's inputs (empty if there are features), the mask of either, and the features or None.
+        The encoder's inputs (empty if there are features), the mask of either, and the features or None. The mask of
+        several images a row, (B, n, C, H, W), is theirs, (B, n).
 
     Raises:
         ValueError: If the side is missing, or is not what its encoder takes.
     """
-    features = arguments.get(f"{side}_features")
+    features, images = arguments.get(f"{side}_features"), arguments.get(IMAGE_MASK) if side == "context" else None
     if features is not None:
-        return {}, arguments.get(f"{side}_features_mask"), features
+        mask = arguments.get(f"{side}_features_mask")
+        return {}, mask if images is None else _mask_by_image(images, features, mask), features
     row = modality_of(side, encoder)
     value = arguments.get(row.argument)
     if value is None:
@@ -46,12 +48,51 @@ def read_side(
         if row is IMAGE and len(shape) == 3 and arguments.get("spatial_shapes") is None:
             expected = "(batch, channels, height, width), or patches with `pixel_attention_mask` and `spatial_shapes`"
             raise ValueError(f"`{row.argument}` has shape {shape}; expected {expected}.")
+        if row is IMAGE and (len(shape) == 5 or images is not None):
+            _check_several(shape, images, arguments)
+            check_finite(value, row.argument)
+            return {row.encoder_input: value}, images, None
         check_finite(value, row.argument)
     mask = arguments.get(row.mask_argument)
     if mask is not None:
         check_mask(mask, row.mask_argument, value.shape[0], tuple(value.shape[1:]))
     inputs = {row.encoder_input: value} | {name: arguments.get(name) for name in row.encoder_options}
     return inputs, mask, None
+
+
+def images_a_row(arguments: dict[str, torch.Tensor | None]) -> int:
+    """How many images, n, the rows of a batch have, each with its own tokens; 1 where nothing is said."""
+    mask, pixels = arguments.get(IMAGE_MASK), arguments.get(IMAGE.argument)
+    if mask is not None:
+        return int(mask.shape[1])
+    several = pixels is not None and pixels.dim() == 5 and arguments.get("context_features") is None
+    return int(pixels.shape[1]) if several else 1  # type: ignore[union-attr]
+
+
+def _check_several(shape: tuple, images: torch.Tensor | None, arguments: dict[str, torch.Tensor | None]) -> None:
+    """Check pixels of several images a row, and the mask that says which of them a row has."""
+    if len(shape) != 5:
+        expected = "(batch, images, channels, height, width)"
+        raise ValueError(f"`{IMAGE_MASK}` is given and `{IMAGE.argument}` has shape {shape}; expected {expected}.")
+    for name in (IMAGE.mask_argument, *IMAGE.encoder_options):
+        if arguments.get(name) is not None:
+            several = f"`{IMAGE.argument}` has shape {shape}, several images a row"
+            raise ValueError(f"{several}, which encoders with `{name}` do not take; expected one image a row.")
+    if images is not None:
+        check_mask(images, IMAGE_MASK, shape[0], (shape[1],))
+
+
+def _mask_by_image(images: torch.Tensor, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mask (B, n * S) of the tokens of n images a row, by the images' mask (B, n) and the tokens' own."""
+    check_mask(images, IMAGE_MASK, features.shape[0], (images.shape[-1],))
+    if features.dim() != 3 or features.shape[1] % images.shape[1]:
+        expected = f"(batch, {images.shape[1]} images of as many tokens, width)"
+        raise ValueError(f"`context_features` has shape {tuple(features.shape)}; expected {expected}.")
+    tokens = images.repeat_interleave(features.shape[1] // images.shape[1], dim=1)
+    if mask is None:
+        return tokens
+    check_mask(mask, "context_features_mask", features.shape[0], (features.shape[1],))
+    return mask * tokens.to(mask.dtype)
 
 
 def _missing(side: str, row: Modality, encoder: PreTrainedModel, arguments: dict[str, torch.Tensor | None]) -> str:

@@ -101,7 +101,10 @@ def plan_merge(
         learning = [value for value in model.to(device).parameters() if value.requires_grad]  # type: ignore[arg-type]
         collator, optimizer = FeatureCollator(stores["context"], stores["query"]), torch.optim.AdamW(learning)
         places = [[i % len(store) for i in range(batch_size)] for store in (stores["context"], stores["query"])]
-        rows = [{"context_features": i, "query_features": j} for i, j in zip(*places, strict=True)]
+        first = questions.train.image_rows[0]
+        images = 1 if isinstance(first, int) else len(first)
+        contexts = [i if images == 1 else [i] * images for i in places[0]]
+        rows = [{"context_features": i, "query_features": j} for i, j in zip(contexts, places[1], strict=True)]
         labels = torch.zeros(batch_size, dtype=torch.long, device=device)
         for step in range(_STEPS + 1):
             if step == 1:  # the first step is slower

@@ -100,6 +100,8 @@ def train_merge(
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "targets": questions.answers.targets}
     if unlabelled is not None and (captions is None or questions.answers.targets != "single"):
         raise ValueError("`unlabelled` needs `captions`, to align on, and questions with one answer each")
+    if unlabelled is not None and (unlabelled.several_images or questions.train.several_images):
+        raise ValueError("`unlabelled` is for questions about one image each; some have several images a row")
     asked["lora"] = lora
     seconds: dict[str, float] = {}
     output, stages = Path(output_dir), Path(output_dir) / STAGES_FOLDER
