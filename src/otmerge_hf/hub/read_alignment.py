@@ -61,8 +61,6 @@ def retrieval_table(rows: list[tuple[str, Mapping[str, float]]], counts: Mapping
 
 
 def _kind(key: str) -> str:
-    """A metric's name as the Hub writes it: `recall_at_1`."""
-    for end in ("median_rank", "mean_rank"):
-        if key.endswith(end):
-            return end
-    return key.rpartition("_")[2].replace("@", "_at_") if "recall@" in key else key
+    """A metric without its direction: `recall_at_1`, `median_rank`, `map`."""
+    kind = "median_rank" if key.endswith("median_rank") else key.rpartition("_")[2]
+    return kind.replace("@", "_at_")

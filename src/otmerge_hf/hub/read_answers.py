@@ -56,8 +56,8 @@ def _stages(results: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[st
     if count := results["pseudo_labels"]:
         lines.append(f"{counted(count, 'unlabelled row')} were answered by the aligned encoders and learnt from.")
     trained = (
-        f"at most {settings['epochs']:g} passes, or {counted(settings['least_steps'], 'step')} where these are fewer, batch "
-        f"{settings['batch_size']:,}, AdamW at {settings['learning_rate']:g} on a cosine schedule"
+        f"at most {settings['epochs']:g} passes, or {counted(settings['least_steps'], 'step')} where these are fewer, "
+        f"batch {settings['batch_size']:,}, AdamW at {settings['learning_rate']:g} on a cosine schedule"
     )
     if lora:
         return (*lines, f"Both encoders learnt low-rank updates (LoRA, rank {lora}), with the fuser: {trained}.")

@@ -45,7 +45,7 @@ def start_facts(config: OTMergeConfig, name: str) -> CardFacts:
     answers = "OTMergeForQuestionAnswering" in (config.architectures or ())
     modality = _context_modality(config)
     encoders = tuple(_encoder(config, side) for side in SIDES)
-    both = " and ".join(encoder.name for encoder in encoders)
+    both = " for the context and ".join(encoder.name for encoder in encoders)
     count = len(config.id2label or {})
     what = (
         f"answers questions about {_MODALITIES[modality.name]} with one of {count:,} answers"
@@ -57,7 +57,7 @@ def start_facts(config: OTMergeConfig, name: str) -> CardFacts:
     return CardFacts(
         name=name,
         task=tasks.get(modality.name, "audio-text-to-text" if answers and kind == "audio" else "feature-extraction"),
-        about=f"A merge of two pretrained encoders, {both}: it {what}. Made with otmerge_hf.",
+        about=f"A merge of two pretrained encoders, {both} for the query. It {what}. Made with otmerge_hf.",
         encoders=encoders,
         parts=_parts(config, answers),
         adapters=tuple(f"{side}: {_INVERTIBILITY[_invertibility(config, side)]}" for side in SIDES),
@@ -75,8 +75,8 @@ def _encoder(config: OTMergeConfig, side: str) -> EncoderFacts:
     place, kind = record.get("name_or_path") or "", getattr(config, f"{side}_config").model_type
     if place and not os.path.isabs(place) and _HUB_NAME.fullmatch(place):
         return EncoderFacts(side, place, place, record.get("revision"), tokens=tokens)
-    note = "it was loaded from a folder or a model in memory" if record else ""
-    return EncoderFacts(side, f"a `{kind}` encoder", tokens=tokens, note=note)
+    note = "loaded from a folder or a model in memory" if record else ""
+    return EncoderFacts(side, f"`{kind}` encoder", tokens=tokens, note=note)
 
 
 def _context_modality(config: OTMergeConfig) -> Modality:

@@ -26,15 +26,20 @@ def read_demo(facts: CardFacts, results: Mapping[str, Any]) -> CardFacts:
     ]
     head = ("", "accuracy", "trainable parameters", "training")
     questions = counted(results["test_questions"], "test question")
+    trained_on = results.get("counts", {})
+    data = f"easy-VQA (package `easy-vqa`), questions about images of one coloured shape: {questions}; "
+    data += ", ".join(f"{name} {count:,}" for name, count in trained_on.items()) or "counts of training not recorded"
+    asked = ", ".join(f"{name} {value}" for name, value in settings.items() if name not in ("seed", "command"))
     reused = ", kept from an earlier run" if results["features_reused"] else ""
     return replace(
         facts,
-        data=(f"easy-VQA (package `easy-vqa`), questions about images of one coloured shape: {questions}.",),
+        data=(f"{data}.",),
         data_name="easy-vqa",
         stages=(
             "Both encoders stayed as they were; each distinct input went through them once.",
             "Alignment: the adapters learnt on image-statement pairs, by the terms `paired`, `sinkhorn`, `variance`.",
             "Answers: adapters, fuser and answer head learnt on the questions.",
+            *([f"Settings: {asked}."] if asked else []),
         ),
         tables=(Table(f"On {questions}", head, tuple(lines)),),
         metrics=(Metric("accuracy", "accuracy", rows[MERGED]["accuracy"]),),
