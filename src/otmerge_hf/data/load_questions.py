@@ -119,7 +119,7 @@ def build_splits(
         answers = Answers.of(train, targets=targets, normalize=spelled, top=top)
     except ValueError as error:
         raise ValueError(f"{read.origins['train']}, column {columns.answer!r}: {error}") from error
-    built = {
+    built: dict[str, Any] = {
         name: as_questions(rows, columns.kinds, held.get(name) or read.origins[name]) for name, rows in parts.items()
     }
     if held:

@@ -82,7 +82,7 @@ def _encoder(config: OTMergeConfig, side: str) -> EncoderFacts:
 def _context_modality(config: OTMergeConfig) -> Modality:
     with torch.device("meta"):
         try:
-            return modality_of("context", build_encoder(config.context_config, "context"))
+            return modality_of("context", build_encoder(config.context_config, "context"))  # type: ignore[arg-type]
         except NotImplementedError:  # an encoder that computes while it is built cannot be built without memory
             return IMAGE
 
