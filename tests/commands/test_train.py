@@ -129,7 +129,9 @@ def test_captions_align_it_and_held_out_images_are_left_out(folders, capsys, cap
     assert "Left out the captions of 24 images that validation or test ask about." in caplog.text
     assert results["alignment"]["fit"].startswith("Procrustes(")
     pairs = results["alignment"]["counts"]["train"]["pairs"]
-    assert f"To align on, captions: train {pairs} pairs" in (folders / "merge" / "README.md").read_text()
+    card = (folders / "merge" / "README.md").read_text()
+    (line,) = [line for line in card.splitlines() if line.startswith("- To align on, captions: train ")]
+    assert f"{pairs} pairs; validation" in line
     assert sum(part["pairs"] for part in results["alignment"]["counts"].values()) == 60 + 80 - 24
     assert "captions, train: 112 images" in printed
 

@@ -93,3 +93,22 @@ def test_the_snippet_runs(save, run_snippet, kind, answers):
     folder = save("mine", kind, answers)
     printed = run_snippet((folder / "README.md").read_text(), folder)
     assert ("red" in printed or "green" in printed or "blue" in printed) if answers else "tensor([[" in printed
+
+
+def test_a_save_does_not_fail_for_its_card(merge, tmp_path, caplog):
+    model = merge()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").symlink_to(tmp_path / "nowhere" / "README.md")  # cannot be written
+    with caplog.at_level(logging.WARNING):
+        model.save_pretrained(tmp_path / "mine")
+    assert "mine has no model card" in caplog.text
+    assert (tmp_path / "mine" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("context", ["vit", "efficientnet", "whisper", "wav2vec2", "ast", "bert"])
+def test_every_kind_of_encoder_is_told(merge, tmp_path, caplog, context):
+    with caplog.at_level(logging.WARNING):
+        merge(context).save_pretrained(tmp_path / context)
+    kinds = {"vit": "images", "efficientnet": "images", "bert": "passages"}
+    assert f"questions about {kinds.get(context, 'sounds')}" in (tmp_path / context / "README.md").read_text()
+    assert "has no model card" not in caplog.text

@@ -10,7 +10,7 @@ from ..encoders.origins import find_origin
 from ..model.adapters import build_adapter
 from ..model.configuration_otmerge import OTMergeConfig
 from ..model.encoders import build_encoder
-from ..model.modality import IMAGE, SIDES, Modality, modality_of
+from ..model.modality import SIDES, Modality, modality_of
 from .facts import CardFacts, EncoderFacts
 from .snippets import snippet
 
@@ -80,11 +80,12 @@ def _encoder(config: OTMergeConfig, side: str) -> EncoderFacts:
 
 
 def _context_modality(config: OTMergeConfig) -> Modality:
-    with torch.device("meta"):
-        try:
-            return modality_of("context", build_encoder(config.context_config, "context"))  # type: ignore[arg-type]
-        except NotImplementedError:  # an encoder that computes while it is built cannot be built without memory
-            return IMAGE
+    encoder: Any = config.context_config
+    try:
+        with torch.device("meta"):  # no memory: only its class is asked
+            return modality_of("context", build_encoder(encoder, "context"))
+    except (NotImplementedError, RuntimeError):  # it computes while it is built, which takes real numbers
+        return modality_of("context", build_encoder(encoder, "context"))
 
 
 def _invertibility(config: OTMergeConfig, side: str) -> str:

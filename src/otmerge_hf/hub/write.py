@@ -46,9 +46,13 @@ def write_card(folder: str | os.PathLike, output: str | os.PathLike | None = Non
 
 def write_missing_card(folder: str | os.PathLike) -> None:
     """Give a folder that was just saved a short card, without figures, if it has no README at all."""
-    if not (target := Path(folder) / _README).exists():
+    if (target := Path(folder) / _README).exists():
+        return
+    try:
         config = OTMergeConfig.from_pretrained(folder)
         target.write_text(str(make_card(config, None, _name(Path(folder)))), encoding="utf-8")
+    except Exception as error:  # the weights are saved: a training shall not end for want of a README
+        logger.warning("%s has no model card: %s", folder, error)
 
 
 def card_of(folder: Path) -> ModelCard:
