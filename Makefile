@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo report test test-common test-slow lint format clean
+.PHONY: help setup demo report cards test test-common test-slow lint format clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -32,6 +32,9 @@ test-slow: setup  ## the tests marked slow
 
 report: setup  ## rebuild the benchmarks' tables and plots from their finished cells; runs nothing
 	$(BIN)/python -m benchmarks report
+
+cards: setup  ## rebuild model_cards/ from committed results; runs nothing
+	$(BIN)/python -m benchmarks cards
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

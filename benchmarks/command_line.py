@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks list | run SUITE | report`."""
+"""The command line: `python -m benchmarks list | run SUITE | report | cards`."""
 
 import argparse
 import os
@@ -73,6 +73,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     report.add_argument("--document", type=Path, help="Markdown file whose marked place gets the table")
     report.set_defaults(command=write_reports)
+
+    cards = commands.add_parser("cards", help="make the model cards from committed results; runs nothing")
+    cards.add_argument("--output", type=Path, default=HERE.parent / "model_cards", help="folder (default model_cards)")
+    cards.set_defaults(command=write_model_cards)
     return parser
 
 
@@ -120,6 +124,20 @@ def run_suite(arguments: argparse.Namespace) -> int:
     if len(failed) < len(cells):
         sys.stdout.write("".join(f"wrote {path}\n" for path in write_report(place.results)))
     return 1 if failed else 0
+
+
+def write_model_cards(arguments: argparse.Namespace) -> int:
+    """Write the template and the cards of committed results.
+
+    Raises:
+        ValueError: If results are missing.
+        ImportError: If an encoder's package is not installed.
+    """
+    from .report.cards import write_cards
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    sys.stdout.write("".join(f"wrote {path}\n" for path in write_cards(RESULTS, arguments.output)))
+    return 0
 
 
 def write_reports(arguments: argparse.Namespace) -> int:

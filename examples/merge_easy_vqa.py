@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor, data, training
 from otmerge_hf.analysis import save_answers
 from otmerge_hf.encoders import resolve_encoder
+from otmerge_hf.hub import write_card
 
 
 @dataclass
@@ -107,11 +108,14 @@ def main() -> None:
     save_answers(output / "gallery.png", model, processor, test, range(0, len(test), max(len(test) // 16, 1))[:16])
     summary = {"test_questions": len(test), "feature_seconds": feature_seconds, "features_reused": reused}
     summary |= {"total_seconds": time.perf_counter() - started, "rows": results}
+    summary["settings"] = {name: value for name, value in asdict(options).items() if not name.endswith("_dir")}
+    summary["counts"] = {"training questions": len(train), "image-statement pairs": len(pairs)}
     (output / "results.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_card(output)
     print(f"\n{'':22}{'test accuracy':>14}{'trainable':>12}{'seconds':>9}")
     for name, row in results.items():
         print(f"{name:22}{row['accuracy']:>14.4f}{row['trainable']:>12,}{row['seconds']:>9.1f}")
-    print(f"\n{summary['total_seconds']:.0f} s in all. Model, results.json and gallery.png are in {output}/. Ask it:")
+    print(f"\n{summary['total_seconds']:.0f} s in all. Model, card, results and gallery.png are in {output}/. Ask it:")
     print(f'  python examples/ask.py --model {output} --image PATH --question "what color is the shape?"')
 
 

@@ -4,8 +4,10 @@ import argparse
 import importlib
 import pkgutil
 import re
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from . import __version__, commands
@@ -57,6 +59,18 @@ def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
     return re.sub(r"`(?P<quoted>\w+)`|(?<![\w'\"/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w'\"/.-])", flag, message)
 
 
+def without_folders(words: Sequence[str]) -> str:
+    """The command that was given, as a shell takes it; of absolute paths, which are of one machine, the last name.
+
+    Example:
+        >>> without_folders(["train", "--data", "/home/me/my questions", "--lora=8"])
+        "otmerge train --data 'my questions' --lora=8"
+    """
+    parts = [word.partition("=") if word.startswith("--") else ("", "", word) for word in words]
+    shown = [f"{name}{sign}{Path(value).name if Path(value).is_absolute() else value}" for name, sign, value in parts]
+    return shlex.join(["otmerge", *shown])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -87,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"otmerge {asked}: error: {error}\n")
         return 2
     parsed = parser.parse_args(words)
+    parsed.started_by = without_folders(words)
     try:
         return int(modules[parsed.command].run(parsed))
     except (ValueError, OSError, ImportError) as error:

@@ -71,6 +71,12 @@ def test_saves_a_merge_that_retrieves_as_the_table_says(folders, capsys):
     assert "Recommended layers: context last_hidden_state, query last_hidden_state" in printed
     assert results["images"] == {"train": 60, "validation": 20, "test": 20}
     assert results["pairs"] == {"train": 120, "validation": 40, "test": 40}
+    card = (folders / "merge" / "README.md").read_text()
+    assert f"| this merge | image -> text | {results['test']['context_to_query_recall@1']:.4f} |" in card
+    assert "Command: `otmerge align --context vit --query bert --pairs pairs --output merge" in card
+    assert "- pairs: train 120 pairs, 60 images," in card
+    assert "loaded from a folder" in card  # where each encoder came from is in the configuration
+    assert str(folders) not in card
     assert results["fit"] == results["candidates"][0]["fit"]
     assert results["refitted"]
     assert "train: 60 images, 120 captions (" in printed

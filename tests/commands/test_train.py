@@ -83,6 +83,15 @@ def test_a_folder_and_a_table_become_a_merge_that_answers(folders, capsys):
     assert f"merged                      {scores['merged']:.4f}" in printed
     assert results["alignment"] is None
 
+    # its card says so, with the command, and names no folder of this machine
+    card = (folders / "merge" / "README.md").read_text()
+    assert f"| merged | {scores['merged']:.4f} |" in card
+    assert f"| words only, linear | {scores['words only, linear']:.4f} |" in card
+    assert "Command: `otmerge train --context vit --query bert --data mine --output merge" in card
+    assert str(folders) not in card
+    assert "- mine: train 112 rows, 56 images, 2 texts; validation 24 rows" in card
+    assert f"{results['parameters']['beside_encoders']:,} parameters beside the encoders" in card
+
     # scored again from the saved folder, on the very rows that were held out
     given = ["--model", str(folders / "merge"), "--data", str(folders / "mine"), "--cache-dir", str(folders / "f2")]
     assert cli.main(["evaluate", *given, "--output", str(folders / "found")]) == 0
@@ -119,6 +128,10 @@ def test_captions_align_it_and_held_out_images_are_left_out(folders, capsys, cap
     results = json.loads((folders / "merge" / "results.json").read_text())
     assert "Left out the captions of 24 images that validation or test ask about." in caplog.text
     assert results["alignment"]["fit"].startswith("Procrustes(")
+    pairs = results["alignment"]["counts"]["train"]["pairs"]
+    card = (folders / "merge" / "README.md").read_text()
+    (line,) = [line for line in card.splitlines() if line.startswith("- To align on, captions: train ")]
+    assert f"{pairs} pairs; validation" in line
     assert sum(part["pairs"] for part in results["alignment"]["counts"].values()) == 60 + 80 - 24
     assert "captions, train: 112 images" in printed
 

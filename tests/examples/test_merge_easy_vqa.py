@@ -39,6 +39,10 @@ def test_writes_model_table_and_gallery(demo):
     assert all(0.2 < row["accuracy"] <= 1 for row in written["rows"].values())
     assert (folder / "model" / "gallery.png").read_bytes()[:4] == b"\x89PNG"
     assert "test accuracy" in first.stdout
+    card = (folder / "model" / "README.md").read_text()
+    assert f"| merged | {written['rows']['merged']['accuracy']:.4f} |" in card
+    assert "training questions 300, image-statement pairs 300" in card
+    assert "sentence-transformers/all-MiniLM-L6-v2" in card
     assert not list((folder / "model").glob("*.bin"))
 
 

@@ -155,6 +155,10 @@ def align_encoders(
         seconds=seconds,
         encoders={"context": str(context), "query": str(query)},
         refinement=refinement,
+        settings={
+            **{"fit": fit, "shared_dim": shared_dim, "image_size": image_size, "refit": refit, "seed": seed},
+            "data": dict(splits["train"].source),
+        },
     )
 
 

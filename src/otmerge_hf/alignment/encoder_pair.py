@@ -78,7 +78,9 @@ class EncoderPair:
             choices[f"{side}_tokens"] = tokens[side]
             choices[f"{side}_feature_dim"] = measure_width(side, part.encoder, tokens[side])
         configs = (self._loaded[side].config for side in SIDES)
-        return OTMergeConfig.from_encoder_configs(*configs, **choices)
+        config = OTMergeConfig.from_encoder_configs(*configs, **choices)
+        config.encoder_sources = {side: part.source for side, part in self._loaded.items()}
+        return config
 
     def encode(
         self,

@@ -2,10 +2,12 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..hub.run_facts import count_parameters
+from ..hub.write import write_card
 from ..model.modeling_otmerge import OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
 from .base import Alignment
@@ -35,6 +37,7 @@ class AlignmentResult:
         seconds: Time of `features`, of `fit` and of `refine`.
         encoders: Names of the encoders, by side, as they were asked for.
         refinement: What [`training.refine_alignment`] did on the training rows; None where it was not asked for.
+        settings: What the run was asked for, and the name of its data; `command` where one started it.
     """
 
     model: OTMergeModel
@@ -50,9 +53,12 @@ class AlignmentResult:
     seconds: dict[str, float]
     encoders: dict[str, str]
     refinement: Any = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write the model, its processor, and `results.json` with everything else.
+        """Write the model, its processor, `results.json` with everything else, and a model card, `README.md`.
+
+        A README that somebody else wrote stays as it is.
 
         Raises:
             OSError: If the folder cannot be written.
@@ -71,8 +77,11 @@ class AlignmentResult:
             "refinement": None if self.refinement is None else self.refinement._asdict(),
             **self.scores,
             "seconds": self.seconds,
+            "settings": self.settings,
+            "parameters": count_parameters(self.model),
         }
         (Path(folder) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        write_card(folder)
 
     def __str__(self) -> str:
         listed = self.candidates[:_LISTED]

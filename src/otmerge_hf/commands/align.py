@@ -55,6 +55,7 @@ def run(arguments: Namespace) -> int:
     if arguments.refine:
         options["refine"] = partial(refine_alignment, output_dir=arguments.output, seed=arguments.seed)
     result = align_encoders(arguments.context, arguments.query, splits, **options)
+    result.settings["command"] = arguments.started_by
     result.save(arguments.output)
     print(f"\n{result}\nModel and results: {arguments.output}/")
     return 0

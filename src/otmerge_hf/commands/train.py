@@ -64,7 +64,12 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run:
         print(plan_merge(*encoders, questions, captions=captions, **options))
         return 0
-    options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora}
+    options |= {
+        "captions": captions,
+        "unlabelled": unlabelled,
+        "lora": arguments.lora,
+        "command": arguments.started_by,
+    }
     result = train_merge(*encoders, questions, arguments.output, **options)
     print(f"\n{result}\nModel and results: {arguments.output}/")
     return 0

@@ -8,12 +8,13 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 
 from .answers import Answers, Targets
+from .presets import find_preset
 from .question_columns import CLASS_COLUMNS
 from .question_rows import BadRowsError, Row
 from .question_splits import as_questions, hold_out, shared_images
 from .questions import QuestionSplits
 from .read_questions import ReadQuestions, read_questions
-from .sources import Source
+from .sources import Source, describe_source
 
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ def load_questions(
         loaded.notes.insert(0, f"{len(read.bad):,} bad rows are left out; the first: {read.bad[0]}")
     for note in loaded.notes:
         logger.warning("%s", note)
-    return loaded
+    found, known = find_preset(source, preset)
+    return replace(loaded, source=describe_source(found, on_hub=not known.parts or found in known.hub))
 
 
 def build_splits(
@@ -117,7 +119,7 @@ def build_splits(
         answers = Answers.of(train, targets=targets, normalize=spelled, top=top)
     except ValueError as error:
         raise ValueError(f"{read.origins['train']}, column {columns.answer!r}: {error}") from error
-    built = {
+    built: dict[str, Any] = {
         name: as_questions(rows, columns.kinds, held.get(name) or read.origins[name]) for name, rows in parts.items()
     }
     if held:

@@ -1,7 +1,7 @@
 """A source of image-caption pairs -> training, validation and test split: distinct inputs, and who belongs to whom."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..features.keys import input_hash
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
-from .sources import Source, split_names
+from .sources import Source, describe_source, split_names
 
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
@@ -27,7 +27,8 @@ class PairSplit:
     """Image-caption pairs with every image and every text once; `str()` of it counts them.
 
     `pairs` (P, 2) long names image and text of each pair; an input that no pair names is unpaired. The N `images` are
-    as [`features.encode`] takes them; `origin` says in words where they come from.
+    as [`features.encode`] takes them; `origin` says in words where they come from, `source` of which data
+    ([`data.sources.describe_source`]).
 
     Example:
         >>> print(PairSplit(["1.png", "2.png"], ["a dog"], torch.tensor([[0, 0], [1, 0]]), "train[:2]"))
@@ -38,6 +39,7 @@ class PairSplit:
     texts: Sequence[str]
     pairs: Tensor
     origin: str = "memory"
+    source: Mapping[str, str | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = f"{len(self.images):,} images, {len(self.pairs):,} captions ({len(self.texts):,} distinct)"
@@ -104,7 +106,8 @@ def load_pair_splits(
         kept = f"{len(left)} of the {total} images of {train!r} are left to train on"
         raise ValueError(f"source: {kept}; {_FEWEST_IMAGES} are the least")
     rest = "" if len(left) == total else f", the rest of its {total:,} images with {len(everything):,} captions"
-    return {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
+    splits = {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
+    return {name: replace(split, source=describe_source(source)) for name, split in splits.items()}
 
 
 def _select(rows: Dataset, groups: list[int], origin: str) -> PairSplit:

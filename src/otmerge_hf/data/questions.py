@@ -64,6 +64,7 @@ class QuestionSplits:
         left_out: Rows that were skipped because something was wrong with them, one line each.
         notes: What is worth knowing about the rows, one line each: images that splits share, answers that only
             validation or test has, rows that repeat.
+        source: Name of the data, see [`data.sources.describe_source`].
     """
 
     train: Questions
@@ -72,6 +73,7 @@ class QuestionSplits:
     answers: Answers
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    source: Mapping[str, str | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         parts = [f"{name}: {getattr(self, name)}" for name in ("train", "validation", "test")]

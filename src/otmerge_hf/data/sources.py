@@ -60,6 +60,28 @@ def split_names(source: Source, **options: Any) -> list[str]:
         raise _unreadable(source, error) from error
 
 
+def describe_source(source: Any, on_hub: bool = True) -> dict[str, str | None]:
+    """What a source is called, `name`, without folders of this machine, and its name on the `hub`, if it has one.
+
+    Args:
+        source: As of [`load_source`], or rows in memory.
+        on_hub: Whether what is no file here comes from the Hub.
+
+    Example:
+        >>> describe_source("lmms-lab/VQAv2"), describe_source(Path("/home/me/pictures"))["name"]
+        ({'name': 'lmms-lab/VQAv2', 'hub': 'lmms-lab/VQAv2'}, 'pictures')
+    """
+    several = isinstance(source, Sequence) and not isinstance(source, str)
+    if not (several or isinstance(source, str | os.PathLike)):
+        return {"name": "rows in memory", "hub": None}
+    paths = [Path(item) for item in source] if several else [Path(source)]
+    hub = on_hub and not several and not paths[0].exists() and _HUB_NAME.fullmatch(str(source))
+    return {
+        "name": str(source) if hub else ", ".join(path.absolute().name for path in paths),
+        "hub": str(source) if hub else None,
+    }
+
+
 def source_folder(source: Source) -> Path | None:
     """Folder that relative paths inside the source start from; None for a name on the Hub."""
     first = Path(source if isinstance(source, str | os.PathLike) else source[0])

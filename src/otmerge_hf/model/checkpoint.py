@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from .unmerge import put_encoder, write_encoders
 
 
 logger = logging.get_logger(__name__)
+# Each is called with a folder that a merge was saved into; the package adds its model card, remote code adds none.
+AFTER_SAVING: list[Callable[[str | os.PathLike], None]] = []
 
 
 class CheckpointMixin:
@@ -111,6 +113,9 @@ class CheckpointMixin:
             records = without_folders(records)
         with self._contents(records):
             super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
+        if (args[0] if args else kwargs.get("is_main_process", True)) and not _is_trainers(save_directory):
+            for write in AFTER_SAVING:
+                write(save_directory)
 
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """Load as any module does; while Trainer's checkpoints are without encoders, these are not called missing."""

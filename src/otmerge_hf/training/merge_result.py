@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..hub.run_facts import count_parameters
+from ..hub.write import write_card
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
 from .growth import Growth
@@ -63,6 +65,7 @@ class MergeResult:
             "pseudo_labels": self.pseudo_labels,
             "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
             "settings": self.settings,
+            "parameters": count_parameters(self.model),
         }
         if self.growth:
             found["validation_losses"] = self.growth.linear.losses
@@ -72,7 +75,8 @@ class MergeResult:
         return found
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write model, processor and `results.json`, last of all."""
+        """Write model, processor, `results.json` and a model card, `README.md`, unless somebody else wrote one."""
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         (Path(folder) / "results.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        write_card(folder)

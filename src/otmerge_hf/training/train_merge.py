@@ -62,6 +62,7 @@ def train_merge(
     device: str | torch.device = "cpu",
     progress: bool = True,
     seed: int = 0,
+    command: str | None = None,
 ) -> MergeResult:
     """Encode every input once, align on captions, grow a head on the questions, and save the merge.
 
@@ -89,6 +90,7 @@ def train_merge(
         device: Where encoders and fuser run.
         progress: Whether bars are shown.
         seed: Of initial weights and of the order of rows.
+        command: What started this, for the model card.
 
     Raises:
         ValueError: If an encoder, the questions or a choice does not fit.
@@ -174,12 +176,18 @@ def train_merge(
         alignment=None if start is None else start.report,
         pseudo_labels=guessed,
         seconds=seconds,
-        settings=asked,
+        settings=asked | _told(questions, captions, command),
     )
     result.save(output)
     for checkpoints in ("fuser", "refit", "lora"):
         shutil.rmtree(folder / checkpoints, ignore_errors=True)  # the stages' results stay, a few megabytes
     return result
+
+
+def _told(questions: QuestionSplits, captions: Mapping[str, PairSplit] | None, command: str | None) -> dict[str, Any]:
+    """What the model card says of a run beside its settings; nothing depends on it."""
+    told = {"data": dict(questions.source), "command": command}
+    return told | ({"captions": dict(captions["train"].source)} if captions else {})
 
 
 @contextmanager

@@ -1,0 +1,18 @@
+"""Model cards: a merge's configuration and results in, a README with valid metadata out."""
+
+from .facts import CardFacts, Metric, Table
+from .model_card import make_card, render
+from .read_config import start_facts
+from .write import write_card, write_missing_card
+
+
+__all__ = [
+    "CardFacts",
+    "Metric",
+    "Table",
+    "make_card",
+    "render",
+    "start_facts",
+    "write_card",
+    "write_missing_card",
+]
