@@ -66,7 +66,7 @@ def main() -> None:
 
     def merge(**choices) -> tuple[OTMergeForQuestionAnswering, data.EncodedQuestions]:
         set_seed(options.seed)
-        choices |= {"id2label": answers.id2label, "label2id": {name: i for i, name in answers.id2label.items()}}
+        choices |= answers.config
         choices |= {"context_tokens": options.context_tokens, "linear_path": []}
         model = OTMergeForQuestionAnswering.from_encoders_pretrained(*encoders, **choices)
         return model, data.encode_questions(model, processor, splits, more=[texts], cache_dir=options.cache_dir)

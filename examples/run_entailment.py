@@ -75,8 +75,7 @@ class DataArguments:
 
 
 def load_merge(args: ModelArguments, answers: Answers) -> tuple[OTMergeForQuestionAnswering, OTMergeProcessor]:
-    labels: dict[str, Any] = {"id2label": answers.id2label, "problem_type": answers.problem_type()}
-    labels["label2id"] = {name: number for number, name in answers.id2label.items()}
+    labels: dict[str, Any] = answers.config
     if args.model_name_or_path:
         trained = AutoConfig.from_pretrained(args.model_name_or_path).architectures != ["OTMergeModel"]
         model = OTMergeForQuestionAnswering.from_pretrained(args.model_name_or_path, **({} if trained else labels))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoConfig
 
 from otmerge_hf.analysis import answer_questions, evaluate_logits, evaluate_merge, save_mistakes
-from otmerge_hf.analysis.answering import answers_of_model
 from otmerge_hf.data.answers import Answers
 from otmerge_hf.data.questions import Questions
-from otmerge_hf.metrics import vqa_accuracy
+from otmerge_hf.metrics.vqa_accuracy import vqa_scores
 
 
 def logits_for(answers, said, margin=2.0):
@@ -37,17 +37,21 @@ def test_single_answers_by_kind_and_by_answer():
 
 def test_votes_are_scored_by_the_official_accuracy():
     answers = Answers(["2", "yes"], "votes")
-    true = [("two",) * 3 + ("yes",) * 7, ("Yes",) * 10, ("no",) * 10]
-    found = evaluate_logits(logits_for(answers, ["2", "yes", "yes"]), true, answers)
+    true = [("two",) * 3 + ("yes",) * 7, ("yes",) * 10, ("Yes",) * 10, ("no",) * 10]
+    found = evaluate_logits(logits_for(answers, ["2", "yes", "yes", "yes"]), true, answers)
     assert found.measure == "VQA accuracy"
-    assert found.score == pytest.approx(vqa_accuracy(["2", "yes", "yes"], true)["accuracy"])
+    # three of ten: 3 x min(2 / 3, 1) and 7 x min(3 / 3, 1), of ten; a unanimous "Yes" is a spelling of "yes"
+    assert found.scores == pytest.approx([0.9, 1.0, 1.0, 0.0])
+    assert found.scores[:2] == pytest.approx(vqa_scores(["2", "yes"], true[:2]))
+    assert (found.ceiling, found.out_of_vocabulary) == (0.75, 1)
 
 
 def test_labels_are_scored_by_f1():
     answers = Answers(["a", "b", "c"], "labels", normalize=False)
     logits = torch.tensor([[1.0, 1.0, -1.0], [-1.0, -1.0, -1.0]])
-    found = evaluate_logits(logits, [("a",), ()], answers)
-    assert found.scores == [pytest.approx(2 / 3), 1.0]
+    found = evaluate_logits(logits, [("a", "d"), ()], answers)
+    assert found.scores == [0.5, 1.0]
+    assert found.ceiling == pytest.approx((2 / 3 + 1) / 2)  # "d" cannot be said
     assert found.said == [("a", "b"), ()]
     assert found.confusions == []
 
@@ -77,10 +81,11 @@ def test_a_merge_is_scored_where_answers_are_known(merge, processor, questions, 
     assert [said for said, _ in answered] == [(names[i],) for i in chances.argmax(-1).tolist()]
     assert [score for _, score in answered] == pytest.approx(chances.amax(-1).tolist(), abs=1e-5)
     assert found.said == [answered[0][0], answered[2][0]]
-    if found.mistakes():
-        where = save_mistakes(tmp_path / "wrong.png", model, processor, questions, found)
-        assert set(where) <= {"line 2", "line 4"}
-        assert (tmp_path / "wrong.png").stat().st_size > 0
+    questions.answers[:] = [("blue" if said == ("red",) else "red",) for said, _ in answered]  # all of them wrong
+    found = evaluate_merge(model, processor, questions, cache_dir=tmp_path / "features", progress=False)
+    where = save_mistakes(tmp_path / "wrong.png", model, processor, questions, found)
+    assert sorted(where) == ["line 2", "line 3", "line 4"]
+    assert (tmp_path / "wrong.png").stat().st_size > 0
 
 
 def test_without_any_answer_there_is_nothing_to_score(merge, processor, questions, tmp_path):
@@ -90,14 +95,16 @@ def test_without_any_answer_there_is_nothing_to_score(merge, processor, question
 
 
 @pytest.mark.parametrize(
-    ("names", "rows", "expected"),
+    ("fields", "expected"),
     [
-        (["yes", "2"], [("yes",)], ("single", True)),
-        (["Yes", "no"], [("Yes",)], ("single", False)),
-        (["yes", "no"], [("yes",) * 10], ("votes", True)),
+        (Answers(["Yes", "no"], "votes", normalize=False).config, ("votes", False)),
+        (Answers(["a", "b"], "labels").config, ("labels", True)),
+        ({"id2label": {0: "yes", 1: "2"}}, ("single", True)),
+        ({"id2label": {0: "Yes", 1: "no"}}, ("single", False)),
+        ({"id2label": {0: "yes", 1: "no"}, "problem_type": "multi_label_classification"}, ("labels", True)),
     ],
 )
-def test_answers_are_spelled_as_the_model_was_taught(merge, names, rows, expected):
-    model = merge(id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
-    answers = answers_of_model(model, rows)
+def test_answers_are_as_the_model_was_taught(merge, tmp_path, fields, expected):
+    merge(**fields).save_pretrained(tmp_path)
+    answers = Answers.of_config(AutoConfig.from_pretrained(tmp_path))
     assert (answers.targets, answers.normalize) == expected

@@ -14,9 +14,16 @@ import pytest
 import torch
 from PIL import Image as Picture
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForVisualQuestionAnswering, ViTImageProcessor, pipeline
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForVisualQuestionAnswering,
+    ViTImageProcessor,
+    pipeline,
+)
 
 from otmerge_hf import cli
+from otmerge_hf.data import load_questions
 
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -77,7 +84,7 @@ def test_a_folder_and_a_table_become_a_merge_that_answers(folders, capsys):
     assert "5 answers (accuracy, one spelling each): no, " in printed
     results = json.loads((folders / "merge" / "results.json").read_text())
     assert results["measure"] == "accuracy"
-    assert results["counts"]["test"] == {"rows": 24, "images": 12, "texts": 2}
+    assert results["counts"]["test"] == {"rows": 24, "scored": 24, "images": 12, "texts": 2}
     scores = results["test"]
     assert scores["merged"] >= 0.9 > scores["words only, linear"] >= scores["most frequent answer"]
     assert f"merged                      {scores['merged']:.4f}" in printed
@@ -140,7 +147,7 @@ def test_a_dry_run_writes_nothing(folders, capsys):
     assert cli.main([*words(folders), "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "encode 80 images and 2 texts" in printed
-    assert "at most twice 40 steps" in printed
+    assert "at most 80 steps" in printed
     assert not (folders / "merge").exists()
     assert not (folders / "features").exists()
 
@@ -263,3 +270,64 @@ def test_images_alone_and_several_labels_are_classified(folders, capsys):
     assert cli.main(["ask", "--model", str(folders / "merge"), "--image", str(folders / "mine" / rows[0]["image"]),
                      "--question", ""]) == 0  # fmt: skip
     assert f"{best[0]['score']:.3f}  {best[0]['label']}" in capsys.readouterr().out
+
+
+def test_what_was_trained_on_is_not_scored_after_another_seed(folders, capsys):
+    assert cli.main([*words(folders), "--seed", "1"]) == 0
+    trained = json.loads((folders / "merge" / "results.json").read_text())
+    assert str(folders) not in json.dumps(trained["settings"]["reading"])  # no folder of this machine travels
+    given = ["--model", str(folders / "merge"), "--cache-dir", str(folders / "f2"), "--no-gallery", "--output"]
+    assert cli.main(["evaluate", *given, str(folders / "found"), "--data", str(folders / "mine")]) == 0
+    found = json.loads((folders / "found" / "evaluation.json").read_text())
+    assert found["score"] == pytest.approx(trained["test"]["merged"])
+    splits = load_questions(folders / "mine", seed=1)
+    names = {splits.test.images[place].name for place in splits.test.image_rows}
+    assert not names & {splits.train.images[place].name for place in splits.train.image_rows}
+    assert found["rows"] == len(splits.test)
+    # another table is scored whole: nothing of it was trained on
+    (folders / "other.csv").write_text(
+        "image,question,answer\n" + "".join(f"mine/pictures/{i}.png,{OTHER},no\n" for i in range(9))
+    )
+    assert cli.main(["evaluate", *given, str(folders / "found"), "--data", str(folders / "other.csv")]) == 0
+    assert json.loads((folders / "found" / "evaluation.json").read_text())["rows"] == 9
+    assert "all rows are scored" in capsys.readouterr().out
+
+
+def test_other_encoders_in_the_same_folders_start_anew(folders, encoder):
+    write_captions(folders / "captions")
+    given = [*words(folders), "--captions", str(folders / "captions"), "--fit", "cca"]
+    assert cli.main(given) == 0
+    first = json.loads((folders / "merge" / "results.json").read_text())["alignment"]
+    torch.manual_seed(7)
+    AutoModel.from_config(AutoModel.from_pretrained(folders / "vit").config).save_pretrained(folders / "vit")
+    assert cli.main(given) == 0
+    assert json.loads((folders / "merge" / "results.json").read_text())["alignment"] != first
+    again = load_file(folders / "merge" / "model.safetensors")
+    given[given.index(str(folders / "merge"))] = str(folders / "fresh")
+    assert cli.main(given) == 0
+    fresh = load_file(folders / "fresh" / "model.safetensors")
+    assert all(torch.equal(again[name], fresh[name]) for name in fresh)
+
+
+def test_an_encoder_without_a_pooler_is_encoded_once(folders, caplog):
+    """A classifier's checkpoint has none, and transformers draws one at each load."""
+    config = AutoModel.from_pretrained(folders / "vit").config
+    AutoModelForImageClassification.from_config(config).save_pretrained(folders / "vit")
+    assert cli.main(words(folders)) == 0
+    first = load_file(folders / "merge" / "model.safetensors")
+    caplog.clear()
+    assert cli.main(words(folders)) == 0
+    assert "computed features" not in caplog.text
+    again = load_file(folders / "merge" / "model.safetensors")
+    assert all(torch.equal(first[name], again[name]) for name in first if "pooler" not in name)
+    assert cli.main([*words(folders), "--context-tokens", "pooled"]) == 2
+
+
+def test_a_dry_run_refuses_what_the_work_would_refuse(folders, capsys):
+    (folders / "more.csv").write_text(f"image,question\nmine/pictures/0.png,{QUESTION}\n")
+    assert cli.main([*words(folders), "--dry-run", "--unlabelled", str(folders / "more.csv")]) == 2
+    assert "--unlabelled needs --captions" in capsys.readouterr().err
+    assert cli.main([*words(folders), "--shared-dim", "10"]) == 2
+    assert "--shared-dim is 10; expected a multiple of 8" in capsys.readouterr().err
+    assert cli.main([*words(folders), "--dry-run", "--lora", "2"]) == 0
+    assert "at most 40 steps" in capsys.readouterr().out  # once, not twice

@@ -47,7 +47,7 @@ def test_features_are_standardised_by_the_training_part_and_once(merge, processo
 
 
 def test_other_answers_are_refused(merge, processor, splits, tmp_path):
-    with pytest.raises(ValueError, match=r"has 2 answers .* and `splits` 2 .*id2label=splits.answers.id2label"):
+    with pytest.raises(ValueError, match=r"has 2 answers .* and `splits` 2 .*\*\*splits.answers.config"):
         encode_questions(merge(id2label={0: "a", 1: "b"}), processor, splits, cache_dir=tmp_path)
 
 

@@ -13,7 +13,7 @@ from ..model.configuration_otmerge import OTMergeConfig
 from ..model.encoders import load_encoders
 from ..model.modality import IMAGE, SIDES, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
-from ..model.probing import measure_width
+from ..model.probing import check_source, measure_width
 from ..model.processing_otmerge import OTMergeProcessor
 
 
@@ -75,6 +75,7 @@ class EncoderPair:
 
     def _config(self, tokens: Mapping[str, TokenChoice], **choices: Any) -> OTMergeConfig:
         for side, part in self._loaded.items():
+            check_source(side, part.source, tokens[side])
             choices[f"{side}_tokens"] = tokens[side]
             choices[f"{side}_feature_dim"] = measure_width(side, part.encoder, tokens[side])
         configs = (self._loaded[side].config for side in SIDES)

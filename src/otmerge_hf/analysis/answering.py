@@ -2,12 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ..data.answers import Answers, Targets
+from ..data.answers import Answers
 from ..data.encoded import question_rows
 from ..data.questions import Questions
 from ..features import FeatureCollator, encode
@@ -34,7 +33,7 @@ def answer_questions(
     """
     with tempfile.TemporaryDirectory() as scratch:
         logits = question_logits(model, processor, questions, cache_dir=cache_dir or scratch, **options)
-    answers = answers_of_model(model, ())
+    answers = Answers.of_config(model.config)
     said = answers.predictions(logits)
     return list(zip(said, answers.confidence(logits, said), strict=True))
 
@@ -54,18 +53,5 @@ def question_logits(
         encode(model, processor, "context", questions.images, **options),
         encode(model, processor, "query", questions.texts, **options),
     )
-    rows = question_rows(questions, answers_of_model(model, ()), questions.texts).remove_columns("labels")
+    rows = question_rows(questions, None, questions.texts)
     return answer_logits(model, rows, collator, batch_size or 64)
-
-
-def answers_of_model(
-    model: OTMergeForQuestionAnswering, rows: Sequence[tuple[str, ...]], targets: Targets | None = None
-) -> Answers:
-    """The answers that a merge was taught, spelled as it was; `targets` found from the rows when None."""
-    names = [name for _, name in sorted((int(place), name) for place, name in (model.config.id2label or {}).items())]
-    spelled = Answers(names, normalize=True)
-    normalize = all(spelled.spell(name) == name for name in names)
-    if targets is None:
-        soft, few = model.config.problem_type == "multi_label_classification", [len(row) for row in rows if row]
-        targets = "votes" if few and min(few) >= 4 else "labels" if soft else "single"
-    return Answers(names, targets, normalize)

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..data.answers import MEASURES, Answers, Targets
 from ..data.questions import Questions
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
-from .answering import answers_of_model, question_logits
+from .answering import question_logits
 
 
 _SHOWN = 10
@@ -100,15 +100,16 @@ def evaluate_merge(
         model, processor: A trained merge.
         questions: One part of what [`load_questions`] returns.
         cache_dir: Folder where the encoders' features are kept.
-        targets: What a row's answers are, as in [`Answers`]; found from the rows when None.
+        targets: What a row's answers are, as in [`Answers`]; what they were in training when None.
         batch_size: Inputs per forward; by default as many as are fast, see [`features.encode`].
         progress: Whether a bar is shown.
 
     Raises:
         ValueError: If no row has an answer, or none that the model knows.
     """
-    answers = answers_of_model(model, questions.answers, targets)
-    labelled = [row for row, true in enumerate(questions.answers) if true]
+    answers = Answers.of_config(model.config)
+    answers = replace(answers, targets=targets or answers.targets)
+    labelled = answers.scored(questions.answers)
     if not labelled:
         raise ValueError(f"no row of {questions.origin} has an answer; there is nothing to compare with")
     options: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": batch_size, "progress": progress}

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
+from ..data.answers import Answers
 from ..data.questions import Questions
 from ..model.images import open_image
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
-from .answering import answers_of_model
 from .evaluation import Evaluation
 from .gallery import save_gallery
 
@@ -72,6 +72,6 @@ def save_answers(
     inputs = processor(images=images, text=texts, return_tensors="pt")
     if said is None:
         with torch.inference_mode():
-            said = answers_of_model(model, ()).predictions(model(**inputs).logits)
+            said = Answers.of_config(model.config).predictions(model(**inputs).logits)
     shown = [", ".join(answers) or "nothing" for answers in said]
     save_gallery(path, images, texts, shown, true, model=model, inputs=inputs)

@@ -10,6 +10,7 @@ import torch
 from ..data import PRESETS
 from ..data.answers import Targets
 from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+from ..features.keys import digest
 
 
 _TOKENS = "last_hidden_state, cls, pooled or a hidden layer's index; of several the pre-flight check chooses"
@@ -63,8 +64,8 @@ def pair_options(arguments: Namespace) -> dict[str, Any]:
     return given | {name: getattr(arguments, name) for name in _PAIR_NAMES}
 
 
-def add_question_arguments(parser: ArgumentParser) -> None:
-    """State where questions about images, or images with classes, come from."""
+def add_question_arguments(parser: ArgumentParser, vocabulary: bool = True) -> None:
+    """State where questions about images, or images with classes, come from; and which answers there are."""
     add = parser.add_argument
     add("--data", required=True, help="folder with images and tables, a table, a Hub name, or a preset's name")
     add("--preset", choices=list(PRESETS), help="columns and splits of a known data set")
@@ -87,9 +88,23 @@ def add_question_arguments(parser: ArgumentParser) -> None:
     add("--delimiter", help="what stands between the columns of a CSV file (default: a comma)")
     add("--answer-separator", help="what stands between several answers in one cell")
     add("--targets", choices=get_args(Targets), help="what several answers a row are (default: found)")
-    add("--normalize", action=BooleanOptionalAction, help="count 'Yes ' and 'yes' as one (default: not for classes)")
-    add("--top-answers", dest="top", type=positive, default=0, metavar="K", help="keep the K most frequent answers")
-    add("--skip-bad", action="store_true", help="leave out rows with something wrong, and count them")
+    if vocabulary:
+        add(
+            "--normalize",
+            action=BooleanOptionalAction,
+            help="count 'Yes ' and 'yes' as one (default: not for classes)",
+        )
+        add(
+            "--top-answers", dest="top", type=positive, default=0, metavar="K", help="keep the K most frequent answers"
+        )
+    else:  # the merge has a vocabulary
+        parser.set_defaults(normalize=None, top=0)
+    add(
+        "--skip-bad",
+        action=BooleanOptionalAction,
+        default=False,
+        help="leave out rows with something wrong, and count them",
+    )
     add("--seed", type=int, default=0, help="of the images held out, and whatever else is drawn (default %(default)s)")
 
 
@@ -103,6 +118,11 @@ def question_options(arguments: Namespace) -> dict[str, Any]:
 def one_or_all(values: list[str] | None) -> str | list[str] | None:
     """What a repeatable flag was given, without the list where it came once."""
     return values[0] if values is not None and len(values) == 1 else values
+
+
+def source_digest(source: str) -> str:
+    """What tells a source of questions from others, without naming a folder of this machine."""
+    return digest(str(Path(source).resolve()) if Path(source).exists() else source)
 
 
 def positive(value: str) -> int:

@@ -29,10 +29,11 @@ def with_settings(words: list[str], parser: ArgumentParser, command: str) -> lis
     place = words.index(FLAG)
     file, rest = Path(words[place + 1]), words[:place] + words[place + 2 :]
     start = rest.index(command) + 1
-    return [*rest[:start], *_words_of(file, parser, command), *rest[start:]]
+    given = {word.partition("=")[0].replace("--no-", "--", 1) for word in rest[start:] if word.startswith("--")}
+    return [*rest[:start], *_words_of(file, parser, command, given), *rest[start:]]
 
 
-def _words_of(file: Path, parser: ArgumentParser, command: str) -> list[str]:
+def _words_of(file: Path, parser: ArgumentParser, command: str, given: set[str]) -> list[str]:
     if not file.is_file():
         raise FileNotFoundError(f"{FLAG}: there is no file {file}")
     try:
@@ -52,7 +53,8 @@ def _words_of(file: Path, parser: ArgumentParser, command: str) -> list[str]:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{FLAG} {file}: otmerge {command} has no setting {name!r}{hint}")
-        words += _flag(flag, actions[flag], value)
+        if flag not in given:
+            words += _flag(flag, actions[flag], value)
     return words
 
 

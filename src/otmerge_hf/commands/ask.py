@@ -62,13 +62,13 @@ def run(arguments: Namespace) -> int:
 def _answer_table(arguments: Namespace) -> int:
     from ..analysis import answer_questions  # reading tables needs `datasets`; one question does not
     from ..data import load_rows
-    from ._arguments import one_or_all
 
     model, processor = load_answering(arguments.model)
-    columns = {"image_column": one_or_all(arguments.image_column), "question_column": arguments.question_column}
+    columns = {"image_column": arguments.image_column, "question_column": arguments.question_column}
     questions = load_rows(arguments.csv, **columns)
-    answered = answer_questions(model, processor, questions)
+    # before the work, not after
     output = arguments.output.open("w", newline="", encoding="utf-8") if arguments.output else sys.stdout
+    answered = answer_questions(model, processor, questions)
     try:
         writer = csv.writer(output)
         writer.writerow(["row", "image", "question", "answer", "score"])

@@ -9,7 +9,14 @@ import datasets
 from ..alignment.choice import FIT_NAMES
 from ..data import load_pair_splits, load_questions, load_rows
 from ..training import plan_merge, train_merge
-from ._arguments import above_zero, add_encoder_arguments, add_question_arguments, positive, question_options
+from ._arguments import (
+    above_zero,
+    add_encoder_arguments,
+    add_question_arguments,
+    positive,
+    question_options,
+    source_digest,
+)
 from ._logging import show_features_only
 
 
@@ -54,22 +61,21 @@ def run(arguments: Namespace) -> int:
     if arguments.captions:
         captions = load_pair_splits(arguments.captions, filters=arguments.captions_filter, seed=arguments.seed)
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))
-    unlabelled = load_rows(arguments.unlabelled) if arguments.unlabelled else None
-    if unlabelled is not None:
+    reading = question_options(arguments)
+    unlabelled = None
+    if arguments.unlabelled:
+        kept = ("image_column", "question_column", "image_folder", "delimiter", "skip_bad")
+        unlabelled = load_rows(arguments.unlabelled, **{name: reading[name] for name in kept if name in reading})
         print(f"unlabelled: {unlabelled}")
     names = ("context_tokens", "query_tokens", "image_size", "fit", "shared_dim", "epochs", "least_steps", "cache_dir")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in (*names, "learning_rate", "device", "seed")}
     options |= {"batch_size": arguments.train_batch_size, "encode_batch_size": arguments.batch_size}
+    options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora}
     encoders = arguments.context, arguments.query
     if arguments.dry_run:
-        print(plan_merge(*encoders, questions, captions=captions, **options))
+        print(plan_merge(*encoders, questions, **options))
         return 0
-    options |= {
-        "captions": captions,
-        "unlabelled": unlabelled,
-        "lora": arguments.lora,
-        "command": arguments.started_by,
-    }
+    options |= {"command": arguments.started_by, "reading": reading | {"data": source_digest(arguments.data)}}
     result = train_merge(*encoders, questions, arguments.output, **options)
     print(f"\n{result}\nModel and results: {arguments.output}/")
     return 0

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from ..metrics.vqa_accuracy import normalize_answer, soft_scores, vqa_scores
+from ..metrics.vqa_accuracy import normalize_answer, soft_scores
 
 
 Targets = Literal["single", "votes", "labels"]
@@ -79,24 +79,33 @@ class Answers:
         """One spelling of an answer; an answer that the rules leave nothing of stays as it is."""
         return (normalize_answer(answer) or answer.strip()) if self.normalize else answer
 
-    def labels(self, rows: Sequence[tuple[str, ...]]) -> list[int] | list[list[float]]:
-        """Labels of rows: N classes, -100 where an answer is no class; or N x L soft targets of votes and labels."""
+    def labels(self, rows: Sequence[tuple[str, ...]]) -> list[int] | list[dict[str, list]]:
+        """Labels of rows: N classes, -100 where an answer is no class; or of votes and labels the scores above zero.
+
+        The latter as `{"answers": [class, ...], "scores": [score, ...]}`, which [`features.FeatureCollator`] makes
+        into one number an answer: lists of all answers for every row would not fit into memory.
+        """
         place = {name: number for number, name in enumerate(self.names)}
         if self.targets == "single":
             return [place.get(self.spell(row[0]), IGNORED) if row else IGNORED for row in rows]
-        targets = []
+        found: list[dict[str, list]] = []
         for row in rows:
-            scores = (
-                soft_scores([self.spell(answer) for answer in row], normalize=False)
-                if self.targets == "votes"
-                else {self.spell(answer): 1.0 for answer in row}
-            )
-            target = [0.0] * len(self.names)
-            for answer, score in scores.items():
-                if answer in place:
-                    target[place[answer]] = score
-            targets.append(target)
-        return targets
+            known = {place[name]: score for name, score in self._scores_of(row).items() if name in place}
+            found.append({"answers": list(known), "scores": list(known.values())})
+        return found
+
+    def _scores_of(self, row: tuple[str, ...]) -> dict[str, float]:
+        """Score of each answer to a row of votes or labels; none for a row that nobody answered."""
+        spelled = [self.spell(answer) for answer in row]
+        if self.targets == "votes" and row:
+            return soft_scores(spelled, normalize=False)
+        return dict.fromkeys(spelled, 1.0)
+
+    def scored(self, rows: Sequence[tuple[str, ...]]) -> list[int]:
+        """Places of the rows whose answer is known; of labels all, if any row has one: the others are true of none."""
+        if self.targets == "labels" and any(rows):
+            return list(range(len(rows)))
+        return [place for place, row in enumerate(rows) if row]
 
     def predictions(self, logits: Tensor) -> list[tuple[str, ...]]:
         """Answers that logits (N, L) give: the best one, or all labels more likely than not."""
@@ -124,19 +133,53 @@ class Answers:
         """
         said = self.predictions(logits)
         if self.targets == "votes":
-            return vqa_scores([answer for (answer,) in said], rows)
+            # spelled on both sides: the official rule, to leave unanimous answers as they are, is for lower-case ones
+            return [self._scores_of(row).get(answer, 0.0) for (answer,), row in zip(said, rows, strict=True)]
         true = [{self.spell(answer) for answer in row} for row in rows]
         if self.targets == "single":
             return [float(answer in row) for (answer,), row in zip(said, true, strict=True)]
         pairs = zip(map(set, said), true, strict=True)
         return [2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0 for a, b in pairs]
 
-    def problem_type(self) -> str:
-        """The configuration's `problem_type`: which loss, and whether the pipeline shows a softmax or sigmoids."""
-        return "single_label_classification" if self.targets == "single" else "multi_label_classification"
+    @property
+    def config(self) -> dict[str, Any]:
+        """Fields of the configuration: the answers' names, which loss they have, and how they are spelled."""
+        kind = "single_label" if self.targets == "single" else "multi_label"
+        return {
+            "id2label": self.id2label,
+            "label2id": {name: number for number, name in enumerate(self.names)},
+            "problem_type": f"{kind}_classification",
+            "answer_targets": self.targets,
+            "normalize_answers": self.normalize,
+        }
+
+    @classmethod
+    def of_config(cls, config: Any) -> "Answers":
+        """The answers that a merge was taught, from its configuration; guessed where it does not say how they are.
+
+        Configurations of merges that were not taught by these functions do not say: one answer a row, and spellings
+        are made one if that leaves all names as they are.
+        """
+        names = [name for _, name in sorted((int(place), name) for place, name in (config.id2label or {}).items())]
+        soft = config.problem_type == "multi_label_classification"
+        targets: Targets = config.answer_targets or ("labels" if soft else "single")
+        normalize = config.normalize_answers
+        if normalize is None:
+            normalize = all(cls(names).spell(name) == name for name in names)
+        return cls(names, targets, normalize)
 
     def ceiling(self, rows: Sequence[tuple[str, ...]]) -> float:
-        """Best accuracy in [0, 1] that these answers allow on rows: what is not in the vocabulary cannot be said."""
-        labels = self.labels(rows)
-        best = [float(label != IGNORED) if isinstance(label, int) else max(label) for label in labels]
-        return sum(best) / max(len(best), 1)
+        """Best mean score in [0, 1] that these answers allow on rows: what is not among them cannot be said."""
+        rows = [rows[place] for place in self.scored(rows)]
+        if not rows:
+            return 1.0
+        known = set(self.names)
+        return sum(self._best(row, known) for row in rows) / len(rows)
+
+    def _best(self, row: tuple[str, ...], known: set[str]) -> float:
+        if self.targets == "votes":
+            return max((score for name, score in self._scores_of(row).items() if name in known), default=0.0)
+        true = {self.spell(answer) for answer in row}
+        if self.targets == "single":
+            return float(bool(true & known))
+        return 2 * len(true & known) / (len(true & known) + len(true)) if true else 1.0

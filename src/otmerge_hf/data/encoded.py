@@ -58,7 +58,7 @@ def encode_questions(
     loaded) keeps them: its adapters were learnt with them.
 
     Args:
-        model: The merge; `config.id2label` must be that of `splits.answers`.
+        model: The merge; `its answers must be `splits.answers`.
         processor: Its processor.
         splits: From [`load_questions`].
         cache_dir: Folder where features are kept; what is there is not computed again.
@@ -68,11 +68,11 @@ def encode_questions(
     Raises:
         ValueError: If the model's answers are others, or an input cannot be opened.
     """
-    names = [name for _, name in sorted((int(k), name) for k, name in (model.config.id2label or {}).items())]
+    names = Answers.of_config(model.config).names
     if names != splits.answers.names:
         raise ValueError(
             f"`model` has {len(names)} answers ({', '.join(names[:3])}, ...) and `splits` {len(splits.answers.names)} "
-            f"({', '.join(splits.answers.names[:3])}, ...); build it with `id2label=splits.answers.id2label`."
+            f"({', '.join(splits.answers.names[:3])}, ...); build it with `**splits.answers.config`."
         )
     parts: list[Questions] = [*(getattr(splits, name) for name in PARTS), *more]
     images = Chained([part.images for part in parts])
@@ -88,21 +88,22 @@ def encode_questions(
             context=context_store.statistics(sorted(seen)),
             query=query_store.statistics(sorted(set(train["query_features"]))),
         )
-    collator = FeatureCollator(context_store, query_store)
+    collator = FeatureCollator(context_store, query_store, num_labels=len(names))
     return EncodedQuestions(train, validation, test, collator, context_store, query_store, texts, others)
 
 
-def question_rows(part: Questions, answers: Answers, texts: Sequence[str], first_image: int = 0) -> Dataset:
-    """Rows of one part: places of its images, counted from `first_image`, and of its texts in `texts`; labels."""
+def question_rows(part: Questions, answers: Answers | None, texts: Sequence[str], first_image: int = 0) -> Dataset:
+    """Rows of one part: places of its images, counted from `first_image`, and of its texts in `texts`; and labels."""
     place = {text: number for number, text in enumerate(texts)}
-    columns = {
+    columns: dict[str, list[Any]] = {
         "context_features": [
             first_image + row if isinstance(row, int) else [first_image + place for place in row]
             for row in part.image_rows
         ],
         "query_features": [place[part.texts[row]] for row in part.text_rows],
-        "labels": answers.labels(part.answers),
     }
+    if answers is not None:
+        columns["labels"] = answers.labels(part.answers)
     return Dataset.from_dict(columns)
 
 

@@ -135,13 +135,13 @@ def without_images(split: PairSplit, others: Iterable[Any]) -> tuple[PairSplit, 
         >>> rest.pairs.tolist(), count
         ([[1, 0]], 1)
     """
-    known = {mark for image in others for mark in _marks(image)}
-    gone = {place for place, image in enumerate(split.images) if known & _marks(image)}
+    known = {mark for image in others for mark in image_marks(image)}
+    gone = {place for place, image in enumerate(split.images) if known & image_marks(image)}
     kept = torch.tensor([int(image) not in gone for image in split.pairs[:, 0]], dtype=torch.bool)
     return replace(split, pairs=split.pairs[kept]), len(gone)
 
 
-def _marks(image: Any) -> set[Any]:
+def image_marks(image: Any) -> set[Any]:
     """What an image is known by."""
     path = image if isinstance(image, Path) else None
     marks: set[Any] = {path.name} if path is not None and len(path.stem) >= _TELLING else set()

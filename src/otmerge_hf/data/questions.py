@@ -40,8 +40,12 @@ class Questions:
 
     def images_of(self, row: int) -> list[Any]:
         """The images of one row."""
+        return [self.images[place] for place in self.places_of(row)]
+
+    def places_of(self, row: int) -> tuple[int, ...]:
+        """Places of the images of one row."""
         places = self.image_rows[row]
-        return [self.images[place] for place in ([places] if isinstance(places, int) else places)]
+        return (places,) if isinstance(places, int) else places
 
     @property
     def several_images(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..features.collator import dense_labels
 from ..model.images import open_image
 from ..model.processing_otmerge import OTMergeProcessor
 
@@ -16,10 +17,18 @@ class RawCollator:
         contexts: Images: paths, or opened when asked for.
         queries: Texts.
         processor: The merge's.
+        num_labels: As of [`FeatureCollator`].
     """
 
-    def __init__(self, contexts: Sequence[Any], queries: Sequence[str], processor: OTMergeProcessor) -> None:
+    def __init__(
+        self,
+        contexts: Sequence[Any],
+        queries: Sequence[str],
+        processor: OTMergeProcessor,
+        num_labels: int | None = None,
+    ) -> None:
         self.contexts, self.queries, self.processor = contexts, queries, processor
+        self.num_labels = num_labels
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make a batch of rows with `context_features` and `query_features`, places in the lists, and `labels`.
@@ -37,5 +46,5 @@ class RawCollator:
         made = self.processor(images=images, text=texts, padding=True, truncation=True, return_tensors="pt")
         batch = dict(made)
         if "labels" in rows[0]:
-            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+            batch["labels"] = dense_labels([row["labels"] for row in rows], self.num_labels)
         return batch

@@ -30,6 +30,7 @@ class FeatureCollator:
         pooling: None gives every token. `"mean"` gives each row's mean token, (B, 1, D): faster, and exact for the
             losses on shared embeddings with affine adapters (`linear`, `orthogonal`, `monge`). A fuser and a
             reconstruction look at single tokens: for them leave it None.
+        num_labels: Answers that there are; needed where labels are `{"answers": [...], "scores": [...]}`.
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.
@@ -52,13 +53,14 @@ class FeatureCollator:
         query_store: FeatureStore | None,
         rest: Callable[[Rows], dict[str, Any]] | None = None,
         pooling: Literal["mean"] | None = None,
+        num_labels: int | None = None,
     ) -> None:
         if pooling not in (None, "mean"):
             raise ValueError(f"pooling must be None or 'mean'; got {pooling!r}")
         stores = {"context_features": context_store, "query_features": query_store}
         self.stores = {column: store for column, store in stores.items() if store is not None}
         self.rest = rest or default_data_collator
-        self.pooling = pooling
+        self.pooling, self.num_labels = pooling, num_labels
         self._means = {column: mean_features(store) for column, store in self.stores.items() if pooling == "mean"}
 
     def __call__(self, rows: Rows) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class FeatureCollator:
             batch[column] = self._means[column][ids, None]  # (B, 1, D)
             batch[f"{column}_mask"] = torch.ones(len(ids), 1, dtype=torch.int64)
         if any("labels" in row for row in rows):
-            batch["labels"] = _labels(_column(rows, "labels"))
+            batch["labels"] = dense_labels(_column(rows, "labels"), self.num_labels)
         left = [{k: v for k, v in row.items() if k not in self.stores and k != "labels"} for row in rows]
         if any(left):
             batch |= self.rest(left)
@@ -121,9 +123,29 @@ def _column(rows: Rows, name: str) -> list[Any]:
         raise ValueError(f"row {place} of the batch has no {name}; it has {sorted(rows[place])}") from None
 
 
-def _labels(values: list[Any]) -> torch.Tensor:
+def dense_labels(values: Sequence[Any], num_labels: int | None = None) -> torch.Tensor:
+    """Labels of B rows: (B,) int64 of classes, or (B, num_labels) float32 of scores.
+
+    Args:
+        values: A class each, a list of scores, or `{"answers": [class, ...], "scores": [score, ...]}`, zero elsewhere.
+        num_labels: Needed for the latter.
+
+    Raises:
+        ValueError: If they are not all alike.
+
+    Example:
+        >>> dense_labels([{"answers": [2, 0], "scores": [0.9, 0.3]}], 3)
+        tensor([[0.3000, 0.0000, 0.9000]])
+    """
+    if isinstance(values[0], dict):
+        if num_labels is None:
+            raise ValueError("num_labels must be given where labels are answers with scores")
+        dense = torch.zeros(len(values), num_labels)
+        for row, value in zip(dense, values, strict=True):
+            row[list(map(int, value["answers"]))] = torch.as_tensor(value["scores"], dtype=torch.float32)
+        return dense
     try:
-        labels = torch.stack(values) if isinstance(values[0], torch.Tensor) else torch.tensor(values)
+        labels = torch.stack(values) if isinstance(values[0], torch.Tensor) else torch.tensor(values)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"labels must be one class or one list of scores per row, all alike: {error}") from error
     return labels.long() if labels.ndim == 1 and not labels.is_floating_point() else labels.float()

@@ -74,7 +74,7 @@ def encode(
     if workers is None:
         workers = usual_workers(encoder.device) if row is IMAGE else 0
     # only what this side's inputs pass through: another tokenizer must not make images be encoded anew
-    key = encoder_key(encoder, part, tokens=tokens, dtype=encoder.dtype)
+    key = side_key(model, processor, side)
     options |= {"batch_size": batch_size, "workers": workers, "load": row.open_item, "length": row.length}
     return compute_features(tokens_of, inputs, cache_dir=cache_dir, key=key, **options)
 
@@ -104,3 +104,14 @@ def usual_workers(device: torch.device) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     busy = torch.get_num_threads() if device.type == "cpu" else 1
     return max(0, min(4, cores - busy))
+
+
+def side_key(
+    model: OTMergeModel | OTMergeForQuestionAnswering, processor: OTMergeProcessor, side: str
+) -> dict[str, Any]:
+    """Key of one side's features ([`encoder_key`]): its encoder, what is taken from it, its processor's part."""
+    base = model if isinstance(model, OTMergeModel) else model.otmerge
+    encoder, tokens = getattr(base, f"{side}_encoder"), getattr(model.config, f"{side}_tokens")
+    part = getattr(processor, modality_of(side, encoder).processor_part)
+    drawn = [] if tokens == "pooled" else (model.config.encoder_sources or {}).get(side, {}).get("missing", [])
+    return encoder_key(encoder, part, tokens=tokens, dtype=encoder.dtype, without=drawn)

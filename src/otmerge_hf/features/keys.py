@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,12 @@ def digest(value: Any) -> str:
 
 
 def encoder_key(
-    encoder: PreTrainedModel, processor: Any, *, tokens: str | int, dtype: torch.dtype | str
+    encoder: PreTrainedModel,
+    processor: Any,
+    *,
+    tokens: str | int,
+    dtype: torch.dtype | str,
+    without: Collection[str] = (),
 ) -> dict[str, Any]:
     """Key of features, a flat dict of JSON: content hashes of encoder and processor, token selection and dtype.
 
@@ -50,6 +55,8 @@ def encoder_key(
         processor: Image processor, feature extractor, tokenizer, a processor made of them, or None.
         tokens: Which tokens are kept, `last_hidden_state` for instance, or the index of a hidden layer.
         dtype: Type in which the encoder computes.
+        without: Names of weights that the features do not depend on, such as a pooler's that is drawn anew at each
+            load because the checkpoint has none.
 
     Raises:
         ValueError: If a weight has no data (meta device), or the processor's settings are not JSON.
@@ -63,7 +70,7 @@ def encoder_key(
     return {
         "encoder": type(encoder).__name__,
         "config": digest(_plain(encoder.config.to_diff_dict())),
-        "weights": weights_digest(encoder),
+        "weights": weights_digest(encoder, without),
         "processor": digest(_processor_settings(processor)),
         "tokens": str(tokens),
         "dtype": str(dtype).removeprefix("torch."),

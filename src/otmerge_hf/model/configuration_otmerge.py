@@ -93,6 +93,9 @@ class OTMergeConfig(PreTrainedConfig):
         linear_path (`list[str]`, defaults to `["query", "cosine", "answers", "context"]`): Parts that go to the
             answers by a linear map of their own, beside the fuser: see [`LinearPath`]. Empty: the fuser alone.
             Configurations that were saved before there was a linear path have none.
+        answer_targets (`str`, *optional*): What a row's answers were in training: `single` (one), `votes` (several
+            people's) or `labels` (any number are true); set by `data.Answers.config`, nothing else depends on it here.
+        normalize_answers (`bool`, *optional*): Whether spellings were made one ("Yes " and "yes").
         freeze_encoders (`bool`, defaults to `True`): Keep both encoders in `eval()`, without gradient, under no_grad.
         logit_scale_init_value (`float`): Initial log inverse temperature of `logits_per_image`, as in CLIP.
         initializer_range (`float`): Standard deviation of the initial weights of linear maps, where it is above
@@ -139,6 +142,8 @@ class OTMergeConfig(PreTrainedConfig):
     fuser_num_heads: int = 4
     fuser_dropout: float | int = 0.1
     linear_path: list | tuple = ("query", "cosine", "answers", "context")
+    answer_targets: str | None = None
+    normalize_answers: bool | None = None
     freeze_encoders: bool = True
     logit_scale_init_value: float | int = 2.6592
     initializer_range: float | int = 0.02
@@ -248,6 +253,8 @@ class OTMergeConfig(PreTrainedConfig):
         for name, allowed in (choices | {"problem_type": PROBLEM_TYPES}).items():
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"`{name}` is {value!r}; expected one of {', '.join(map(str, allowed))}.")
+        if self.answer_targets not in (None, "single", "votes", "labels"):
+            raise ValueError(f"`answer_targets` is {self.answer_targets!r}; expected single, votes or labels.")
         for name in self.linear_path:
             if name not in LINEAR_PATHS:
                 raise ValueError(f"`linear_path` holds {name!r}; expected some of {', '.join(LINEAR_PATHS)}.")

@@ -71,6 +71,15 @@ def measure_width(side: str, encoder: PreTrainedModel, tokens: str | int, stated
         raise ValueError(f"The {side} encoder is a `{kind}`, which does not run on one image: {reason}") from error
 
 
+def check_source(side: str, record: dict, tokens: str | int) -> None:
+    """Refuse `"pooled"`, with a ValueError, where the checkpoint has no pooler: transformers drew one at random."""
+    if tokens == "pooled" and any("pooler" in name for name in record.get("missing", ())):
+        raise ValueError(
+            f"The checkpoint of the {side} encoder ({record['class_name']}) has no pooler: its `pooled` tokens would be "
+            f"another random map at each load; choose others as `{side}_tokens`."
+        )
+
+
 def check_selection(side: str, encoder: PreTrainedModel, tokens: str | int) -> None:
     """Refuse `"cls"` where the first token is a patch, a frame, or a word: nothing that stands for the whole.
 

@@ -7,29 +7,28 @@ from torch import Tensor
 from ..data.encoded import EncodedQuestions
 from ..data.questions import QuestionSplits
 from ..features import mean_features
+from ..features.collator import dense_labels
 from .linear_fit import LinearFit, fit_linear_path
 
 
 _PART = "query"
 
 
-def test_scores(
-    merged: torch.Tensor, rows: EncodedQuestions, train: Dataset, questions: QuestionSplits
-) -> dict[str, float]:
+def test_scores(merged: torch.Tensor, rows: EncodedQuestions, questions: QuestionSplits) -> dict[str, float]:
     """Mean score on the test rows with an answer, of the two controls and of the merge's logits."""
     answers, means = questions.answers, mean_features(rows.query_store)
 
     def read(part: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-        return means[part["query_features"][:]], torch.tensor(part["labels"][:])
+        return means[part["query_features"][:]], dense_labels(part["labels"][:], len(answers.names))
 
-    learnt, validation, test = (read(part) for part in (train, rows.validation, rows.test))
+    learnt, validation, test = (read(part) for part in (rows.train, rows.validation, rows.test))
     both, count = torch.cat([learnt[1], validation[1]]), len(answers.names)
     logits = {
         "most frequent answer": most_frequent(both, len(rows.test), count),
         "words only, linear": words_alone(learnt, validation, test[0], count),
         "merged": merged,
     }
-    answered = [row for row, true in enumerate(questions.test.answers) if true]
+    answered = answers.scored(questions.test.answers)
     true = [questions.test.answers[row] for row in answered]
     if not true:
         return {}

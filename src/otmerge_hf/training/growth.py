@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
 from transformers import TrainerCallback, TrainingArguments
 
+from ..model.linear_path import LinearPath
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
 from .attachment import find_host
@@ -140,7 +141,7 @@ def grow_answers(
         linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count)
         write_linear_fit(kept, "linear", linear)
     path.load(linear.weights, linear.bias)
-    before = answer_losses(path.combine(eval_parts), eval_labels)
+    before = answer_losses(_combined(path, eval_parts), eval_labels)
 
     start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
     set_stage(model, stage)
@@ -158,7 +159,7 @@ def grow_answers(
         (parts, labels), (eval_parts, eval_labels) = measured
     beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
     path.load(beside.weights, beside.bias)
-    shares, after = _mix(fused, path.combine(eval_parts), eval_labels)
+    shares, after = _mix(fused, _combined(path, eval_parts), eval_labels)
     if not is_gain(before, after):
         shares = Shares(fuser=0.0, path=1.0)
     steps = best.steps if shares.fuser else 0
@@ -188,6 +189,12 @@ def grow_answers(
 
 def _may_learn(name: str, parameter: Tensor) -> bool:
     return "_encoder." not in name or parameter.requires_grad
+
+
+def _combined(path: LinearPath, parts: dict[str, Tensor]) -> Tensor:
+    """Logits (N, L), on the CPU, of parts that were measured."""
+    with torch.no_grad():
+        return path.combine({name: part.to(path.bias.device) for name, part in parts.items()}).cpu()
 
 
 def _mix(fused: Tensor, linear: Tensor, labels: Tensor) -> tuple[Shares, Tensor]:

@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 
 from ..data.raw_collator import RawCollator
 from ..model.modality import SIDES
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from .best import KeepBest
 from .fuser_training import plan_evaluations, train_fuser
 from .kept import Kept
@@ -39,6 +39,14 @@ def add_lora(model: OTMergeForQuestionAnswering, rank: int = 8) -> list[nn.Param
             if "lora_" in name:
                 added.append(parameter)
     return added
+
+
+def check_lora(model: OTMergeModel) -> None:
+    """Refuse encoders that LoRA is not for, with a ValueError, or an ImportError without PEFT; before any work."""
+    import peft  # noqa: F401
+
+    for side in SIDES:
+        lora_targets(getattr(model, f"{side}_encoder"))
 
 
 def merge_lora(model: OTMergeForQuestionAnswering) -> None:

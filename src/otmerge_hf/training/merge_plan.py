@@ -1,5 +1,6 @@
 """What training a merge would do, with counts and times, of a few inputs that are encoded for it."""
 
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -10,11 +11,16 @@ import torch
 from transformers import set_seed
 
 from ..alignment.encoder_pair import EncoderPair
+from ..alignment.recommendations import FitName
 from ..data import PairSplit
 from ..data.encoded import PARTS
-from ..data.questions import QuestionSplits
+from ..data.questions import Questions, QuestionSplits
+from ..data.raw_collator import RawCollator
 from ..features import FeatureCollator, FeatureStore
 from ..model.configuration_otmerge import OTMergeConfig
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from .asked import check_asked, planned_steps
+from .lora import add_lora
 
 
 _TRIED = {"context": 12, "query": 32}
@@ -28,7 +34,7 @@ class MergePlan:
     Attributes:
         inputs: Side -> distinct inputs to encode.
         seconds: Stage -> seconds, estimated on this machine.
-        steps: Optimiser steps of the fuser, planned: trained once for the choice, and once more on all rows.
+        steps: Most optimiser steps that are planned, of all trainings together.
         parameters: Of what learns.
         aligns: Whether there are captions to align on.
     """
@@ -41,14 +47,11 @@ class MergePlan:
 
     def __str__(self) -> str:
         images, texts = self.inputs["context"], self.inputs["query"]
-        lines = [
-            f"encode {images:,} images and {texts:,} texts, less what is kept: {_shown(self.seconds['features'])}"
-        ]
+        time_of = {name: _shown(seconds) for name, seconds in self.seconds.items()}
+        lines = [f"encode {images:,} images and {texts:,} texts, less what is kept: {time_of['features']}"]
         lines.append("align on captions, in closed form" if self.aligns else "no captions: nothing is aligned")
-        lines.append(
-            f"learn the answers: at most twice {self.steps:,} steps of {self.parameters:,} parameters: "
-            f"{_shown(self.seconds['answers'])}"
-        )
+        learnt = f"at most {self.steps:,} steps of {self.parameters:,} parameters: {time_of['answers']}"
+        lines.append(f"learn the answers: {learnt}")
         return "\n".join([*lines, "Estimated from a few inputs on this machine; nothing was written."])
 
 
@@ -58,24 +61,30 @@ def plan_merge(
     questions: QuestionSplits,
     *,
     captions: Mapping[str, PairSplit] | None = None,
+    unlabelled: Questions | None = None,
+    lora: int | None = None,
     context_tokens: str | int = "last_hidden_state",
     query_tokens: str | int = "last_hidden_state",
     image_size: int | None = None,
+    fit: FitName = "auto",
     shared_dim: int | None = None,
     epochs: float = 2.0,
     least_steps: int = 300,
     batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    cache_dir: str | os.PathLike = "runs/features",
     encode_batch_size: int | None = None,
     device: str | torch.device = "cpu",
-    **rest: Any,
+    seed: int = 0,
 ) -> MergePlan:
     """Load the encoders, encode and train on a few inputs, and say what [`train_merge`] would do; nothing is kept.
 
-    Takes the arguments of [`train_merge`] but `output_dir`.
+    Takes the arguments of [`train_merge`] but `output_dir`, and refuses what that refuses before its work.
     """
     tokens = {"context": context_tokens, "query": query_tokens}
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
-    parts = [getattr(questions, name) for name in PARTS]
+    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim)
+    parts = [*(getattr(questions, name) for name in PARTS), *([] if unlabelled is None else [unlabelled])]
     inputs = {
         "context": sum(len(part.images) for part in parts),
         "query": len({text for part in parts for text in part.texts}),
@@ -88,34 +97,52 @@ def plan_merge(
         "query": questions.train.texts[: _TRIED["query"]],
     }
     features, stores = 0.0, dict[str, FeatureStore]()
+    set_seed(seed)
     with tempfile.TemporaryDirectory() as scratch:
         options: dict[str, Any] = {"cache_dir": scratch, "batch_size": encode_batch_size, "device": device}
         for side, items in some.items():
             started = time.perf_counter()
             stores[side] = encoders.encode(side, tokens[side], {"some": items}, **options)["some"]
             features += (time.perf_counter() - started) / len(items) * inputs[side]
-        set_seed(0)
-        model = encoders.build_answering(
-            tokens, shared_dim=shared_dim or OTMergeConfig.shared_dim, id2label=questions.answers.id2label
-        )
-        learning = [value for value in model.to(device).parameters() if value.requires_grad]  # type: ignore[arg-type]
-        collator, optimizer = FeatureCollator(stores["context"], stores["query"]), torch.optim.AdamW(learning)
-        places = [[i % len(store) for i in range(batch_size)] for store in (stores["context"], stores["query"])]
-        first = questions.train.image_rows[0]
-        images = 1 if isinstance(first, int) else len(first)
-        contexts = [i if images == 1 else [i] * images for i in places[0]]
-        rows = [{"context_features": i, "query_features": j} for i, j in zip(contexts, places[1], strict=True)]
-        labels = torch.zeros(batch_size, dtype=torch.long, device=device)
-        for step in range(_STEPS + 1):
-            if step == 1:  # the first step is slower
-                started = time.perf_counter()
-            batch = {name: value.to(device) for name, value in collator(rows).items()}
-            torch.nn.functional.cross_entropy(model(**batch).logits, labels).backward()
-            optimizer.step()
-    steps = max(round(epochs * len(questions.train) / batch_size), least_steps, 1)
-    each = (time.perf_counter() - started) / _STEPS
-    seconds = {"features": features, "answers": 2 * steps * each}
-    return MergePlan(inputs, seconds, steps, sum(value.numel() for value in learning), captions is not None)
+        choices = questions.answers.config | ({"linear_path": []} if lora else {})
+        model = encoders.build_answering(tokens, shared_dim=shared_dim or OTMergeConfig.shared_dim, **choices)
+        collator: Any = FeatureCollator(stores["context"], stores["query"])
+        if lora:
+            add_lora(model, lora)
+            collator = RawCollator(some["context"], some["query"], encoders.processor)
+        model.to(device)  # type: ignore[arg-type]  # transformers wraps it and loses the signature
+        learning = [value for value in model.parameters() if value.requires_grad]
+        tried = min(batch_size, _TRIED["context"]) if lora else batch_size
+        each = _seconds_a_step(model, collator, _rows(questions, tried, *map(len, stores.values())))
+    rows = len(questions.train) + (0 if unlabelled is None else len(unlabelled))
+    steps = planned_steps(rows, epochs, batch_size, least_steps)
+    trainings = 1 if lora else 2  # the fuser is trained for the choice, and again on all rows
+    seconds = {"features": features, "answers": trainings * steps * each * batch_size / tried}
+    return MergePlan(inputs, seconds, steps * trainings, sum(v.numel() for v in learning), captions is not None)
+
+
+def _rows(questions: QuestionSplits, count: int, contexts: int, queries: int) -> list[dict[str, Any]]:
+    """Rows of the inputs that are tried, with as many images each as the questions have."""
+    images = len(questions.train.places_of(0))
+    places = [i % contexts for i in range(count)]
+    return [
+        {"context_features": place if images == 1 else [place] * images, "query_features": i % queries}
+        for i, place in enumerate(places)
+    ]
+
+
+def _seconds_a_step(model: OTMergeForQuestionAnswering, collator: Any, rows: list[dict[str, Any]]) -> float:
+    learning = [value for value in model.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(learning)
+    labels = torch.zeros(len(rows), dtype=torch.long, device=model.device)
+    started = 0.0
+    for step in range(_STEPS + 1):
+        if step == 1:  # the first step is slower
+            started = time.perf_counter()
+        batch = {name: value.to(model.device) for name, value in collator(rows).items()}
+        torch.nn.functional.cross_entropy(model(**batch).logits, labels).backward()
+        optimizer.step()
+    return (time.perf_counter() - started) / _STEPS
 
 
 def _shown(seconds: float) -> str:

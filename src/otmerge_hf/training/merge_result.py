@@ -44,7 +44,7 @@ class MergeResult:
     settings: dict[str, Any]
 
     def __str__(self) -> str:
-        questions = self.counts["test"]["rows"]
+        questions = self.counts["test"].get("scored", self.counts["test"]["rows"])
         lines = [*([str(self.growth), ""] if self.growth else []), f"{'':28}{self.measure} on {questions:,} test rows"]
         if self.pseudo_labels:
             lines.insert(0, f"{self.pseudo_labels:,} unlabelled rows were answered by the aligned encoders.")

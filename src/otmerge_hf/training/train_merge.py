@@ -16,27 +16,29 @@ from transformers import TrainingArguments, set_seed
 from ..alignment.encoder_pair import EncoderPair, TokenChoice
 from ..alignment.recommendations import FitName
 from ..data import PairSplit
-from ..data.answers import MEASURES
+from ..data.answers import MEASURES, Answers
 from ..data.encoded import PARTS, EncodedQuestions, encode_questions
 from ..data.image_inputs import Chained
 from ..data.questions import Questions, QuestionSplits
 from ..data.raw_collator import RawCollator
+from ..features.encoding import side_key
 from ..features.keys import digest, inputs_key
 from ..model.configuration_otmerge import OTMergeConfig
+from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from .aligned_start import AlignedStart, align_start, leave_out_asked
+from .asked import WIDTH, check_asked, planned_steps
 from .controls import test_scores
 from .growth import Growth, grow_answers
 from .kept import Kept
 from .lora import train_with_lora
 from .measuring import answer_logits
 from .merge_result import MergeResult
-from .unlabelled import answer_unlabelled
+from .unlabelled import answer_unlabelled, leave_out_unlabelled
 
 
 logger = logging.getLogger(__name__)
 STAGES_FOLDER = "stages"
-_GRID = 8  # the width of the shared space is a multiple: heads and positions divide it
 
 
 def train_merge(
@@ -63,6 +65,7 @@ def train_merge(
     progress: bool = True,
     seed: int = 0,
     command: str | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> MergeResult:
     """Encode every input once, align on captions, grow a head on the questions, and save the merge.
 
@@ -91,6 +94,7 @@ def train_merge(
         progress: Whether bars are shown.
         seed: Of initial weights and of the order of rows.
         command: What started this, for the model card.
+        reading: How the questions were read, for who reads them again; kept in `results.json`.
 
     Raises:
         ValueError: If an encoder, the questions or a choice does not fit.
@@ -100,15 +104,14 @@ def train_merge(
     asked: dict[str, Any] = {"context": str(context), "query": str(query), "tokens": tokens, "image_size": image_size}
     asked |= {"fit": fit, "shared_dim": shared_dim, "epochs": epochs, "least_steps": least_steps, "seed": seed}
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "targets": questions.answers.targets}
-    if unlabelled is not None and (captions is None or questions.answers.targets != "single"):
-        raise ValueError("`unlabelled` needs `captions`, to align on, and questions with one answer each")
-    if unlabelled is not None and (unlabelled.several_images or questions.train.several_images):
-        raise ValueError("`unlabelled` is for questions about one image each; some have several images a row")
     asked["lora"] = lora
     seconds: dict[str, float] = {}
     output, stages = Path(output_dir), Path(output_dir) / STAGES_FOLDER
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
+    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim)
+    if unlabelled is not None:
+        unlabelled = leave_out_unlabelled(unlabelled, [questions.validation, questions.test])
     encoding: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": encode_batch_size}
 
     start: AlignedStart | None = None
@@ -119,22 +122,22 @@ def train_merge(
         captions = leave_out_asked(captions, held_out)
         options: dict[str, Any] = {"image_size": image_size, "fit": fit, "shared_dim": shared_dim, "seed": seed}
         options |= {f"{side}_tokens": [choice] for side, choice in tokens.items()}
-        key = digest({**{k: str(v) for k, v in options.items()}, "captions": _captions_key(captions), "of": asked})
+        probe = encoders.probe(tokens)
+        keys = [side_key(probe, encoders.processor, side) for side in SIDES]
+        key = digest({**{k: str(v) for k, v in options.items()}, "captions": _captions_key(captions), "of": keys})
         with _timed(seconds, "align"):
             options |= encoding | {"device": device}
             start = align_start(context, query, captions, Kept(stages / key[:16]), **options)
 
     set_seed(seed)
     aligned_width = OTMergeConfig.shared_dim if start is None else len(start.maps["query"].bias)
-    width = shared_dim or -(-aligned_width // _GRID) * _GRID
+    width = shared_dim or -(-aligned_width // WIDTH) * WIDTH
     answers = questions.answers
     model = encoders.build_answering(
         tokens,
         shared_dim=width,
         adapter_type="mlp" if start is None else "linear",
-        id2label=answers.id2label,
-        label2id={name: number for number, name in enumerate(answers.names)},
-        problem_type=answers.problem_type(),
+        **answers.config,
         **({"linear_path": []} if lora else {}),
     )
     model.to(device)  # type: ignore[arg-type]  # transformers wraps it and loses the signature
@@ -149,7 +152,8 @@ def train_merge(
             added = answer_unlabelled(model, encoders.processor, rows, unlabelled, answers.names, encoding)
         train, guessed = concatenate_datasets([rows.train, added]), len(added)
 
-    arguments = _arguments(output, len(train), epochs, least_steps, batch_size, learning_rate, seed)
+    on_cpu = torch.device(device).type == "cpu"
+    arguments = _arguments(output, len(train), epochs, least_steps, batch_size, learning_rate, seed, on_cpu)
     arguments.disable_tqdm = not progress
     answers_key = digest({"of": asked, "rows": _rows_key(rows, train, answers.names, start)})
     folder, size = stages / answers_key[:16], arguments.per_device_eval_batch_size
@@ -157,14 +161,14 @@ def train_merge(
     with _timed(seconds, "answers"):
         if lora:
             inputs = Chained([getattr(questions, name).images for name in PARTS] + [part.images for part in more])
-            collator = RawCollator(inputs, rows.texts, encoders.processor)
+            collator = RawCollator(inputs, rows.texts, encoders.processor, len(answers.names))
             parts = (train, rows.validation, rows.test)
             logits = train_with_lora(model, *parts, collator, arguments, rank=lora, keep=folder)
         else:
             options = {"eval_questions": rows.validation, "processor": encoders.processor, "keep": folder}
             growth = grow_answers(model, train, rows.collator, arguments, **options)
             logits = answer_logits(model, rows.test, rows.collator, size)
-    scores = test_scores(logits, rows, train, questions)
+    scores = test_scores(logits, rows, questions)
     result = MergeResult(
         model=model.to("cpu").eval(),  # type: ignore[arg-type]
         processor=encoders.processor,
@@ -172,11 +176,11 @@ def train_merge(
         measure=MEASURES[answers.targets],
         scores=scores,
         ceiling=answers.ceiling(questions.test.answers),
-        counts={name: _counts(getattr(questions, name)) for name in PARTS},
+        counts={name: _counts(getattr(questions, name), answers) for name in PARTS},
         alignment=None if start is None else start.report,
         pseudo_labels=guessed,
         seconds=seconds,
-        settings=asked | _told(questions, captions, command),
+        settings=asked | _told(questions, captions, command) | {"reading": dict(reading or {})},
     )
     result.save(output)
     for checkpoints in ("fuser", "refit", "lora"):
@@ -209,9 +213,9 @@ def _put(start: AlignedStart, model: OTMergeForQuestionAnswering) -> None:
 
 
 def _arguments(
-    output: Path, rows: int, epochs: float, least: int, batch_size: int, learning_rate: float, seed: int
+    output: Path, rows: int, epochs: float, least: int, batch_size: int, learning_rate: float, seed: int, on_cpu: bool
 ) -> TrainingArguments:
-    steps = max(round(epochs * rows / batch_size), least, 1)
+    steps = planned_steps(rows, epochs, batch_size, least)
     return TrainingArguments(
         output_dir=str(output / STAGES_FOLDER),
         max_steps=steps,
@@ -226,6 +230,7 @@ def _arguments(
         report_to="none",
         seed=seed,
         dataloader_pin_memory=False,
+        use_cpu=on_cpu,
     )
 
 
@@ -243,5 +248,6 @@ def _rows_key(rows: EncodedQuestions, train: Dataset, names: list[str], start: A
     return {"stores": stores, "rows": parts, "names": names, "start": None if start is None else start.report}
 
 
-def _counts(part: Questions) -> dict[str, int]:
-    return {"rows": len(part), "images": len(part.images), "texts": len(part.texts)}
+def _counts(part: Questions, answers: Answers) -> dict[str, int]:
+    scored = len(answers.scored(part.answers))
+    return {"rows": len(part), "scored": scored, "images": len(part.images), "texts": len(part.texts)}

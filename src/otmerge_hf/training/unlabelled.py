@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset
 from torch import nn
 
 from ..data.encoded import EncodedQuestions
+from ..data.pair_splits import image_marks
 from ..data.questions import Questions
 from ..model.processing_otmerge import OTMergeProcessor
 from .pseudo_labels import REFUSED, make_pseudo_labels
@@ -42,3 +44,27 @@ def answer_unlabelled(
     kept = [row for row, label in enumerate(labels) if label != REFUSED]
     answered = given.remove_columns("labels").add_column("labels", labels)
     return answered.select(kept).cast(rows.train.features)
+
+
+def leave_out_unlabelled(asked: Questions, held_out: Sequence[Questions]) -> Questions:
+    """Leave out questions about images that held-out parts ask about; a line says how many there were.
+
+    Raises:
+        ValueError: If none is left.
+    """
+    known = {mark for part in held_out for image in part.images for mark in image_marks(image)}
+    gone = {place for place, image in enumerate(asked.images) if known & image_marks(image)}
+    kept = [row for row in range(len(asked)) if not gone & set(asked.places_of(row))]
+    if len(kept) < len(asked):
+        logger.info("Left out %d unlabelled rows: validation or test ask about their images.", len(asked) - len(kept))
+    if not kept:
+        raise ValueError("`unlabelled` has no row about an image that neither validation nor test asks about")
+    image_rows: Any = [asked.image_rows[row] for row in kept]
+    return replace(
+        asked,
+        image_rows=image_rows,
+        text_rows=[asked.text_rows[row] for row in kept],
+        answers=[asked.answers[row] for row in kept],
+        where=[asked.where[row] for row in kept] if asked.where else [],
+        kinds={name: [column[row] for row in kept] for name, column in asked.kinds.items()},
+    )
