@@ -20,5 +20,5 @@ def test_names(tmp_path):
 
 def test_a_packages_data_are_not_on_the_hub():
     pytest.importorskip("easy_vqa")
-    questions = load_questions("easy-vqa", train_split="train[:30]", test_split="test[:10]")
+    questions = load_questions("easy-vqa", train_split="train[:400]", test_split="test[:10]")
     assert questions.source == {"name": "easy-vqa", "hub": None}

@@ -49,14 +49,14 @@ def read_alignment(facts: CardFacts, results: Mapping[str, Any]) -> CardFacts:
 
 
 def retrieval_table(rows: list[tuple[str, Mapping[str, float]]], counts: Mapping[str, int]) -> Table:
-    """Both directions of each row's retrieval, and what a random order gives."""
+    """Both directions of each row's retrieval, and how often a random image and text are a pair."""
     images, texts = counts["images"], counts["texts"]
     lines = []
     for name, scores in rows:
         for title, direction in _DIRECTIONS:
             recalls = [score(scores[f"{direction}_recall@{k}"]) for k in (1, 5, 10)]
             lines.append((name, title, *recalls, f"{scores[f'{direction}_median_rank']:g}"))
-    lines.append(("a random order", "either", score(counts["pairs"] / (images * texts)), "", "", ""))
+    lines.append(("a random pick of image and text", "either", score(counts["pairs"] / (images * texts)), "", "", ""))
     return Table(f"Retrieval among {images:,} test images and {counted(texts, 'distinct text')}", _HEAD, tuple(lines))
 
 
