@@ -120,6 +120,12 @@ def one_or_all(values: list[str] | None) -> str | list[str] | None:
     return values[0] if values is not None and len(values) == 1 else values
 
 
+def check_output(folder: Path) -> None:
+    """Refuse, with a ValueError, an output that is a file, or lies under one."""
+    if blocked := next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None):
+        raise ValueError(f"--output {str(folder)!r}: {str(blocked)!r} is a file; expected a folder, new or not")
+
+
 def source_digest(source: str) -> str:
     """What tells a source of questions from others, without naming a folder of this machine."""
     return digest(str(Path(source).resolve()) if Path(source).exists() else source)

@@ -18,11 +18,15 @@ def load_answering(name: str) -> tuple[OTMergeForQuestionAnswering, OTMergeProce
     """
     if not Path(name).exists() and name.count("/") > 1:
         raise ValueError(f"model {name!r} is no folder here, and no name on the Hub (owner/name)")
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise ValueError(f"model {name!r} is a folder without a saved merge: it has no config.json")
     try:
         config = AutoConfig.from_pretrained(name)
     except OSError as error:
         reason = str(error).splitlines()[0]
-        raise OSError(f"model {name!r} is no saved merge that can be reached ({reason})") from error
+        raise OSError(
+            f"model {name!r} is no saved merge here or on the Hub ({reason})"
+        ) from error
     if not isinstance(config, OTMergeConfig):
         raise ValueError(
             f"model {name!r} is a {config.model_type} model; expected a merge, as otmerge train saves one"

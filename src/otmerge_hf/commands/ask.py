@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> int:
             raise ValueError("--csv answers a table; leave out --image and --question")
         return _answer_table(arguments)
     if arguments.image is None or arguments.question is None:
-        raise ValueError("--image and --question are needed, or --csv")
+        raise ValueError("--image and --question are needed ('' where images alone are classified), or --csv")
     if arguments.output:
         raise ValueError("--output is for the answers to --csv; a single answer is printed")
     model, processor = load_answering(arguments.model)

@@ -8,11 +8,13 @@ import datasets
 
 from ..alignment.choice import FIT_NAMES
 from ..data import load_pair_splits, load_questions, load_rows
+from ..encoders import IMAGE_ENCODERS, resolve_encoder
 from ..training import plan_merge, train_merge
 from ._arguments import (
     above_zero,
     add_encoder_arguments,
     add_question_arguments,
+    check_output,
     positive,
     question_options,
     source_digest,
@@ -55,6 +57,9 @@ def run(arguments: Namespace) -> int:
     """Train, save, and print what came of it; see [`train_merge`] for what it raises."""
     show_features_only("otmerge_hf.training")
     datasets.disable_progress_bars()
+    check_output(arguments.output)
+    for encoder, size in ((arguments.context, arguments.image_size), (arguments.query, None)):
+        resolve_encoder(encoder, size if encoder in IMAGE_ENCODERS else None)  # a wrong name, before the data are read
     questions = load_questions(arguments.data, **question_options(arguments))
     print(questions)
     captions = None

@@ -68,7 +68,8 @@ class Answers:
 
     def __str__(self) -> str:
         spelling = ", one spelling each" if self.normalize else ""
-        return f"{len(self.names):,} answers ({MEASURES[self.targets]}{spelling}): {', '.join(self.names[:5])}, ..."
+        shown = [*self.names[:5], *(["..."] if len(self.names) > 5 else [])]
+        return f"{len(self.names):,} answers ({MEASURES[self.targets]}{spelling}): {', '.join(shown)}"
 
     @property
     def id2label(self) -> dict[int, str]:

@@ -1,5 +1,6 @@
 """Names of encoders -> folders or Hub names that transformers loads: the one list of encoders that are packages."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ def resolve_encoder(name: str, image_size: int | None = None) -> str:
         'google/vit-base-patch16-224'
     """
     packaged = not Path(name).exists()
+    known = (*IMAGE_ENCODERS, *TEXT_ENCODERS)
+    if packaged and name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.7)):
+        raise ValueError(f"there is no encoder {name!r}; did you mean {near[0]!r}? Packaged ones: {', '.join(known)}")
     if packaged and name in IMAGE_ENCODERS:
         return str(convert_efficientnet_lite(name, image_size=224 if image_size is None else image_size))
     if image_size is not None:

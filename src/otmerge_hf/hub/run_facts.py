@@ -49,7 +49,7 @@ def parts_line(name: str, counts: Mapping[str, Mapping[str, int]]) -> str:
     """
     parts = []
     for part, found in counts.items():
-        shown = ", ".join(counted(n, kind.removesuffix("s")) for kind, n in found.items())
+        shown = ", ".join(counted(n, kind.removesuffix("s")) for kind, n in found.items() if kind != "scored")
         parts.append(f"{part} {shown}")
     return f"{name}: {'; '.join(parts)}."
 

@@ -75,8 +75,8 @@ def check_source(side: str, record: dict, tokens: str | int) -> None:
     """Refuse `"pooled"`, with a ValueError, where the checkpoint has no pooler: transformers drew one at random."""
     if tokens == "pooled" and any("pooler" in name for name in record.get("missing", ())):
         raise ValueError(
-            f"The checkpoint of the {side} encoder ({record['class_name']}) has no pooler: its `pooled` tokens would be "
-            f"another random map at each load; choose others as `{side}_tokens`."
+            f"The checkpoint of the {side} encoder ({record['class_name']}) has no pooler: its `pooled` tokens would "
+            f"be another random map at each load; choose others as `{side}_tokens`."
         )
 
 

@@ -1,6 +1,7 @@
 """A fuser that trains by itself, beside a linear path that is held at zero; an interrupted training goes on."""
 
 import copy
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .kept import Kept, MarkComplete, last_complete
 from .two_stages import Collator, train_answers
 
 
+logger = logging.getLogger(__name__)
 EVALUATIONS = 10  # of a training whose arguments ask for none
 
 
@@ -63,5 +65,7 @@ def train_fuser(
     marks = [] if folder is None else [AdapterCheckpoints(), MarkComplete()]
     options: dict[str, Any] = {"stage": None, "compute_metrics": None, "callbacks": [*callbacks, until, *marks]}
     options["optimizers"] = (optimizer, None)
+    if start is not None:
+        logger.info("Going on from step %s of an interrupted run.", start.name.rpartition("-")[2])
     resume = None if start is None else str(start)
     train_answers(model, rows, collator, args, eval_questions=eval_rows, resume_from_checkpoint=resume, **options)

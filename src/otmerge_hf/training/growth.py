@@ -149,6 +149,8 @@ def grow_answers(
     path.load({}, torch.zeros_like(path.bias))
     if not best.load(kept, "fuser"):
         folder = kept.folder and kept.folder / "fuser"
+        said = "Learning from the training rows, at most %d steps: fewer where validation gains no more."
+        logger.info(said, planned.max_steps)
         further: dict[str, Any] = {"callbacks": callbacks, "eval_rows": eval_questions, "folder": folder}
         train_fuser(model, questions, collator, planned, best, **further)
         best.keep(kept, "fuser")
@@ -164,13 +166,14 @@ def grow_answers(
         shares = Shares(fuser=0.0, path=1.0)
     steps = best.steps if shares.fuser else 0
     growth = Growth(linear, float(before.mean()), float(after.mean()), shares, steps, tuple(best.losses))
-    logger.info("%s", growth)
+    logger.debug("%s", growth)
     every: Any = ConcatDataset([questions, eval_questions])
     if refit or not shares.fuser:
         host.load_state_dict(start, strict=False)
         if shares.fuser:
             path.load({}, torch.zeros_like(path.bias))
             if (trained := kept.read("refit")) is None:
+                logger.info("Learning once more, from training and validation rows: %d steps.", best.steps)
                 folder = kept.folder and kept.folder / "refit"
                 train_fuser(model, every, collator, planned, StopAt(best.steps), callbacks=callbacks, folder=folder)
                 kept.write("refit", {name: value for name, value in host.named_parameters() if name in start}, {})

@@ -45,12 +45,13 @@ class MergeResult:
 
     def __str__(self) -> str:
         questions = self.counts["test"].get("scored", self.counts["test"]["rows"])
-        lines = [*([str(self.growth), ""] if self.growth else []), f"{'':28}{self.measure} on {questions:,} test rows"]
+        lines = [*(_growth_table(self.growth) if self.growth else [])]
+        lines.append(f"{'':34}{self.measure} on {questions:,} test rows")
         if self.pseudo_labels:
             lines.insert(0, f"{self.pseudo_labels:,} unlabelled rows were answered by the aligned encoders.")
-        lines += [f"{name:28}{score:.4f}" for name, score in self.scores.items()]
+        lines += [f"{name:34}{score:.4f}" for name, score in self.scores.items()]
         if self.ceiling < 1:
-            lines.append(f"{'possible with these answers':28}{self.ceiling:.4f}")
+            lines.append(f"{'possible with these answers':34}{self.ceiling:.4f}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,3 +81,24 @@ class MergeResult:
         self.processor.save_pretrained(folder)
         (Path(folder) / "results.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")
         write_card(folder)
+
+
+_PARTS = {
+    "bias": "how often each answer occurs",
+    "query": "+ words of the question",
+    "context": "+ mean of the image",
+    "cosine": "+ cosine of image and question",
+    "late_interaction": "+ best cosines of single tokens",
+    "transport": "+ transport between the tokens",
+    "answers": "+ cosines of image and answers",
+}
+
+
+def _growth_table(growth: Growth) -> list[str]:
+    """What validation gained by each part of the head, and what was kept."""
+    lines = [f"{'':34}{'loss on validation':>18}  kept"]
+    for name, loss in growth.linear.losses.items():
+        kept = name == "bias" or name in growth.linear.strengths
+        lines.append(f"{_PARTS[name]:34}{loss:18.4f}  {'yes' if kept else 'no'}")
+    share = f"yes, {growth.shares.fuser:g} of it" if growth.shares.fuser else "no"
+    return [*lines, f"{'and a fuser, as far as it helps':34}{growth.mixed_loss:18.4f}  {share}", ""]

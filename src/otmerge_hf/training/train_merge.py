@@ -108,6 +108,8 @@ def train_merge(
     seconds: dict[str, float] = {}
     output, stages = Path(output_dir), Path(output_dir) / STAGES_FOLDER
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after
+    if (output / "results.json").is_file():
+        logger.info("%s holds a merge already; the new one will take its place.", output)
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
     check_asked(encoders, questions, captions, unlabelled, lora, shared_dim)
     if unlabelled is not None:
