@@ -51,7 +51,7 @@ def load_questions(
         question_column: Column of questions or statements; found by name when None; `""`: none, images alone.
         answer_column: Column of answers: text, numbers, class labels, lists of them, or records `{"answer": ...}`.
         train_split: A split, a file's name, or a slice of it as `"train[:500]"`; found by name when None.
-        validation_split: Likewise; as `test_split`.
+        validation_split: Likewise; as `test_split`. Of a table sliced for them, training gets the rest.
         targets: What becomes of several answers a row, see [`Answers`]; found from the rows when None.
         normalize: Whether "Yes " and "yes" are one answer; None: of answers, not of class labels.
         top: Keep that many most frequent answers (0: all).

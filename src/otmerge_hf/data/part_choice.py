@@ -17,6 +17,9 @@ def choose_parts(
 ) -> tuple[dict[str, Table], list[str]]:
     """Read the tables for training, validation and test, where a source has them; and list those that nobody named.
 
+    Whatever is asked for, the tables come in the order of [`ROLES`]. Where a slice of the only table (or of the one for
+    training) is asked for validation or test, training gets the rest of it.
+
     Args:
         parts: As [`find_parts`] lists them.
         train: Whether there must be one to train on.
@@ -37,6 +40,7 @@ def choose_parts(
                 cuts[role] = match
             if not chosen[role]:
                 raise ValueError(f"{role}_split: there is no {name!r}; there are {list_parts(parts)}")
+    asked_for = dict(chosen)
     taken = {id(part) for found in chosen.values() for part in found}
     free = [part for part in parts if id(part) not in taken]
     for role in ROLES:
@@ -44,16 +48,31 @@ def choose_parts(
     if not chosen["train"]:
         # One table alone is for training, whatever its name; beside test tables, the one without a split in its name.
         chosen["train"] = list(parts) if len(parts) == 1 else [part for part in free if part.role is None]
-        chosen |= {role: [] for role in ROLES[1:] if len(parts) == 1}
-    if train and not chosen["train"]:
-        raise ValueError(f"there is nothing to train on: there are {list_parts(parts)}; pass train_split")
+        chosen["train"] = chosen["train"] or [part for part in parts if part.role == "train"]
+        if len(parts) == 1:
+            chosen |= {role: [] for role in ROLES[1:] if role not in asked_for}
     for role, found in chosen.items():
         if len(found) > 1 and not _are_shards(found):
             several = f"several tables{f' for {role}' if found[0].role else ' with no split in their names'}"
             raise ValueError(f"{several}: {list_parts(found)}; pass one of them as {role}_split")
+    tables = {role: _read(chosen[role], cuts.get(role)) for role in ROLES if chosen[role]}
+    if chosen["train"] and "train" not in asked_for:
+        same = [role for role in asked_for if {id(part) for part in asked_for[role]} & set(map(id, chosen["train"]))]
+        tables["train"] = _without(tables["train"], [tables[role] for role in same])
+        if not tables["train"].places and not tables["train"].broken:
+            del tables["train"]
+    if train and "train" not in tables:
+        raise ValueError(f"there is nothing to train on: there are {list_parts(parts)}; pass train_split")
     used = {id(part) for found in chosen.values() for part in found}
     unused = [part.names[0] for part in parts if id(part) not in used and part.role is None]
-    return {role: _read(found, cuts.get(role)) for role, found in chosen.items() if found}, unused
+    return tables, unused
+
+
+def _without(table: Table, others: Sequence[Table]) -> Table:
+    """A table without the rows that other slices of it have."""
+    gone = {place for other in others for place in [*other.places, *(place for place, _ in other.broken)]}
+    rest = table.select([row for row, place in enumerate(table.places) if place not in gone])
+    return replace(rest, broken=[bad for bad in table.broken if bad[0] not in gone])
 
 
 def _are_shards(parts: Sequence[Part]) -> bool:

@@ -121,7 +121,8 @@ def _tables(
 ) -> tuple[dict[str, Table], list[str]]:
     parts = known.parts(source, options) if known.parts else find_parts(source, **options)
     here = {name for part in parts for name in part.names}
-    own = {name: split for name, split in known.splits.items() if split in here}
+    # A preset says which of several tables is for what; one alone is for training.
+    own = {name: split for name, split in known.splits.items() if split in here and len(parts) > 1}
     return choose_parts(parts, train, **{name: split or own.get(name) for name, split in splits.items()})
 
 
