@@ -72,7 +72,7 @@ def test_a_bad_row_is_told_with_the_slice_that_it_lies_in(tmp_path):
 
 def test_the_whole_of_the_only_table_for_test(tmp_path):
     write_questions(tmp_path)
-    with pytest.raises(ValueError, match="there is nothing to train on: there are questions.csv; pass train_split"):
+    with pytest.raises(ValueError, match=r"there is nothing to train on: there are questions\.csv; pass train_split"):
         load_questions(tmp_path, test_split="questions.csv")
     assert len(load_rows(tmp_path, part="test", test_split="questions.csv")) == 24
     assert len(load_rows(tmp_path, test_split="questions.csv[:50%]")) == 24

@@ -17,8 +17,8 @@ def choose_parts(
 ) -> tuple[dict[str, Table], list[str]]:
     """Read the tables for training, validation and test, where a source has them; and list those that nobody named.
 
-    Whatever is asked for, the tables come in the order of [`ROLES`]. Where a slice of the only table (or of the one for
-    training) is asked for validation or test, training gets the rest of it.
+    Whatever is asked for, the tables come in the order of [`ROLES`]. Where a slice of the only table, or of the one
+    for training, is asked for validation or test, training gets the rest of it.
 
     Args:
         parts: As [`find_parts`] lists them.

@@ -65,7 +65,7 @@ def find_columns(
         table: The table.
         image: Name of the column of images or of their paths.
         question: Name of the column of questions; `""` where images alone are classified.
-        answer: Name of the column of answers.
+        answer: Name of the column of answers; `""` where none is known.
         kinds: Names of the columns by which results are told apart; those of VQA v2, where there are any, when None.
         image_id: Name of the column that tells images apart.
         labelled: Whether answers are needed.
@@ -76,8 +76,7 @@ def find_columns(
     has = f"its columns are {', '.join(table.columns)}"
     named = {"image_column": image, "question_column": question, "answer_column": answer, "image_id_column": image_id}
     for argument, name in [*named.items(), *(("kind_columns", name) for name in kinds or ())]:
-        optional = not labelled and argument in ("answer_column", "kind_columns", "image_id_column")
-        if name and name not in table.columns and not optional:
+        if name and name not in table.columns:
             raise ValueError(f"{argument}: {table.name} has no column {name!r}; {has}")
     by_name = {_plain(name): name for name in reversed(table.columns)}
 
@@ -93,9 +92,9 @@ def find_columns(
     if image is None:
         raise ValueError(f"{table.name}: no column of images was found; {has}; pass image_column")
     taken.add(image)
-    if answer is None or answer not in table.columns:
+    if answer is None:
         answer = find(ANSWER_COLUMNS)
-    if answer is None and labelled:
+    if not answer and labelled:
         raise ValueError(f"{table.name}: no column of answers was found; {has}; pass answer_column")
     taken |= {answer} if answer else set()
     if question is None:
@@ -107,7 +106,7 @@ def find_columns(
             raise ValueError(f"{table.name}: no column of questions was found; {has}; {reason}")
     if kinds is None:
         kinds = [by_name[name] for name in KIND_COLUMNS if name in by_name]
-    return Columns(image, question or None, answer, tuple(kinds), image_id if image_id in table.columns else None)
+    return Columns(image, question or None, answer or None, tuple(kinds), image_id or None)
 
 
 def _plain(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -96,14 +96,17 @@ def read_questions(
                 read.notes.append(f"{table.name}: the preset keeps {len(table):,} of {before:,} rows")
         if together:
             table = table.with_joined_images(together)
-        leads = role == next(iter(tables))
-        if leads:
+        if not read.columns:  # the first table leads: the others are read as it is
             named = {part: name if name is not None else _own(known, part, table) for part, name in named.items()}
-        columns = find_columns(table, **named, kinds=kind_columns, labelled=answered and role == "train")
-        if leads:  # the other tables are read as this one is
+            columns = find_columns(table, **named, kinds=kind_columns, labelled=answered)
             named |= {"image": columns.image, "question": columns.question or "", "answer": columns.answer}
-            kind_columns = columns.kinds
             read.holds_classes = columns.holds_classes(table)
+        else:
+            columns = _same_columns(table, named, known, next(iter(read.columns.values())).kinds)
+            if named["answer"] and not columns.answer:
+                first = next(iter(read.origins.values()))
+                note = f"{table.name} has no column {named['answer']!r}, as {first} has: its answers are unknown"
+                read.notes.append(note)
         if table.folder not in finders:
             own = [folder for folder in (*folders, table.folder, root) if folder is not None]
             # A table in a split's folder does not take its images from another split's.
@@ -124,6 +127,15 @@ def _tables(
     # A preset says which of several tables is for what; one alone is for training.
     own = {name: split for name, split in known.splits.items() if split in here and len(parts) > 1}
     return choose_parts(parts, train, **{name: split or own.get(name) for name, split in splits.items()})
+
+
+def _same_columns(table: Table, named: Mapping[str, str | None], known: Preset, kinds: Sequence[str]) -> Columns:
+    """The leading table's columns in another one; only a preset may say that they have other names there."""
+    here = {part: name if name in table.columns else _own(known, part, table) for part, name in named.items() if name}
+    missing = {part: name for part, name in named.items() if part in ("image", "question") and here.get(part) is None}
+    if named["answer"]:
+        here["answer"] = here["answer"] or ""
+    return replace(find_columns(table, **{**here, **missing}, kinds=(), labelled=False), kinds=tuple(kinds))
 
 
 def _own(known: Preset, part: str, table: Table) -> str | None:
