@@ -9,7 +9,6 @@ from datasets import Dataset, DatasetDict
 
 from .answers import Answers, Targets
 from .presets import find_preset
-from .question_columns import CLASS_COLUMNS
 from .question_rows import BadRowsError, Row
 from .question_splits import as_questions, hold_out, shared_images
 from .questions import QuestionSplits
@@ -92,7 +91,7 @@ def load_questions(
     read = read_questions(source, **columns, **splits, targets=targets, preset=preset, **options)
     if read.bad and not skip_bad:
         raise BadRowsError(read.bad)
-    loaded = build_splits(read, targets=targets, normalize=normalize, top=top, seed=seed)
+    loaded = build_splits(read, normalize=normalize, top=top, seed=seed)
     if read.bad:
         loaded.notes.insert(0, f"{len(read.bad):,} bad rows are left out; the first: {read.bad[0]}")
     for note in loaded.notes:
@@ -101,22 +100,24 @@ def load_questions(
     return replace(loaded, source=describe_source(found, on_hub=not known.parts or found in known.hub))
 
 
-def build_splits(
-    read: ReadQuestions, *, targets: Targets | None = None, normalize: bool | None = None, top: int = 0, seed: int = 0
-) -> QuestionSplits:
-    """Make the three parts of what was read, and the answers of the training part."""
+def build_splits(read: ReadQuestions, *, normalize: bool | None = None, top: int = 0, seed: int = 0) -> QuestionSplits:
+    """Make the three parts of what was read, and the answers of the training part.
+
+    Raises:
+        ValueError: If a part has no row, training or validation no answer, or there are too few images or answers.
+    """
     parts, held = hold_out(read.rows, seed)
     notes = read.notes + shared_images(parts)
     for name in parts:
         if not parts[name]:
             raise ValueError(f"{name} has no row left to use ({read.origins.get(name, 'held out')})")
+        if name != "test" and not any(row.answers for row in parts[name]):
+            _refuse(name, read, held)
     train = [row.answers for row in parts["train"]]
     columns = read.columns["train"]
-    if targets is None and str(columns.answer).lower() in CLASS_COLUMNS and {len(row) for row in train} - {1}:
-        targets = "labels"
     spelled = (not read.holds_classes) if normalize is None else normalize
     try:
-        answers = Answers.of(train, targets=targets, normalize=spelled, top=top)
+        answers = Answers.of(train, targets=read.targets, normalize=spelled, top=top)
     except ValueError as error:
         raise ValueError(f"{read.origins['train']}, column {columns.answer!r}: {error}") from error
     built: dict[str, Any] = {
@@ -128,6 +129,18 @@ def build_splits(
     for name in ("validation", "test"):
         notes += _unknown(name, parts[name], answers)
     return QuestionSplits(**built, answers=answers, left_out=read.bad, notes=notes)
+
+
+def _refuse(name: str, read: ReadQuestions, held: dict[str, str]) -> None:
+    """Refuse a part without answers; images held out may well be those of which no label is true."""
+    if name in held:
+        if read.targets == "labels":
+            return
+        raise ValueError(f"{name}: no row that is held out has an answer; bring a {name} split, or another seed")
+    column = read.columns[name].answer
+    where = f"no row of {read.origins[name]} has an answer" + (f" (column {column!r})" if column else "")
+    other = "answer_column, or another train_split" if name == "train" else f"another {name}_split"
+    raise ValueError(f"{name}: {where}; pass {other}")
 
 
 def _unknown(name: str, rows: Sequence[Row], answers: Answers) -> list[str]:

@@ -1,11 +1,17 @@
-"""The cell of an answer column -> the answers that it holds, in words."""
+"""The cell of an answer column -> the answers that it holds, in words; and what several of them are."""
 
 import ast
 import json
 import re
+from collections.abc import Sequence
+from statistics import median_low
 from typing import Any
 
+from .answers import Targets
+from .question_columns import CLASS_COLUMNS
 
+
+_FEWEST_VOTES = 4
 _FIELDS = ("answer", "label", "text", "name")
 _NUMPY = re.compile(r"""['"]\s+['"]""")  # ['a' 'b'], as an array is printed
 
@@ -42,6 +48,23 @@ def answers_of(value: Any, separator: str | None = None) -> tuple[str, ...]:
         return tuple(answer for item in value for answer in answers_of(item))
     kind = f"a record of {', '.join(value)}" if isinstance(value, dict) else f"a {type(value).__name__}"
     raise ValueError(f"the answer is {kind}; expected text, a number, or a list of them")
+
+
+def find_targets(counts: Sequence[int], column: str | None) -> Targets | None:
+    """What a table's answers are, from the number that each row has: labels by the column's name, or else votes.
+
+    Votes are four answers or more in most rows that have any; None: rows do not say.
+
+    Example:
+        >>> find_targets([10, 10, 3, 0], "answers"), find_targets([0, 1, 2], "labels"), find_targets([1, 1], "label")
+        ('votes', 'labels', 'single')
+    """
+    given = [count for count in counts if count]
+    if str(column).lower() in CLASS_COLUMNS and max(given, default=0) > 1:
+        return "labels"
+    if max(given, default=0) == 1:
+        return "single"
+    return "votes" if given and median_low(given) >= _FEWEST_VOTES else None
 
 
 def _list(text: str) -> list[Any] | None:

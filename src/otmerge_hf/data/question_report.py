@@ -81,7 +81,7 @@ def check_questions(
     read = read_questions(source, targets=targets, decode=True, **options)
     columns = {name: str(found) for name, found in read.columns.items()}
     try:
-        splits = build_splits(read, targets=targets, normalize=normalize, top=top, seed=seed)
+        splits = build_splits(read, normalize=normalize, top=top, seed=seed)
     except ValueError as error:
         if not read.bad:
             raise
@@ -104,9 +104,9 @@ def _answer_lines(answers: Answers, parts: Mapping[str, Questions]) -> list[str]
     shown = ", ".join(f"{name!r} {counts[name] / total:.1%}" for name in answers.names[:_SHOWN])
     lines = [f"Answers: {len(answers.names):,} ({answers.targets}), most frequent {shown}"]
     best = [
-        f"{name} {answers.ceiling(parts[name].answers):.3f}"
+        f"{name} {answers.ceiling(given):.3f}"
         for name in ("validation", "test")
-        if any(parts[name].answers)
+        if (given := [row for row in parts[name].answers if row])
     ]
     return lines + ([f"Best accuracy that these answers allow: {', '.join(best)}"] if best else [])
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .question_answers import answers_of
+from .answers import Targets
+from .question_answers import answers_of, find_targets
 from .question_columns import Columns
 from .question_images import ImageFinder
 from .stored_images import StoredImage
@@ -14,6 +15,7 @@ from .tables import Table
 
 
 SHOWN = 20
+_NEEDED = {"labels": 0, "votes": 4}  # answers of a row, by targets; of any other, 1
 
 
 class BadRowsError(ValueError):
@@ -58,15 +60,24 @@ class Row:
 
 @dataclass
 class Rows:
-    """Rows of one table, what is wrong with the others, and how many have no image because none belongs to them."""
+    """Rows of one table, what is wrong with the others, and how many have no image because none belongs to them.
+
+    `targets` are what their answers are, as far as the table says so.
+    """
 
     rows: list[Row] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
     without_image: int = 0
+    targets: Targets | None = None
 
 
 def read_rows(
-    table: Table, columns: Columns, finder: ImageFinder, separator: str | None = None, need: int = 1
+    table: Table,
+    columns: Columns,
+    finder: ImageFinder,
+    separator: str | None = None,
+    targets: Targets | None = None,
+    optional: bool = False,
 ) -> Rows:
     """Read the rows of a table, and look at every image once.
 
@@ -75,7 +86,8 @@ def read_rows(
         columns: Its columns.
         finder: Finds the files that it names.
         separator: What stands between several answers in one text.
-        need: Answers that a row must have, unless no row has one.
+        targets: What the answers are, see [`Answers`]; found from the rows when None.
+        optional: Whether a row may have no answer though others do. No row of a table needs to have one.
 
     Raises:
         ValueError: If no image of the table can be found; the message says where it was looked for.
@@ -86,9 +98,12 @@ def read_rows(
     cells = table.columns[columns.answer] if columns.answer else [None] * len(table)
     own_kinds = [list(map(_words, table.columns.get(name, unknown))) for name in columns.kinds]
     ids = table.columns[columns.image_id] if columns.image_id else [None] * len(table)
-    labelled = any(cell is not None and cell != "" for cell in cells)
+    answers = [_answers(cell, separator) for cell in cells]
+    counts = [len(found) for found in answers if not isinstance(found, ValueError)]
+    targets = targets or find_targets(counts, columns.answer)
+    need = _NEEDED.get(targets or "", 1) if any(counts) else 0
     asks = any(_words(question).strip() for question in questions)
-    result = Rows(bad=[f"{table.name}, {place}: {reason}" for place, reason in table.broken])
+    result = Rows(bad=[f"{table.name}, {place}: {reason}" for place, reason in table.broken], targets=targets)
     unfound: list[str] = []
     for row in range(len(table)):
         value = images[row]
@@ -102,9 +117,11 @@ def read_rows(
                 raise ValueError(f"the question is a {type(questions[row]).__name__}; expected text")
             if asks and not question.strip():
                 raise ValueError(f"the question is empty (column {columns.question!r})")
-            answers = answers_of(cells[row], separator)
-            if labelled and len(answers) < need:
-                raise ValueError(_too_few(len(answers), need, columns))
+            own = answers[row]
+            if isinstance(own, ValueError):
+                raise own
+            if len(own) < need and (own or not optional):
+                raise ValueError(_too_few(len(own), need, columns))
         except ValueError as error:
             result.bad.append(f"{where}: {error}")
             continue
@@ -112,7 +129,7 @@ def read_rows(
         if ids[row] is None:
             keys = [image.identity if isinstance(image, StoredImage) else finder.identity(image) for image in found]
         kinds = tuple(values[row] for values in own_kinds)
-        result.rows.append(Row(tuple(found), tuple(keys), question, answers, where, kinds))
+        result.rows.append(Row(tuple(found), tuple(keys), question, own, where, kinds))
     if unfound and not result.rows and len(unfound) == len(table) - result.without_image > 1:
         raise ValueError(
             f"{table.name}: none of its {len(unfound):,} images was found; the first: {unfound[0]}; "
@@ -149,6 +166,13 @@ def _find_all(finder: ImageFinder, values: list[Any], unfound: list[str]) -> lis
         except ValueError as error:
             raise ValueError(f"image {place} of {len(values)}: {error}") from error
     return found
+
+
+def _answers(cell: Any, separator: str | None) -> tuple[str, ...] | ValueError:
+    try:
+        return answers_of(cell, separator)
+    except ValueError as error:
+        return error
 
 
 def _too_few(found: int, need: int, columns: Columns) -> str:

@@ -19,9 +19,6 @@ from .table_parts import find_parts, role_of
 from .tables import Table
 
 
-_NEEDED = {"labels": 0, "votes": 4}  # answers of a row, by targets; of any other, 1
-
-
 @dataclass
 class ReadQuestions:
     """What was read.
@@ -32,6 +29,7 @@ class ReadQuestions:
         columns: Split -> its columns.
         bad: What is wrong with every other row, with where it was read.
         holds_classes: Whether answers are names of classes.
+        targets: What several answers a row are; None where rows do not say.
         notes: What else is worth knowing, one line each.
     """
 
@@ -40,6 +38,7 @@ class ReadQuestions:
     columns: dict[str, Columns] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
     holds_classes: bool = False
+    targets: Targets | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -86,7 +85,7 @@ def read_questions(
     }
     root = None if isinstance(source, Dataset | DatasetDict) else source_folder(source)
     finders: dict[Path | None, ImageFinder] = {}
-    read = ReadQuestions(rows=dict.fromkeys(ROLES))
+    read = ReadQuestions(rows=dict.fromkeys(ROLES), targets=targets)
     if unused and not any(splits.values()):
         read.notes.append(f"not read, for no split is in the name: {', '.join(unused)}")
     for role, table in tables.items():
@@ -96,7 +95,8 @@ def read_questions(
                 read.notes.append(f"{table.name}: the preset keeps {len(table):,} of {before:,} rows")
         if together:
             table = table.with_joined_images(together)
-        if not read.columns:  # the first table leads: the others are read as it is
+        leads = not read.columns
+        if leads:  # the others are read as this table is
             named = {part: name if name is not None else _own(known, part, table) for part, name in named.items()}
             columns = find_columns(table, **named, kinds=kind_columns, labelled=answered)
             named |= {"image": columns.image, "question": columns.question or "", "answer": columns.answer}
@@ -112,7 +112,10 @@ def read_questions(
             # A table in a split's folder does not take its images from another split's.
             inside = role_of(f"{PurePath(table.name).parent.as_posix()}/_")
             finders[table.folder] = ImageFinder(own, decode, inside)
-        found = read_rows(table, columns, finders[table.folder], answer_separator, _NEEDED.get(targets or "", 1))
+        optional = role == "test" or not answered
+        found = read_rows(table, columns, finders[table.folder], answer_separator, read.targets, optional)
+        if leads:
+            read.targets = found.targets
         read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
         read.bad += found.bad
         read.notes += _notes(role, table, found)
@@ -149,6 +152,12 @@ def _notes(role: str, table: Table, rows: Rows) -> list[str]:
         found.append(f"{table.name}: {rows.without_image:,} of {len(table):,} rows have no image and are left out")
     if count := duplicates(rows.rows):
         found.append(f"{table.name}: {count:,} row{'' if count == 1 else 's'} repeat image, question and answer")
-    if rows.rows and not any(row.answers for row in rows.rows):
+    silent = sum(not row.answers for row in rows.rows)
+    if rows.rows and silent == len(rows.rows):
         found.append(f"{table.name}: no row of {role} has an answer; it cannot be scored")
+    elif silent and rows.targets != "labels":
+        has, is_ = ("has", "is") if silent == 1 else ("have", "are")
+        found.append(
+            f"{table.name}: {silent:,} of {len(rows.rows):,} rows of {role} {has} no answer and {is_} not scored"
+        )
     return found
