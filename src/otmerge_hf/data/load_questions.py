@@ -58,8 +58,8 @@ def load_questions(
         seed: Of the images held out.
         preset: Name of a known data set, see [`PRESETS`].
         **options: `image_folder`, where relative paths start as well; `split_column`; `answer_separator`, what stands
-            between several answers in one text; `delimiter` of CSV files; `kind_columns`; `image_id_column`; further
-            ones go to `datasets.load_dataset`.
+            between several answers in one text; `delimiter` of CSV files; `kind_columns`; `image_id_column`, which is
+            compared with the images' content; further ones go to `datasets.load_dataset`.
 
     Raises:
         ValueError: If the source cannot be read, a column is not found, or there is nothing to learn; a

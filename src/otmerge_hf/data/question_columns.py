@@ -27,7 +27,7 @@ class Columns:
     Attributes:
         image, question, answer: `question` is None where images alone are classified, `answer` where none is known.
         kinds: Columns by which results are told apart.
-        image_id: Column that tells images apart; None: their paths or content do.
+        image_id: Column of what the table calls its images, which is compared with their content.
 
     Example:
         >>> print(find_columns(Table("rows.csv", {"image": ["1.png"], "label": ["cat"]}, ["line 2"])))
@@ -67,7 +67,7 @@ def find_columns(
         question: Name of the column of questions; `""` where images alone are classified.
         answer: Name of the column of answers; `""` where none is known.
         kinds: Names of the columns by which results are told apart; those of VQA v2, where there are any, when None.
-        image_id: Name of the column that tells images apart.
+        image_id: Name of the column of the images' names or numbers.
         labelled: Whether answers are needed.
 
     Raises:

@@ -1,6 +1,6 @@
 """The name of an image in a table -> its file, found and looked at before anything is encoded."""
 
-import os
+import hashlib
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -43,7 +43,7 @@ class ImageFinder:
         self.role = role
         self._below: dict[str, list[Path]] | None = None
         self._found: dict[str, Path | ValueError] = {}
-        self._identities: dict[Path, str] = {}
+        self._identities: dict[Path, bytes] = {}
         self._looked_at: dict[Any, str | None] = {}
 
     def find(self, value: Any) -> Path:
@@ -63,10 +63,11 @@ class ImageFinder:
             raise found
         return found
 
-    def identity(self, path: Path) -> str:
-        """What tells a file from others, however its path is written."""
+    def identity(self, path: Path) -> bytes:
+        """What tells a file from others: the SHA-256 of its content, read once."""
         if path not in self._identities:
-            self._identities[path] = os.path.realpath(path)
+            with path.open("rb") as stream:
+                self._identities[path] = hashlib.file_digest(stream, "sha256").digest()
         return self._identities[path]
 
     def problem(self, image: Path | StoredImage) -> str | None:

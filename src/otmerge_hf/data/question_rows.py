@@ -43,11 +43,12 @@ class Row:
 
     Attributes:
         images: Their files, or where they are stored.
-        keys: What tells each from others.
+        keys: What tells each from others: the SHA-256 of its content.
         question: As it is written; empty where images alone are classified.
         answers: As they are written; none where none is known.
         where: Where the row was read.
         kinds: Values of the columns of kinds.
+        image_id: What the table calls the images, if it does.
     """
 
     images: tuple[Path | StoredImage, ...]
@@ -56,6 +57,7 @@ class Row:
     answers: tuple[str, ...]
     where: str
     kinds: tuple[str, ...]
+    image_id: str = ""
 
 
 @dataclass
@@ -125,11 +127,10 @@ def read_rows(
         except ValueError as error:
             result.bad.append(f"{where}: {error}")
             continue
-        keys: list[Hashable] = [ids[row] if len(found) == 1 else (ids[row], place) for place in range(len(found))]
-        if ids[row] is None:
-            keys = [image.identity if isinstance(image, StoredImage) else finder.identity(image) for image in found]
+        keys = [image.identity if isinstance(image, StoredImage) else finder.identity(image) for image in found]
         kinds = tuple(values[row] for values in own_kinds)
-        result.rows.append(Row(tuple(found), tuple(keys), question, own, where, kinds))
+        image_id = _words(ids[row]).strip()
+        result.rows.append(Row(tuple(found), tuple(keys), question, own, where, kinds, image_id))
     if unfound and not result.rows and len(unfound) == len(table) - result.without_image > 1:
         raise ValueError(
             f"{table.name}: none of its {len(unfound):,} images was found; the first: {unfound[0]}; "

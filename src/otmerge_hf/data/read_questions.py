@@ -1,7 +1,7 @@
 """A source -> the rows of each of its splits, good and bad, and what is worth knowing about them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -119,6 +119,10 @@ def read_questions(
         read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
         read.bad += found.bad
         read.notes += _notes(role, table, found)
+    if several := _ids_of_several(read):
+        values = "1 value" if several == 1 else f"{several:,} values"
+        many = f"{values} of {named['image_id']!r} each name images of different content"
+        read.notes.append(f"{many}; the content tells images apart")
     return read
 
 
@@ -144,6 +148,13 @@ def _same_columns(table: Table, named: Mapping[str, str | None], known: Preset, 
 def _own(known: Preset, part: str, table: Table) -> str | None:
     """The column that the preset names for a part, where the table has it."""
     return next((name for name in known.columns.get(f"{part}_column", ()) if name in table.columns), None)
+
+
+def _ids_of_several(read: ReadQuestions) -> int:
+    """How many image ids stand beside different images."""
+    first: dict[str, tuple[Hashable, ...]] = {}
+    rows = (row for own in read.rows.values() for row in own or () if row.image_id)
+    return len({row.image_id for row in rows if first.setdefault(row.image_id, row.keys) != row.keys})
 
 
 def _notes(role: str, table: Table, rows: Rows) -> list[str]:
