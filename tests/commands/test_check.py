@@ -20,7 +20,7 @@ def test_prints_parts_answers_spellings_and_ceilings(capsys, tmp_path):
     rows = [
         (name, text, answer.capitalize() if n % 2 else answer) for n, (name, text, answer) in enumerate(questions(12))
     ]
-    write_csv(tmp_path / "train.csv", [*rows, ("1.png", "is it red?", "no ")])
+    write_csv(tmp_path / "train.csv", [*rows, ("1.png", "is it red?", "no.")])
     write_csv(tmp_path / "test.csv", [*questions(2, 12), ("14.png", "what is it?", "violet")])
     code, out, lines = check(capsys, tmp_path)
     report, splits = check_questions(tmp_path), load_questions(tmp_path)
@@ -32,7 +32,7 @@ def test_prints_parts_answers_spellings_and_ceilings(capsys, tmp_path):
     assert "Answers: 5 (single), most frequent 'no' " in out
     assert "Best accuracy that these answers allow: validation 1.000, test 0.800" in out
     (ways,) = [line for line in out.splitlines() if line.startswith("Written in several ways, counted as one: ")]
-    assert all(f"'{way}'" in ways for way in ("No", "no ", "Yes", "yes"))
+    assert all(f"'{way}'" in ways for way in ("No", "no.", "Yes", "yes"))
     assert "'violet'" not in ways
     assert "Note: 1 of 5 rows of test have none of the 5 answers that training gives; accuracy is at most 0.800" in out
     assert out.endswith("No bad rows.\n")

@@ -119,6 +119,11 @@ def read_questions(
         read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
         read.bad += found.bad
         read.notes += _notes(role, table, found)
+        none = sum(row.answers == ("-1",) for row in found.rows)
+        if none and columns.holds_classes(table):
+            rows = "1 row" if none == 1 else f"{none:,} rows"
+            column = f"{table.name}: {rows} of {role} have the class -1 (column {columns.answer!r})"
+            read.notes.append(f"{column}, which often stands for none; here it is a class like any other")
     if several := _ids_of_several(read):
         values = "1 value" if several == 1 else f"{several:,} values"
         many = f"{values} of {named['image_id']!r} each name images of different content"

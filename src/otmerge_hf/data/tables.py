@@ -164,8 +164,8 @@ def _read_json(text: str, name: str, by_line: bool) -> tuple[list[dict[str, Any]
         for number, line in lines:
             try:
                 values.append((f"line {number}", json.loads(line)))
-            except json.JSONDecodeError as error:
-                broken.append((f"line {number}", f"no JSON: {error.msg}"))
+            except (json.JSONDecodeError, RecursionError) as error:
+                broken.append((f"line {number}", f"no JSON: {getattr(error, 'msg', 'too deeply nested')}"))
     else:
         values = [(f"row {number}", item) for number, item in enumerate(_list_of(text, name), 1)]
     broken += [(place, f"no record, but {str(item)[:40]!r}") for place, item in values if not isinstance(item, dict)]
@@ -179,6 +179,8 @@ def _list_of(text: str, name: str) -> list[Any]:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{name}, line {error.lineno}: no JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError(f"{name}: no JSON: too deeply nested") from error
     lists = [value for value in whole.values() if isinstance(value, list)] if isinstance(whole, dict) else [whole]
     if len(lists) != 1 or not isinstance(lists[0], list):
         kind = f"a record of {', '.join(whole)}" if isinstance(whole, dict) else f"a {type(whole).__name__}"
@@ -189,5 +191,5 @@ def _list_of(text: str, name: str) -> list[Any]:
 def _is_record(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return False
