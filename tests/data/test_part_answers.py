@@ -131,3 +131,12 @@ def test_rows_to_answer_may_have_answers_or_not(tmp_path):
     assert load_rows(tmp_path / "ask.csv").answers == [("yes",), (), ()]
     write_votes(tmp_path, "votes.jsonl", [9, 0, 9])
     assert [len(row) for row in load_rows(tmp_path / "votes.jsonl").answers] == [9, 0, 9]
+
+
+def test_rows_to_answer_name_no_argument_that_a_command_lacks(tmp_path):
+    write_pictures(tmp_path, 1)
+    write_csv(tmp_path / "ask.csv", [("0.png", "is it?"), ("x.png", "is it?")], ("image", "question"))
+    with pytest.raises(BadRowsError) as error:
+        load_rows(tmp_path / "ask.csv")
+    assert str(error.value) == f"1 bad row: ask.csv, line 3: no image 'x.png' in {tmp_path}"
+    assert len(load_rows(tmp_path / "ask.csv", skip_bad=True)) == 1

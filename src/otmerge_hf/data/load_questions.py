@@ -90,7 +90,7 @@ def load_questions(
     }
     read = read_questions(source, **columns, **splits, targets=targets, preset=preset, **options)
     if read.bad and not skip_bad:
-        raise BadRowsError(read.bad)
+        raise BadRowsError(read.bad, "pass skip_bad to leave bad rows out")
     loaded = build_splits(read, normalize=normalize, top=top, seed=seed)
     if read.bad:
         loaded.notes.insert(0, f"{len(read.bad):,} bad rows are left out; the first: {read.bad[0]}")

@@ -21,6 +21,10 @@ _NEEDED = {"labels": 0, "votes": 4}  # answers of a row, by targets; of any othe
 class BadRowsError(ValueError):
     """Some rows cannot be used; the first line says how many and names one, the others list up to 20.
 
+    Args:
+        rows: One line for each: where it was read, and what is wrong with it.
+        hint: What to do about them, where whoever reads the message can do it.
+
     Attributes:
         rows: One line for each: where it was read, and what is wrong with it.
         shown_lines: How many lines of the message a command prints.
@@ -28,13 +32,13 @@ class BadRowsError(ValueError):
 
     shown_lines = SHOWN + 2
 
-    def __init__(self, rows: Sequence[str]) -> None:
+    def __init__(self, rows: Sequence[str], hint: str = "") -> None:
         self.rows = list(rows)
         count = f"{len(rows):,} bad row{'' if len(rows) == 1 else 's'}"
         first = f"{count}: {rows[0]}"
         more = [f"  {row}" for row in rows[1:SHOWN]]
         more += [f"  and {len(rows) - SHOWN:,} more"] if len(rows) > SHOWN else []
-        super().__init__("\n".join([f"{first}; pass skip_bad to leave bad rows out", *more]))
+        super().__init__("\n".join([f"{first}; {hint}" if hint else first, *more]))
 
 
 @dataclass(frozen=True)
