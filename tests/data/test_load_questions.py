@@ -1,4 +1,4 @@
-"""Folders, tables and data sets of questions -> three parts that share no image, every row where it belongs."""
+"""Folders, tables and data sets of questions -> three parts, every row where it belongs."""
 
 import json
 import logging

@@ -17,7 +17,8 @@ from .sources import Source, describe_source, split_names
 
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-HELD_OUT = 0.1  # of the images, for validation and for test each where the source has no such split
+# Of the images, for validation and for test each where the source has no such split; of questions: question_splits.
+CAPTIONED_IMAGES_HELD_OUT = 0.1
 _FEWEST_IMAGES = 6
 _TELLING = 8  # characters of a name: `image3` and `12` are anybody's
 
@@ -93,7 +94,7 @@ def load_pair_splits(
 
     everything = load_pairs(source, train, **options)
     left = torch.randperm(max(everything["group"]) + 1, generator=torch.Generator().manual_seed(seed)).tolist()
-    total, share = len(left), max(int(len(left) * HELD_OUT), 1)
+    total, share = len(left), max(int(len(left) * CAPTIONED_IMAGES_HELD_OUT), 1)
     splits = {}
     for name, split in (("validation", validation), ("test", test)):
         if split is None:

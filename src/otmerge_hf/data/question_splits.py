@@ -1,4 +1,4 @@
-"""Rows by split -> three parts that share no image, and what is worth knowing about them."""
+"""Rows by split -> three parts, of which those held out share no image with the rest, and what they do share."""
 
 from collections.abc import Hashable, Sequence
 from itertools import islice
@@ -13,7 +13,8 @@ from .questions import Questions
 from .stored_images import QuestionImages
 
 
-HELD_OUT = 0.15  # of the images, for validation and for test each where the source has no such split
+# Of the images, for validation and for test each where the source has no such split; of captions: pair_splits.
+QUESTION_IMAGES_HELD_OUT = 0.15
 FEWEST_IMAGES = 6  # to hold some out
 
 
@@ -45,7 +46,7 @@ def hold_out(rows: dict[str, list[Row] | None], seed: int = 0) -> tuple[dict[str
             f"{FEWEST_IMAGES} {unit} are the least, or bring a {' and a '.join(missing)} split"
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-    share = max(round(count * HELD_OUT), 1)
+    share = max(round(count * QUESTION_IMAGES_HELD_OUT), 1)
     home = {image: "train" for image in order}
     for place, name in enumerate(missing):
         home |= {image: name for image in order[place * share : (place + 1) * share]}

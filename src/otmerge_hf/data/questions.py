@@ -60,7 +60,10 @@ class Questions:
 
 @dataclass(frozen=True)
 class QuestionSplits:
-    """What [`load_questions`] returns: three parts that share no image, and the answers of the training part.
+    """What [`load_questions`] returns: three parts, and the answers of the training part.
+
+    Rows held out share no image with the rest of their table. The source's own splits may share some, which a note
+    counts.
 
     Attributes:
         train, validation, test: The parts.
