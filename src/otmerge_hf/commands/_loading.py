@@ -24,9 +24,7 @@ def load_answering(name: str) -> tuple[OTMergeForQuestionAnswering, OTMergeProce
         config = AutoConfig.from_pretrained(name)
     except OSError as error:
         reason = str(error).splitlines()[0]
-        raise OSError(
-            f"model {name!r} is no saved merge here or on the Hub ({reason})"
-        ) from error
+        raise OSError(f"model {name!r} is no saved merge here or on the Hub ({reason})") from error
     if not isinstance(config, OTMergeConfig):
         raise ValueError(
             f"model {name!r} is a {config.model_type} model; expected a merge, as otmerge train saves one"
