@@ -331,3 +331,18 @@ def test_a_dry_run_refuses_what_the_work_would_refuse(folders, capsys):
     assert "--shared-dim is 10; expected a multiple of 8" in capsys.readouterr().err
     assert cli.main([*words(folders), "--dry-run", "--lora", "2"]) == 0
     assert "at most 40 steps" in capsys.readouterr().out  # once, not twice
+
+
+def test_captions_of_a_known_set_are_read_up_to_a_count(folders, capsys):
+    write_captions(folders / "captions")
+    (folders / "captions" / "metadata.csv").unlink()
+    rows = [
+        {"filename": f"captioned-{i:04}.png", "caption": ["a red square"] * 2, "split": "train"} for i in range(60)
+    ]
+    (folders / "rows.json").write_text(json.dumps({"images": rows}))
+    given = ["--captions", str(folders / "rows.json"), "--captions-preset", "flickr30k", "--captions-limit", "20"]
+    folder = ["--captions-image-folder", str(folders / "captions")]
+    assert cli.main([*words(folders), *given, *folder, "--dry-run"]) == 0
+    assert "captions, train: 16 images, 32 captions (1 distinct)" in capsys.readouterr().out
+    assert cli.main([*words(folders), *given, "--dry-run"]) == 2
+    assert "column 'image_path' names no file" in capsys.readouterr().err

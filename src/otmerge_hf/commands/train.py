@@ -10,7 +10,9 @@ from ..alignment.choice import FIT_NAMES
 from ..data import load_pair_splits, load_questions, load_rows
 from ..training import plan_merge, train_merge
 from ._arguments import (
+    CAPTION_NAMES,
     above_zero,
+    add_caption_arguments,
     add_encoder_arguments,
     add_question_arguments,
     positive,
@@ -34,6 +36,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add = parser.add_argument
     add("--output", required=True, type=Path, help="folder for the model, its processor and results.json")
     add("--captions", metavar="SOURCE", help="images with captions, as --pairs of otmerge align, to align on")
+    add_caption_arguments(parser, "--captions-")
     add("--captions-filter", action="append", default=[], metavar="COLUMN!=VALUE", help="use these rows; repeatable")
     add(
         "--unlabelled",
@@ -59,7 +62,9 @@ def run(arguments: Namespace) -> int:
     print(questions)
     captions = None
     if arguments.captions:
-        captions = load_pair_splits(arguments.captions, filters=arguments.captions_filter, seed=arguments.seed)
+        given: dict[str, Any] = {"filters": arguments.captions_filter, "seed": arguments.seed}
+        given |= {name: getattr(arguments, f"captions_{name}") for name in CAPTION_NAMES}
+        captions = load_pair_splits(arguments.captions, **given)
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))
     reading = question_options(arguments)
     unlabelled = None

@@ -10,10 +10,11 @@ from datasets import Dataset
 from torch import Tensor
 
 from ..features.keys import input_hash
+from .caption_sources import CaptionSource
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
-from .sources import Source, describe_source, split_names
+from .sources import Source, describe_source
 
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
@@ -64,11 +65,13 @@ def load_pair_splits(
     A split that the source lacks is a tenth of the training images, each with all its captions.
 
     Args:
-        source: See [`load_pairs`], as for the columns, `filters` and `options`.
+        source: See [`load_pairs`], as for the columns and `filters`.
         train_split: A split, or a slice such as `"train[:100]"`, which counts the source's rows; None: `train`, else
             the source's first.
         validation_split: Likewise, as `test_split`; None: the source's own, else images held out.
         seed: Of the images held out.
+        **options: `preset`, `split_column`, `image_folder` and `limit` (rows of each split) as in [`load_pairs`];
+            further ones go to `datasets.load_dataset`.
 
     Raises:
         ValueError: If the source cannot be read, a split does not exist, or fewer than 6 training images are left.
@@ -83,7 +86,8 @@ def load_pair_splits(
         >>> {name: len(split.images) for name, split in splits.items()}
         {'train': 8, 'validation': 1, 'test': 1}
     """
-    names = split_names(source, **options)
+    reading = {name: value for name, value in options.items() if name != "image_folder"}
+    names = CaptionSource.of(source, **reading).splits
     train = train_split or ("train" if "train" in names else names[0])
     own = [name for name in names if name != train]
     validation = validation_split or next((name for name in VALIDATION_NAMES if name in own), None)
