@@ -341,4 +341,4 @@ def test_a_known_set_of_captions_by_its_name(folders, capsys):
     assert "train: 48 images, 48 captions (1 distinct), from train" in out
     assert "validation: 8 images, 8 captions (1 distinct), from validation" in out
     assert cli.main([*words[:-6], "--pairs", "cc3m", "--output", str(folders / "out")]) == 2
-    assert "source 'pixparse/cc3m-wds' has millions of rows; pass --limit, how many" in capsys.readouterr().err
+    assert "--pairs 'pixparse/cc3m-wds' has millions of rows; pass --limit, how many" in capsys.readouterr().err

@@ -345,4 +345,10 @@ def test_captions_of_a_known_set_are_read_up_to_a_count(folders, capsys):
     assert cli.main([*words(folders), *given, *folder, "--dry-run"]) == 0
     assert "captions, train: 16 images, 32 captions (1 distinct)" in capsys.readouterr().out
     assert cli.main([*words(folders), *given, "--dry-run"]) == 2
-    assert "column 'image_path' names no file" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert "--captions: " in line
+    assert "'image_path' names no file" in line
+    assert "or --captions-image-folder where paths start" in line
+    assert cli.main([*words(folders), "--captions", "cc3m"]) == 2
+    line = capsys.readouterr().err
+    assert "--captions: source 'pixparse/cc3m-wds' has millions of rows; pass --captions-limit, how many" in line

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 
 from ..alignment.choice import FIT_NAMES
-from ..data import load_pair_splits, load_questions, load_rows
+from ..data import PairSplit, load_pair_splits, load_questions, load_rows
 from ..training import plan_merge, train_merge
 from ._arguments import (
     CAPTION_NAMES,
@@ -54,6 +54,18 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     return parser
 
 
+def _load_captions(arguments: Namespace) -> dict[str, PairSplit]:
+    given: dict[str, Any] = {"filters": arguments.captions_filter, "seed": arguments.seed}
+    given |= {name: getattr(arguments, f"captions_{name}") for name in CAPTION_NAMES}
+    try:
+        return load_pair_splits(arguments.captions, **given)
+    except ValueError as error:
+        message = str(error)
+        for name in CAPTION_NAMES:  # their flags have another name than for the questions
+            message = message.replace(f"`{name}`", f"--captions-{name.replace('_', '-')}")
+        raise ValueError(f"--captions: {message}") from error
+
+
 def run(arguments: Namespace) -> int:
     """Train, save, and print what came of it; see [`train_merge`] for what it raises."""
     show_features_only("otmerge_hf.training")
@@ -62,9 +74,7 @@ def run(arguments: Namespace) -> int:
     print(questions)
     captions = None
     if arguments.captions:
-        given: dict[str, Any] = {"filters": arguments.captions_filter, "seed": arguments.seed}
-        given |= {name: getattr(arguments, f"captions_{name}") for name in CAPTION_NAMES}
-        captions = load_pair_splits(arguments.captions, **given)
+        captions = _load_captions(arguments)
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))
     reading = question_options(arguments)
     unlabelled = None

@@ -87,7 +87,8 @@ def load_pair_splits(
         {'train': 8, 'validation': 1, 'test': 1}
     """
     reading = {name: value for name, value in options.items() if name != "image_folder"}
-    names = CaptionSource.of(source, **reading).splits
+    found = CaptionSource.of(source, **reading)
+    names = found.splits
     train = train_split or ("train" if "train" in names else names[0])
     own = [name for name in names if name != train]
     validation = validation_split or next((name for name in VALIDATION_NAMES if name in own), None)
@@ -111,7 +112,7 @@ def load_pair_splits(
         raise ValueError(f"source: {kept}; {_FEWEST_IMAGES} are the least")
     rest = "" if len(left) == total else f", the rest of its {total:,} images with {len(everything):,} captions"
     splits = {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
-    return {name: replace(split, source=describe_source(source)) for name, split in splits.items()}
+    return {name: replace(split, source=describe_source(found.source)) for name, split in splits.items()}
 
 
 def _select(rows: Dataset, groups: list[int], origin: str) -> PairSplit:

@@ -114,7 +114,8 @@ def open_images(dataset: Dataset, folder: Path | None, column: str | None = None
         looked.append(f"{name!r} names no file ({first}; addresses are not fetched)")
     why = f"; column {', column '.join(looked)}" if looked else ""
     asked = f"image_column {column!r} holds no images" if column else "no column of images was found"
-    raise ValueError(f"{asked}; the columns are {describe_columns(dataset)}{why}; pass image_column")
+    pass_on = "pass image_column, or `image_folder` where paths start" if why else "pass image_column"
+    raise ValueError(f"{asked}; the columns are {describe_columns(dataset)}{why}; {pass_on}")
 
 
 def find_text_column(dataset: Dataset, column: str | None = None) -> str:
