@@ -44,6 +44,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
         help="questions without answers, which the aligned encoders answer; needs --captions",
     )
     add("--lora", type=positive, metavar="RANK", help="let both encoders learn low-rank updates: slower by far")
+    add("--balanced", action="store_true", help="let rare answers count as much as frequent ones")
     add("--fit", choices=FIT_NAMES, default="auto", help="how to align; auto tries what suits (default %(default)s)")
     add("--shared-dim", type=positive, help="width of the shared space (default: the fit's choice, else 256)")
     add("--epochs", type=above_zero, default=2.0, help="passes over the questions, at most (default %(default)s)")
@@ -85,7 +86,7 @@ def run(arguments: Namespace) -> int:
     names = ("context_tokens", "query_tokens", "image_size", "fit", "shared_dim", "epochs", "least_steps", "cache_dir")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in (*names, "learning_rate", "device", "seed")}
     options |= {"batch_size": arguments.train_batch_size, "encode_batch_size": arguments.batch_size}
-    options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora}
+    options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora, "balanced": arguments.balanced}
     encoders = arguments.context, arguments.query
     if arguments.dry_run:
         print(plan_merge(*encoders, questions, **options))
