@@ -360,7 +360,7 @@ def test_balanced_is_for_one_answer_a_row(folders, capsys):
     refused = [*words(folders), "--balanced", "--answer-separator", ";", "--targets", "labels"]
     assert cli.main(refused) == 2
     assert "--balanced is for one answer a row; these are labels" in capsys.readouterr().err
-    assert not (folders / "merge").exists()
+    assert not (folders / "features").exists()
 
 
 def test_balanced_reaches_the_losses_and_is_not_saved(folders, monkeypatch):
