@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image as Picture
 from transformers import AutoModel, AutoProcessor, ResNetConfig, ResNetModel, ViTImageProcessor
 
@@ -322,3 +323,22 @@ def test_device_that_is_none(folders, capsys, device):
         align(folders, "--device", device)
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith(f"otmerge align: error: argument --device: '{device}' is no device that computes here")
+
+
+def test_a_known_set_of_captions_by_its_name(folders, capsys):
+    rows = []
+    for i, word in enumerate(["train"] * 40 + ["restval"] * 8 + ["val"] * 8 + ["test"] * 8):
+        picture, caption = (
+            Picture.new("RGB", (32, 32), (4 * i, 0, 0)),
+            {"tokens": [], "raw": "a red shape", "sentid": i},
+        )
+        rows.append({"image": picture, "sentences": caption, "split": word, "cocoid": i})
+    Dataset.from_list(rows).to_parquet(folders / "coco.parquet")
+    words = ["align", "--context", str(folders / "vit"), "--query", str(folders / "bert"), "--fit", "procrustes"]
+    words += ["--pairs", str(folders / "coco.parquet"), "--output", str(folders / "out"), "--device", "cpu"]
+    assert cli.main([*words, "--cache-dir", str(folders / "f"), "--preset", "coco-karpathy"]) == 0
+    out = capsys.readouterr().out
+    assert "train: 48 images, 48 captions (1 distinct), from train" in out
+    assert "validation: 8 images, 8 captions (1 distinct), from validation" in out
+    assert cli.main([*words[:-6], "--pairs", "cc3m", "--output", str(folders / "out")]) == 2
+    assert "--pairs 'pixparse/cc3m-wds' has millions of rows; pass --limit, how many" in capsys.readouterr().err

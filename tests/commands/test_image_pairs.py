@@ -53,7 +53,7 @@ def test_which_picture_is_the_left_one_is_learnt(folder, capsys):
     assert "No bad rows." in capsys.readouterr().out
     assert cli.main(words(folder)) == 0
     results = json.loads((folder / "merge" / "results.json").read_text())
-    assert results["counts"]["test"] == {"rows": 18, "images": 36, "texts": 1}
+    assert results["counts"]["test"].items() >= {"rows": 18, "images": 36, "texts": 1}.items()
     assert results["test"]["merged"] >= 0.9 > 0.7 > results["test"]["words only, linear"]
 
     given = ["--model", str(folder / "merge"), *data, "--cache-dir", str(folder / "features")]
@@ -90,7 +90,7 @@ def test_what_takes_one_image_a_row_says_so(folder, capsys):
         lines.append(f"{i}.png,the shape is red")
     (folder / "captions" / "metadata.csv").write_text("\n".join(lines) + "\n")
     more = folder / "captions" / "more.csv"
-    more.write_text("image,question\n" + "".join(f"{i}.png,is it red ?\n" for i in range(6)))
+    more.write_text("left,right,question\n" + "".join(f"{i}.png,{i + 1}.png,is it red ?\n" for i in range(6)))
     assert cli.main(words(folder, "--captions", str(folder / "captions"), "--unlabelled", str(more))) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "--unlabelled is for questions about one image each; some have several images a row" in line

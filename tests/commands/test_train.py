@@ -22,7 +22,7 @@ from transformers import (
     pipeline,
 )
 
-from otmerge_hf import cli
+from otmerge_hf import OTMergeForQuestionAnswering, cli
 from otmerge_hf.data import load_questions
 
 
@@ -334,3 +334,49 @@ def test_a_dry_run_refuses_what_the_work_would_refuse(folders, capsys):
     assert "--shared-dim is 10; expected a multiple of 8" in capsys.readouterr().err
     assert cli.main([*words(folders), "--dry-run", "--lora", "2"]) == 0
     assert "at most 40 steps" in capsys.readouterr().out  # once, not twice
+
+
+def test_captions_of_a_known_set_are_read_up_to_a_count(folders, capsys):
+    write_captions(folders / "captions")
+    (folders / "captions" / "metadata.csv").unlink()
+    rows = [
+        {"filename": f"captioned-{i:04}.png", "caption": ["a red square"] * 2, "split": "train"} for i in range(60)
+    ]
+    (folders / "rows.json").write_text(json.dumps({"images": rows}))
+    given = ["--captions", str(folders / "rows.json"), "--captions-preset", "flickr30k", "--captions-limit", "20"]
+    folder = ["--captions-image-folder", str(folders / "captions")]
+    assert cli.main([*words(folders), *given, *folder, "--dry-run"]) == 0
+    assert "captions, train: 16 images, 32 captions (1 distinct)" in capsys.readouterr().out
+    assert cli.main([*words(folders), *given, "--dry-run"]) == 2
+    line = capsys.readouterr().err
+    assert "--captions: " in line
+    assert "'image_path' names no file" in line
+    assert "or --captions-image-folder where paths start" in line
+    assert cli.main([*words(folders), "--captions", "cc3m"]) == 2
+    line = capsys.readouterr().err
+    assert "--captions: source 'pixparse/cc3m-wds' has millions of rows; pass --captions-limit, how many" in line
+
+
+def test_balanced_is_for_one_answer_a_row(folders, capsys):
+    table = folders / "mine" / "questions.csv"
+    table.write_text(table.read_text().replace(",red,", ',"red;warm",'))
+    refused = [*words(folders), "--balanced", "--answer-separator", ";", "--targets", "labels"]
+    assert cli.main(refused) == 2
+    assert "--balanced is for one answer a row; these are labels" in capsys.readouterr().err
+    assert not (folders / "features").exists()
+
+
+def test_balanced_reaches_the_losses_and_is_not_saved(folders, monkeypatch):
+    seen = []
+    original = OTMergeForQuestionAnswering.answer_loss
+
+    def spy(self, logits, labels):
+        seen.append(self.class_weights)
+        return original(self, logits, labels)
+
+    monkeypatch.setattr(OTMergeForQuestionAnswering, "answer_loss", spy)
+    assert cli.main([*words(folders), "--least-steps", "4", "--balanced"]) == 0
+    assert len(seen) >= 4
+    assert all(weights is not None and weights.min() < 1 < weights.max() for weights in seen)
+    assert "class_weights" not in load_file(folders / "merge" / "model.safetensors")
+    assert json.loads((folders / "merge" / "results.json").read_text())["settings"]["balanced"] is True

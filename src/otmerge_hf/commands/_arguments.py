@@ -7,14 +7,18 @@ from typing import Any, get_args
 
 import torch
 
-from ..data import PRESETS
+from ..data import CAPTION_PRESETS, PRESETS
 from ..data.answers import Targets
 from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from ..features.keys import digest
 
 
 _TOKENS = "last_hidden_state, cls, pooled or a hidden layer's index; of several the pre-flight check chooses"
-_PAIR_NAMES = ("train_split", "validation_split", "test_split", "image_column", "text_column", "group_column", "seed")
+CAPTION_NAMES = ("preset", "image_folder", "limit")
+_PAIR_NAMES = (
+    "train_split", "validation_split", "test_split", "image_column", "text_column", "group_column", "seed",
+    "split_column", *CAPTION_NAMES,
+)  # fmt: skip
 _QUESTION_NAMES = (
     "image_column", "question_column", "answer_column", "train_split", "validation_split", "test_split", "targets",
     "normalize", "top", "skip_bad", "seed", "preset",
@@ -46,7 +50,12 @@ def add_encoder_arguments(parser: ArgumentParser, several: bool = True) -> None:
 def add_pair_arguments(parser: ArgumentParser) -> None:
     """State where image-caption pairs come from."""
     add = parser.add_argument
-    add("--pairs", required=True, help="image folder with metadata.csv, parquet or json file or folder, or Hub name")
+    add(
+        "--pairs",
+        required=True,
+        help="image folder with metadata.csv, parquet or json file or folder, Hub name, or a preset's name",
+    )
+    add_caption_arguments(parser)
     add("--config-name", help="configuration of a Hub data set")
     add("--train-split", help="split, slices such as train[:100] allowed (default: train, else the source's first)")
     for split in ("validation", "test"):
@@ -54,8 +63,17 @@ def add_pair_arguments(parser: ArgumentParser) -> None:
     add("--image-column", help="column of images (default: found by its type)")
     add("--text-column", help="column of captions (default: found by its name)")
     add("--group-column", help="column equal for captions of one image (default: the image's content)")
+    add("--split-column", help="column of splits of a source with a single one (default: the preset's)")
     add("--filter", action="append", default=[], metavar="COLUMN!=VALUE", help="keep these rows only; repeatable")
     add("--seed", type=int, default=0, help="of the images held out, and whatever else is drawn (default %(default)s)")
+
+
+def add_caption_arguments(parser: ArgumentParser, prefix: str = "--") -> None:
+    """State how images with captions are read; the flags begin with `prefix`."""
+    add = parser.add_argument
+    add(f"{prefix}preset", choices=list(CAPTION_PRESETS), help="columns and splits of a known set of captions")
+    add(f"{prefix}image-folder", metavar="FOLDER", help="where paths of images start (default: the table's folder)")
+    add(f"{prefix}limit", type=positive, metavar="N", help="read N rows of each split, as a stream (default: all)")
 
 
 def pair_options(arguments: Namespace) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from typing import Any
 import datasets
 
 from ..alignment.choice import FIT_NAMES
-from ..data import load_pair_splits, load_questions, load_rows
+from ..data import PairSplit, load_pair_splits, load_questions, load_rows
 from ..encoders import IMAGE_ENCODERS, resolve_encoder
 from ..training import plan_merge, train_merge
 from ._arguments import (
+    CAPTION_NAMES,
     above_zero,
+    add_caption_arguments,
     add_encoder_arguments,
     add_question_arguments,
     check_output,
@@ -36,6 +38,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add = parser.add_argument
     add("--output", required=True, type=Path, help="folder for the model, its processor and results.json")
     add("--captions", metavar="SOURCE", help="images with captions, as --pairs of otmerge align, to align on")
+    add_caption_arguments(parser, "--captions-")
     add("--captions-filter", action="append", default=[], metavar="COLUMN!=VALUE", help="use these rows; repeatable")
     add(
         "--unlabelled",
@@ -43,6 +46,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
         help="questions without answers, which the aligned encoders answer; needs --captions",
     )
     add("--lora", type=positive, metavar="RANK", help="let both encoders learn low-rank updates: slower by far")
+    add("--balanced", action="store_true", help="let rare answers count as much as frequent ones")
     add("--fit", choices=FIT_NAMES, default="auto", help="how to align; auto tries what suits (default %(default)s)")
     add("--shared-dim", type=positive, help="width of the shared space (default: the fit's choice, else 256)")
     add("--epochs", type=above_zero, default=2.0, help="passes over the questions, at most (default %(default)s)")
@@ -51,6 +55,18 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--learning-rate", type=above_zero, default=1e-3, help="of adapters, fuser and head (default %(default)s)")
     add("--dry-run", action="store_true", help="print what would be done, with counts and estimated times, and stop")
     return parser
+
+
+def _load_captions(arguments: Namespace) -> dict[str, PairSplit]:
+    given: dict[str, Any] = {"filters": arguments.captions_filter, "seed": arguments.seed}
+    given |= {name: getattr(arguments, f"captions_{name}") for name in CAPTION_NAMES}
+    try:
+        return load_pair_splits(arguments.captions, **given)
+    except ValueError as error:
+        message = str(error)
+        for name in CAPTION_NAMES:  # their flags have another name than for the questions
+            message = message.replace(f"`{name}`", f"--captions-{name.replace('_', '-')}")
+        raise ValueError(f"--captions: {message}") from error
 
 
 def run(arguments: Namespace) -> int:
@@ -64,7 +80,7 @@ def run(arguments: Namespace) -> int:
     print(questions)
     captions = None
     if arguments.captions:
-        captions = load_pair_splits(arguments.captions, filters=arguments.captions_filter, seed=arguments.seed)
+        captions = _load_captions(arguments)
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))
     reading = question_options(arguments)
     unlabelled = None
@@ -75,7 +91,7 @@ def run(arguments: Namespace) -> int:
     names = ("context_tokens", "query_tokens", "image_size", "fit", "shared_dim", "epochs", "least_steps", "cache_dir")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in (*names, "learning_rate", "device", "seed")}
     options |= {"batch_size": arguments.train_batch_size, "encode_batch_size": arguments.batch_size}
-    options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora}
+    options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora, "balanced": arguments.balanced}
     encoders = arguments.context, arguments.query
     if arguments.dry_run:
         print(plan_merge(*encoders, questions, **options))

@@ -1,6 +1,7 @@
 """Data sets: names, folders and files in, `datasets.Dataset` rows out."""
 
 from .answers import Answers
+from .caption_presets import CAPTION_PRESETS, CaptionPreset
 from .distinct import index_distinct
 from .easy_vqa import answer_names, image_paths, load_easy_vqa, load_easy_vqa_statements
 from .encoded import EncodedQuestions, encode_questions
@@ -19,9 +20,11 @@ from .unpaired import load_images, load_texts
 
 
 __all__ = [
+    "CAPTION_PRESETS",
     "PRESETS",
     "Answers",
     "BadRowsError",
+    "CaptionPreset",
     "EncodedQuestions",
     "ImageInputs",
     "NoStatement",

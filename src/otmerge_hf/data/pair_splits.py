@@ -10,10 +10,11 @@ from datasets import Dataset
 from torch import Tensor
 
 from ..features.keys import input_hash
+from .caption_sources import CaptionSource
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
-from .sources import Source, describe_source, split_names
+from .sources import Source, describe_source
 from .table_parts import SPLIT_WORDS
 
 
@@ -65,11 +66,13 @@ def load_pair_splits(
     A split that the source lacks is a tenth of the training images, each with all its captions.
 
     Args:
-        source: See [`load_pairs`], as for the columns, `filters` and `options`.
+        source: See [`load_pairs`], as for the columns and `filters`.
         train_split: A split, or a slice such as `"train[:100]"`, which counts the source's rows; None: `train`, else
             the source's first.
         validation_split: Likewise, as `test_split`; None: the source's own, else images held out.
         seed: Of the images held out.
+        **options: `preset`, `split_column`, `image_folder` and `limit` (rows of each split) as in [`load_pairs`];
+            further ones go to `datasets.load_dataset`.
 
     Raises:
         ValueError: If the source cannot be read, a split does not exist, or fewer than 6 training images are left.
@@ -84,7 +87,9 @@ def load_pair_splits(
         >>> {name: len(split.images) for name, split in splits.items()}
         {'train': 8, 'validation': 1, 'test': 1}
     """
-    names = split_names(source, **options)
+    reading = {name: value for name, value in options.items() if name != "image_folder"}
+    found = CaptionSource.of(source, **reading)
+    names = found.splits
     train = train_split or ("train" if "train" in names else names[0])
     own = [name for name in names if name != train]
     validation = validation_split or next((name for name in SPLIT_WORDS["validation"] if name in own), None)
@@ -108,7 +113,7 @@ def load_pair_splits(
         raise ValueError(f"source: {kept}; {_FEWEST_IMAGES} are the least")
     rest = "" if len(left) == total else f", the rest of its {total:,} images with {len(everything):,} captions"
     splits = {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
-    return {name: replace(split, source=describe_source(source)) for name, split in splits.items()}
+    return {name: replace(split, source=describe_source(found.source)) for name, split in splits.items()}
 
 
 def _select(rows: Dataset, groups: list[int], origin: str) -> PairSplit:

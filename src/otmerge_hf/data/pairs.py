@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from datasets import Dataset, Image, Value, concatenate_datasets
 
+from .caption_sources import CaptionSource
 from .distinct import index_distinct
-from .sources import Source, check_column, column_values, describe_columns, load_source, matching_rows, source_folder
+from .sources import Source, check_column, column_values, describe_columns, source_folder
 
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,11 @@ def load_pairs(
     text_column: str | None = None,
     group_column: str | None = None,
     filters: Sequence[str] = (),
+    *,
+    preset: str | None = None,
+    split_column: str | None = None,
+    image_folder: str | os.PathLike | None = None,
+    limit: int | None = None,
     **options: Any,
 ) -> Dataset:
     """Load image-caption pairs, one row a caption; the captions of one image share a `group`.
@@ -44,6 +51,11 @@ def load_pairs(
             found by its name when None.
         group_column: Column that is equal for captions of one image; the images' content when None.
         filters: `"column=value"` or `"column!=value"`; rows must meet all of them.
+        preset: Name of a known data set, see [`CAPTION_PRESETS`]; its own name as the source does too.
+        split_column: Column of splits, where the source has one split with all rows; `split` is one of `train`
+            (Karpathy's `restval` as well), `validation` or `test` then.
+        image_folder: Where relative paths of images start; the source's folder when None.
+        limit: Read that many rows, at most, as a stream: the rest is not fetched.
 
     Returns:
         Rows with `image`, `text` and `group` (from 0, in order of first appearance).
@@ -62,10 +74,12 @@ def load_pairs(
         >>> pairs["text"][:], pairs["group"][:]
         (['red', 'rot', 'blue'], [0, 0, 1])
     """
-    dataset = load_source(source, split, **options)
-    rows = matching_rows(dataset, filters)
-    dataset, image = open_images(dataset, source, image_column)
-    text = find_text_column(dataset, text_column)
+    found = CaptionSource.of(source, preset, split_column, limit, **options)
+    dataset, rows = found.load(split, [image_column, text_column, group_column], filters)
+    folder = source_folder(found.source) if image_folder is None else Path(image_folder)
+    dataset, image = open_images(dataset, folder, image_column or found.column("image_column", dataset))
+    text = find_text_column(dataset, text_column or found.column("text_column", dataset))
+    group_column = group_column or found.column("group_column", dataset)
     check_column(dataset, "group_column", group_column)
     captions = [list(captions_of(value, text)) for value in column_values(dataset, text)]
     identity = image_identities(dataset, image, group_column)
@@ -79,8 +93,8 @@ def load_pairs(
     return _expand(images, captions, dict(zip(kept, groups, strict=True)))
 
 
-def open_images(dataset: Dataset, source: Source, column: str | None = None) -> tuple[Dataset, str]:
-    """Rows whose paths of images, relative to `source`, are images; and their one column of type `datasets.Image`."""
+def open_images(dataset: Dataset, folder: Path | None, column: str | None = None) -> tuple[Dataset, str]:
+    """Rows whose paths of images, relative to `folder`, are images; and their one column of type `datasets.Image`."""
     check_column(dataset, "image_column", column)
     names = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
     wanted = [column] if column else ["image"] if "image" in names else names
@@ -89,7 +103,6 @@ def open_images(dataset: Dataset, source: Source, column: str | None = None) -> 
     if len(wanted) > 1:
         raise ValueError(f"image_column must choose one of the image columns {', '.join(wanted)}")
     text = [name for name, feature in dataset.features.items() if getattr(feature, "dtype", None) == "string"]
-    folder = source_folder(source)
     looked = []
     for name in [column] if column else [name for name in PATH_COLUMNS if name in text]:
         if name not in text or folder is None or not len(dataset):
@@ -101,7 +114,8 @@ def open_images(dataset: Dataset, source: Source, column: str | None = None) -> 
         looked.append(f"{name!r} names no file ({first}; addresses are not fetched)")
     why = f"; column {', column '.join(looked)}" if looked else ""
     asked = f"image_column {column!r} holds no images" if column else "no column of images was found"
-    raise ValueError(f"{asked}; the columns are {describe_columns(dataset)}{why}; pass image_column")
+    pass_on = "pass image_column, or `image_folder` where paths start" if why else "pass image_column"
+    raise ValueError(f"{asked}; the columns are {describe_columns(dataset)}{why}; {pass_on}")
 
 
 def find_text_column(dataset: Dataset, column: str | None = None) -> str:

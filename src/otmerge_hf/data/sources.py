@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, Value, get_dataset_split_names, load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, Value, get_dataset_split_names, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 
@@ -45,6 +45,56 @@ def load_source(source: Source, split: str = "train", **options: Any) -> Dataset
         if found := re.search(r"Unknown split .*?\. Should be one of (\[.*?\])", str(error)):
             raise ValueError(f"split {split!r} is not in {_shown(source)}; it has {found[1]}") from error
         raise _unreadable(source, error) from error
+
+
+def stream_source(source: Source, split: str, limit: int, columns: Sequence[str] = (), **options: Any) -> Dataset:
+    """Load the first rows of a split without fetching the rest; they are kept where `datasets` keeps its own.
+
+    Args:
+        source: As in [`load_source`], as for `options`.
+        split: A split, not a slice of one.
+        limit: Rows to read, at most.
+        columns: Columns to keep; all when empty.
+
+    Raises:
+        ValueError: As in [`load_source`].
+    """
+    if "[" in split:
+        raise ValueError(f"split {split!r} is a slice, which a stream has not; pass the split and limit")
+    path, files = _resolve(source)
+    try:
+        rows = load_dataset(path, split=split, streaming=True, **files, **options)
+        features = rows._resolve_features().features
+        if columns:
+            features = Features({name: features[name] for name in columns if name in features})
+        stored = {name: Image(decode=False) if isinstance(kind, Image) else kind for name, kind in features.items()}
+        stamp = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in _files(source))
+        # tuples: lists would be taken for shards
+        given = {"path": path, "split": split, "limit": limit, "stamp": stamp, "names": tuple(features)}
+        given |= {"options": files | options}
+        dataset = Dataset.from_generator(_first_rows, features=Features(stored), gen_kwargs=given)
+        return dataset.cast(features)
+    except _UNREADABLE as error:
+        raise _unreadable(source, error) from error
+
+
+def _first_rows(
+    path: str, split: str, limit: int, stamp: Any, names: tuple[str, ...], options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Rows of a stream, images not decoded. What it is given names the cached copy: `stamp` says which files."""
+    rows = load_dataset(path, split=split, streaming=True, **options).select_columns(list(names))
+    for name, kind in (rows.features or {}).items():
+        if isinstance(kind, Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    yield from rows.take(limit)
+
+
+def _files(source: Source) -> list[Path]:
+    """Files that a local source consists of."""
+    if not isinstance(source, str | os.PathLike):
+        return [Path(item) for item in source]
+    path = Path(source)
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path][: path.is_file()]
 
 
 def split_names(source: Source, **options: Any) -> list[str]:

@@ -8,7 +8,7 @@ from PIL.Image import Image
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import captions_of, find_text_column, image_identities, open_images
-from .sources import BUILDERS, Source, column_values, load_source
+from .sources import BUILDERS, Source, column_values, load_source, source_folder
 
 
 # What a folder of pictures may hold; other files are not looked at.
@@ -37,7 +37,7 @@ def load_images(source: Source, split: str = "train", column: str | None = None)
         files = (path for path in Path(source).rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
         if found := sorted(files):
             return found
-    dataset, name = open_images(load_source(source, split), source, column)
+    dataset, name = open_images(load_source(source, split), source_folder(source), column)
     identities = image_identities(dataset, name)
     rows = {identity: row for row, identity in reversed(list(enumerate(identities))) if identity is not None}
     if not rows:

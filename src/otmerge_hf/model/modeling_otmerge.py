@@ -318,6 +318,8 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         torch.Size([2, 2])
     """
 
+    class_weights: torch.Tensor | None  # (num_labels,): what each answer counts in the loss of a training; not saved
+
     def __init__(self, config: OTMergeConfig, context_encoder: Given = None, query_encoder: Given = None):
         config.check_fuser_width()
         super().__init__(config)
@@ -331,6 +333,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
             nn.Linear(config.shared_dim, config.num_labels),
         )
         self.linear_path = LinearPath(config) if config.linear_path else None
+        self.register_buffer("class_weights", None, persistent=False)
         self.post_init()
         self.freeze_encoders()
 
@@ -385,7 +388,8 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         """Cross-entropy of hard labels (B,); binary cross-entropy of soft ones (B, num_labels), summed over labels.
 
         The labels' shape decides. What the pipeline shows, softmax or sigmoids, is the configuration's
-        `problem_type`; soft labels without one get a warning. A batch with no label but -100 gives 0.
+        `problem_type`; soft labels without one get a warning. A batch with no label but -100 gives 0. Where
+        `class_weights` (num_labels,) are set, rows of hard labels count by them (`training.balanced_weights`).
 
         Raises:
             ValueError: If a label is out of range, or the configuration's `problem_type` is the other one.
@@ -394,7 +398,8 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         if labels.dim() == 2:
             losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
             return losses.sum(dim=-1).mean()
-        summed = nn.functional.cross_entropy(logits, labels.long(), reduction="sum")
+        weights = None if self.class_weights is None else self.class_weights.to(logits)
+        summed = nn.functional.cross_entropy(logits, labels.long(), weight=weights, reduction="sum")
         return summed / (labels != -100).sum().clamp(min=1)
 
 

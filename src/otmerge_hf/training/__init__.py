@@ -9,6 +9,7 @@ from .alignment_callbacks import (
     PrototypeLossCallback,
     StructureLossCallback,
 )
+from .balance import balanced_weights
 from .callbacks import (
     LossTermCallback,
     PairedLossCallback,
@@ -51,6 +52,7 @@ __all__ = [
     "StructureLossCallback",
     "VarianceLossCallback",
     "answer_accuracy",
+    "balanced_weights",
     "candidate_statements",
     "grow_answers",
     "make_pseudo_labels",

@@ -18,12 +18,15 @@ def check_asked(
     unlabelled: Questions | None,
     lora: int | None,
     shared_dim: int | None,
+    balanced: bool = False,
 ) -> None:
     """Refuse, with a ValueError, what [`train_merge`] cannot do with its arguments."""
     if shared_dim is not None and shared_dim % WIDTH:
         raise ValueError(
             f"`shared_dim` is {shared_dim}; expected a multiple of {WIDTH}: heads and positions divide it"
         )
+    if balanced and questions.answers.targets != "single":
+        raise ValueError(f"`balanced` is for one answer a row; these are {questions.answers.targets}")
     if lora:
         check_lora(encoders.probe({}))
     if unlabelled is None:

@@ -81,7 +81,8 @@ def grow_answers(
     """Stage two, grown: fit the linear path, train the fuser by itself, and keep what validation gains by.
 
     With few labels a fuser learns the training questions by heart; a linear model of words and geometry does not. With
-    many the fuser is the better one. Validation decides: it should hold other contexts than the training does.
+    many the fuser is the better one. Validation decides: it should hold other contexts than the training does. Where
+    `model.class_weights` are set ([`balanced_weights`]), every loss counts rows by them, validation's too.
 
     Args:
         model: An [`OTMergeForQuestionAnswering`] with a `linear_path`, its adapters aligned.
@@ -135,13 +136,13 @@ def grow_answers(
     size = args.per_device_eval_batch_size
     measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
     (parts, labels), (eval_parts, eval_labels) = measured
-    count = len(path.bias)
+    count, weights = len(path.bias), host.class_weights if host.class_weights is None else host.class_weights.cpu()
     linear = read_linear_fit(kept, "linear")
     if linear is None:
-        linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count)
+        linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count, class_weights=weights)
         write_linear_fit(kept, "linear", linear)
     path.load(linear.weights, linear.bias)
-    before = answer_losses(_combined(path, eval_parts), eval_labels)
+    before = answer_losses(_combined(path, eval_parts), eval_labels, weights)
 
     start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
     set_stage(model, stage)
@@ -159,9 +160,9 @@ def grow_answers(
     if stage != "fuse":  # the adapters moved, and with them what the path reads
         measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
         (parts, labels), (eval_parts, eval_labels) = measured
-    beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
+    beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear, class_weights=weights)
     path.load(beside.weights, beside.bias)
-    shares, after = _mix(fused, _combined(path, eval_parts), eval_labels)
+    shares, after = _mix(fused, _combined(path, eval_parts), eval_labels, weights)
     if not is_gain(before, after):
         shares = Shares(fuser=0.0, path=1.0)
     steps = best.steps if shares.fuser else 0
@@ -182,7 +183,7 @@ def grow_answers(
         beside = linear
         if refit:
             parts, labels = measure_parts(host, every, collator, size)
-            beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear)
+            beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear, class_weights=weights)
     path.load({name: shares.path * weight for name, weight in beside.weights.items()}, shares.path * beside.bias)
     with torch.no_grad():
         for parameter in host.classifier[-1].parameters():
@@ -200,9 +201,9 @@ def _combined(path: LinearPath, parts: dict[str, Tensor]) -> Tensor:
         return path.combine({name: part.to(path.bias.device) for name, part in parts.items()}).cpu()
 
 
-def _mix(fused: Tensor, linear: Tensor, labels: Tensor) -> tuple[Shares, Tensor]:
+def _mix(fused: Tensor, linear: Tensor, labels: Tensor, weights: Tensor | None) -> tuple[Shares, Tensor]:
     """Shares of the two, (N, L) logits each, that are best on validation, and the losses (N,) there."""
     tried = [Shares(fuser, path) for fuser in _SHARES[1:] for path in _SHARES]
-    losses = [answer_losses(one.fuser * fused + one.path * linear, labels) for one in tried]
+    losses = [answer_losses(one.fuser * fused + one.path * linear, labels, weights) for one in tried]
     best = min(range(len(tried)), key=lambda place: float(losses[place].mean()))
     return tried[best], losses[best]

@@ -31,11 +31,15 @@ class LinearFit:
     losses: dict[str, float]
 
 
-def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss in nats of each row not labelled -100: cross-entropy of labels (N,); summed binary one of soft (N, L)."""
+def answer_losses(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Loss in nats of each row not labelled -100: cross-entropy of labels (N,); summed binary one of soft (N, L).
+
+    Cross-entropy counts by `class_weights` (L,), where there are some.
+    """
     if labels.dim() == 2:
         return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=-1)
-    return nn.functional.cross_entropy(logits[labels != -100], labels[labels != -100], reduction="none")
+    known = labels != -100
+    return nn.functional.cross_entropy(logits[known], labels[known], weight=class_weights, reduction="none")
 
 
 def is_gain(before: Tensor, after: Tensor) -> bool:
@@ -56,6 +60,7 @@ def fit_linear_path(
     *,
     strengths: Sequence[float] = STRENGTHS,
     again: LinearFit | None = None,
+    class_weights: Tensor | None = None,
     max_iterations: int = 50,
 ) -> LinearFit:
     r"""Fit the logits to labels, letting one part in after the other, where validation gains by it.
@@ -75,6 +80,7 @@ def fit_linear_path(
         num_labels: L.
         strengths: Ridge strengths to try, the strongest first.
         again: An earlier fit: its parts and strengths are kept, nothing is tried, and its weights are the start.
+        class_weights: (L,), by which rows of one answer each count, of validation too; see [`balanced_weights`].
         max_iterations: Of L-BFGS, a fit.
 
     Raises:
@@ -90,7 +96,7 @@ def fit_linear_path(
     for name, part in (*parts.items(), *eval_parts.items()):
         if not part.isfinite().all():
             raise ValueError(f"The part `{name}` of the linear path holds NaN or infinite values.")
-    problem = _Problem(parts, labels, num_labels, max_iterations)
+    problem = _Problem(parts, labels, num_labels, max_iterations, class_weights)
     if again is not None:
         return problem.result(problem.solve(again.strengths, problem.standardized(again)), again.strengths, {})
     if eval_labels.dim() == 1 and bool((eval_labels == -100).all()):
@@ -119,11 +125,19 @@ def fit_linear_path(
 class _Problem:
     """The training rows, standardised: solves for chosen strengths, measures on other rows."""
 
-    def __init__(self, parts: Mapping[str, Tensor], labels: Tensor, num_labels: int, max_iterations: int) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, Tensor],
+        labels: Tensor,
+        num_labels: int,
+        max_iterations: int,
+        class_weights: Tensor | None,
+    ) -> None:
         rows = torch.arange(len(labels)) if labels.dim() == 2 else (labels != -100).nonzero()[:, 0]
         if len(rows) == 0:
             raise ValueError("`labels` holds no label but -100.")
         self.labels, self.num_labels, self.max_iterations = labels[rows], num_labels, max_iterations
+        self.class_weights = class_weights
         kept = {name: part[rows].float() for name, part in parts.items()}
         self.mean = {name: part.mean(dim=0) for name, part in kept.items()}
         self.std = {name: _spread(part, name) for name, part in kept.items()}
@@ -135,7 +149,7 @@ class _Problem:
     @torch.no_grad()
     def losses(self, weights: Mapping[str, Tensor], parts: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         standardized = {name: self.standardize(name, parts[name]) for name in weights if name != "bias"}
-        return answer_losses(_logits(weights, standardized, len(labels)), labels)
+        return answer_losses(_logits(weights, standardized, len(labels)), labels, self.class_weights)
 
     def solve(self, strengths: Mapping[str, float], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights = {"bias": torch.zeros(self.num_labels)}
@@ -156,7 +170,7 @@ class _Problem:
         def objective() -> Tensor:
             optimizer.zero_grad()
             penalty = sum(strength * weights[name].square().sum() for name, strength in strengths.items()) / 2
-            losses = answer_losses(_logits(weights, rows, len(self.labels)), self.labels)
+            losses = answer_losses(_logits(weights, rows, len(self.labels)), self.labels, self.class_weights)
             value: Tensor = losses.mean() + penalty / len(losses)
             value.backward()
             return value

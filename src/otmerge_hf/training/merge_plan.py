@@ -63,6 +63,7 @@ def plan_merge(
     captions: Mapping[str, PairSplit] | None = None,
     unlabelled: Questions | None = None,
     lora: int | None = None,
+    balanced: bool = False,
     context_tokens: str | int = "last_hidden_state",
     query_tokens: str | int = "last_hidden_state",
     image_size: int | None = None,
@@ -83,7 +84,7 @@ def plan_merge(
     """
     tokens = {"context": context_tokens, "query": query_tokens}
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
-    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim)
+    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced)
     parts = [*(getattr(questions, name) for name in PARTS), *([] if unlabelled is None else [unlabelled])]
     inputs = {
         "context": sum(len(part.images) for part in parts),

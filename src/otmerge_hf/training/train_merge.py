@@ -28,6 +28,7 @@ from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from .aligned_start import AlignedStart, align_start, leave_out_asked
 from .asked import WIDTH, check_asked, planned_steps
+from .balance import balanced_weights
 from .controls import test_scores
 from .growth import Growth, grow_answers
 from .kept import Kept
@@ -50,6 +51,7 @@ def train_merge(
     captions: Mapping[str, PairSplit] | None = None,
     unlabelled: Questions | None = None,
     lora: int | None = None,
+    balanced: bool = False,
     context_tokens: TokenChoice = "last_hidden_state",
     query_tokens: TokenChoice = "last_hidden_state",
     image_size: int | None = None,
@@ -82,6 +84,8 @@ def train_merge(
             statement ([`make_pseudo_labels`]), and the head learns from those answers too. Needs `captions`.
         lora: Rank of low-rank updates that both encoders learn, on raw inputs and with a fuser alone: slower by far,
             for data that the encoders do not know. None: encoders stay as they are.
+        balanced: Let every answer count the same in the loss, however rare ([`balanced_weights`]); for one answer
+            a row. Rare answers are found more often, and the frequent ones less.
         context_tokens, query_tokens: What is taken from the encoders, as in [`OTMergeConfig`].
         image_size, fit: As in [`align_encoders`].
         shared_dim: Width of the shared space; None: the fit's choice, or 256 without captions.
@@ -104,14 +108,14 @@ def train_merge(
     asked: dict[str, Any] = {"context": str(context), "query": str(query), "tokens": tokens, "image_size": image_size}
     asked |= {"fit": fit, "shared_dim": shared_dim, "epochs": epochs, "least_steps": least_steps, "seed": seed}
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "targets": questions.answers.targets}
-    asked["lora"] = lora
+    asked |= {"lora": lora, "balanced": balanced}
     seconds: dict[str, float] = {}
     output, stages = Path(output_dir), Path(output_dir) / STAGES_FOLDER
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after
     if (output / "results.json").is_file():
         logger.info("%s holds a merge already; the new one will take its place.", output)
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
-    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim)
+    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced)
     if unlabelled is not None:
         unlabelled = leave_out_unlabelled(unlabelled, [questions.validation, questions.test])
     encoding: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": encode_batch_size}
@@ -154,6 +158,8 @@ def train_merge(
             added = answer_unlabelled(model, encoders.processor, rows, unlabelled, answers.names, encoding)
         train, guessed = concatenate_datasets([rows.train, added]), len(added)
 
+    if balanced:
+        model.class_weights = balanced_weights(torch.tensor(train["labels"][:]), len(answers.names)).to(device)
     on_cpu = torch.device(device).type == "cpu"
     arguments = _arguments(output, len(train), epochs, least_steps, batch_size, learning_rate, seed, on_cpu)
     arguments.disable_tqdm = not progress
@@ -170,6 +176,7 @@ def train_merge(
             options = {"eval_questions": rows.validation, "processor": encoders.processor, "keep": folder}
             growth = grow_answers(model, train, rows.collator, arguments, **options)
             logits = answer_logits(model, rows.test, rows.collator, size)
+    model.class_weights = None
     scores = test_scores(logits, rows, questions)
     result = MergeResult(
         model=model.to("cpu").eval(),  # type: ignore[arg-type]
