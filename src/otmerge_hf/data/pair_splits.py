@@ -14,9 +14,9 @@ from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
 from .sources import Source, describe_source, split_names
+from .table_parts import SPLIT_WORDS
 
 
-VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 # Of the images, for validation and for test each where the source has no such split; of questions: question_splits.
 CAPTIONED_IMAGES_HELD_OUT = 0.1
 _FEWEST_IMAGES = 6
@@ -87,7 +87,7 @@ def load_pair_splits(
     names = split_names(source, **options)
     train = train_split or ("train" if "train" in names else names[0])
     own = [name for name in names if name != train]
-    validation = validation_split or next((name for name in VALIDATION_NAMES if name in own), None)
+    validation = validation_split or next((name for name in SPLIT_WORDS["validation"] if name in own), None)
     test = test_split or ("test" if "test" in own else None)
     options |= {"image_column": image_column, "text_column": text_column, "group_column": group_column}
     options["filters"] = filters

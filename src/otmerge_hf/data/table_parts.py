@@ -14,7 +14,8 @@ from .sources import Source, load_source, split_names
 from .tables import TABLE_SUFFIXES, Table, dataset_table, read_table
 
 
-_WORDS = {
+#: What a split may be called, the first before the others.
+SPLIT_WORDS = {
     "train": ("train", "training", "trainset"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "testset", "testdev"),
@@ -51,7 +52,7 @@ def role_of(name: str) -> str | None:
     *folders, file = name.lower().split("/")
     for part in (file.partition(".")[0], *reversed(folders)):
         words = set(re.split(r"[^a-z]+", part))
-        found = [role for role, spoken in _WORDS.items() if words & set(spoken)]
+        found = [role for role, spoken in SPLIT_WORDS.items() if words & set(spoken)]
         if found:
             return found[0] if len(found) == 1 else None
     return None
