@@ -216,7 +216,7 @@ def test_votes_in_every_form(tmp_path, form):
         for image, row in zip(part.image_rows, part.answers, strict=True):
             assert list(row) == votes[int(part.images[image].stem)]
     labels = splits.answers.labels([tuple(votes[1])])
-    assert labels[0][splits.answers.names.index("red")] == 1.0
+    assert dict(zip(*labels[0].values(), strict=True))[splits.answers.names.index("red")] == 1.0
 
 
 def test_several_labels(tmp_path):

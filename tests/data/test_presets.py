@@ -39,7 +39,7 @@ def test_vqav2_counts_ten_votes_and_tells_images_by_their_number(tmp_path):
     splits = load_questions(tmp_path, preset="vqav2")
     assert splits.answers.targets == "votes"
     assert splits.answers.names == ["red", "blue"]
-    assert splits.answers.labels(splits.train.answers)[0] == [1.0, 0.9]
+    assert splits.answers.labels(splits.train.answers)[0] == {"answers": [0, 1], "scores": [1.0, 0.9]}
     assert sum(len(part.images) for part in parts_of(splits)) == 12
     assert set(splits.train.kinds) == {"question_type", "answer_type"}
 

@@ -104,9 +104,9 @@ def _answer_lines(answers: Answers, parts: Mapping[str, Questions]) -> list[str]
     shown = ", ".join(f"{name!r} {counts[name] / total:.1%}" for name in answers.names[:_SHOWN])
     lines = [f"Answers: {len(answers.names):,} ({answers.targets}), most frequent {shown}"]
     best = [
-        f"{name} {answers.ceiling(given):.3f}"
+        f"{name} {answers.ceiling(parts[name].answers):.3f}"
         for name in ("validation", "test")
-        if (given := [row for row in parts[name].answers if row])
+        if any(parts[name].answers)
     ]
     return lines + ([f"Best accuracy that these answers allow: {', '.join(best)}"] if best else [])
 
