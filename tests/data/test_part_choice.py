@@ -61,6 +61,28 @@ def test_a_slice_of_the_training_table_beside_another(tmp_path):
     assert splits.validation.origin == "val.csv"
 
 
+def test_a_slice_beside_a_table_for_something_else(tmp_path):
+    write_questions(tmp_path, 20, name="train.csv")
+    write_csv(tmp_path / "notes.csv", [(1, 2)], ("id", "remark"))
+    splits = load_questions(tmp_path, test_split="train[30:]")
+    assert sum(map(len, (splits.train, splits.validation))) == 30
+    (tmp_path / "train.csv").rename(tmp_path / "questions.csv")
+    (tmp_path / "notes.csv").rename(tmp_path / "test.csv")
+    splits = load_questions(tmp_path, test_split="questions[30:]")
+    assert sum(map(len, (splits.train, splits.validation))) == 30
+
+
+def test_a_slice_of_what_a_preset_trains_on(tmp_path):
+    write_pictures(tmp_path, 20)
+    rows = [(f"{i}.png", "what is it", "lamp" if i % 2 else "chair") for i in range(20)]
+    for name in ("questions_train.csv", "questions_test.csv", "questions_reduced_train.csv"):
+        write_csv(tmp_path / name, rows, ("image", "question", "answer"))
+    splits = load_questions(tmp_path, preset="daquar", test_split="questions_train[15:]")
+    assert wheres(splits.test) == list(range(17, 22))
+    assert sorted(wheres(splits.train) + wheres(splits.validation)) == list(range(2, 17))
+    assert load_questions(tmp_path, preset="daquar").test.origin == "questions_test.csv"
+
+
 def test_a_bad_row_is_told_with_the_slice_that_it_lies_in(tmp_path):
     rows = questions(20)
     rows[4], rows[34] = rows[4][:2], rows[34][:2]

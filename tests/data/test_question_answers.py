@@ -72,7 +72,7 @@ def test_a_class_that_means_none_elsewhere_is_named(tmp_path):
     rows = [{"image": f"{i}.png", "label": -1 if i < 3 else i % 2} for i in range(16)]
     (tmp_path / "train.json").write_text(json.dumps(rows))
     splits = load_questions(tmp_path)
-    said = "train.json: 3 rows of train have the class -1 (column 'label'), which often stands for none"
+    said = "train.json: 3 rows of train with the class -1 (column 'label'), which often stands for none"
     assert [note for note in splits.notes if note.startswith(said)]
     assert "-1" in splits.answers.names
     rows = [{"image": row["image"], "question": "what is it?", "answer": row["label"]} for row in rows]

@@ -1,7 +1,7 @@
 """Tables of a source -> the one for training, the one for validation, the one for test."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .table_parts import Part, list_parts
@@ -13,7 +13,7 @@ _SLICE = re.compile(r"(?P<name>.+?)(\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
 
 
 def choose_parts(
-    parts: Sequence[Part], train: bool = True, **wanted: str | None
+    parts: Sequence[Part], train: bool = True, usual: Mapping[str, str] | None = None, **wanted: str | None
 ) -> tuple[dict[str, Table], list[str]]:
     """Read the tables for training, validation and test, where a source has them; and list those that nobody named.
 
@@ -23,6 +23,7 @@ def choose_parts(
     Args:
         parts: As [`find_parts`] lists them.
         train: Whether there must be one to train on.
+        usual: Names of the parts of a well-known source, as `wanted`, for what nobody asks for.
         **wanted: `train_split`, `validation_split` and `test_split`: a part's name, or a slice as `"train[:500]"`.
 
     Raises:
@@ -43,22 +44,27 @@ def choose_parts(
     asked_for = dict(chosen)
     taken = {id(part) for found in chosen.values() for part in found}
     free = [part for part in parts if id(part) not in taken]
+    cut_from = {id(part) for role, cut in cuts.items() if cut[2] for part in asked_for[role]}
+    sliced = [part for part in parts if id(part) in cut_from]
     for role in ROLES:
-        chosen.setdefault(role, [part for part in free if part.role == role])
-    if not chosen["train"]:
-        # One table alone is for training, whatever its name; beside test tables, the one without a split in its name.
-        chosen["train"] = list(parts) if len(parts) == 1 else [part for part in free if part.role is None]
-        chosen["train"] = chosen["train"] or [part for part in parts if part.role == "train"]
-        if len(parts) == 1:
-            chosen |= {role: [] for role in ROLES[1:] if role not in asked_for}
+        left, name = free + (sliced if role == "train" else []), (usual or {}).get(f"{role}_split")
+        named = [part for part in left if name in part.names]
+        chosen.setdefault(role, named or [part for part in free if part.role == role])
+    if not chosen["train"] and len(parts) == 1:  # one table alone is for training, whatever its name
+        chosen |= {role: [] for role in ROLES[1:] if role not in asked_for}
+        chosen["train"] = free or sliced
+    for own in ("train", None):  # beside tables for something else, the one without a split in its name
+        for some in (free, sliced):
+            chosen["train"] = chosen["train"] or [part for part in some if part.role == own]
     for role, found in chosen.items():
         if len(found) > 1 and not _are_shards(found):
             several = f"several tables{f' for {role}' if found[0].role else ' with no split in their names'}"
             raise ValueError(f"{several}: {list_parts(found)}; pass one of them as {role}_split")
     tables = {role: _read(chosen[role], cuts.get(role)) for role in ROLES if chosen[role]}
     if chosen["train"] and "train" not in asked_for:
-        same = [role for role in asked_for if {id(part) for part in asked_for[role]} & set(map(id, chosen["train"]))]
-        tables["train"] = _without(tables["train"], [tables[role] for role in same])
+        same = {id(part) for part in chosen["train"]}
+        others = [tables[role] for role, found in asked_for.items() if same & {id(part) for part in found}]
+        tables["train"] = _without(tables["train"], others)
         if not tables["train"].places and not tables["train"].broken:
             del tables["train"]
     if train and "train" not in tables:

@@ -118,12 +118,7 @@ def read_questions(
             read.targets = found.targets
         read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
         read.bad += found.bad
-        read.notes += _notes(role, table, found)
-        none = sum(row.answers == ("-1",) for row in found.rows)
-        if none and columns.holds_classes(table):
-            rows = "1 row" if none == 1 else f"{none:,} rows"
-            column = f"{table.name}: {rows} of {role} have the class -1 (column {columns.answer!r})"
-            read.notes.append(f"{column}, which often stands for none; here it is a class like any other")
+        read.notes += _notes(role, table, columns, found)
     if several := _ids_of_several(read):
         values = "1 value" if several == 1 else f"{several:,} values"
         many = f"{values} of {named['image_id']!r} each name images of different content"
@@ -135,10 +130,7 @@ def _tables(
     source: Any, known: Preset, splits: Mapping[str, str | None], options: dict[str, Any], train: bool
 ) -> tuple[dict[str, Table], list[str]]:
     parts = known.parts(source, options) if known.parts else find_parts(source, **options)
-    here = {name for part in parts for name in part.names}
-    # A preset says which of several tables is for what; one alone is for training.
-    own = {name: split for name, split in known.splits.items() if split in here and len(parts) > 1}
-    return choose_parts(parts, train, **{name: split or own.get(name) for name, split in splits.items()})
+    return choose_parts(parts, train, known.splits, **splits)
 
 
 def _same_columns(table: Table, named: Mapping[str, str | None], known: Preset, kinds: Sequence[str]) -> Columns:
@@ -162,7 +154,7 @@ def _ids_of_several(read: ReadQuestions) -> int:
     return len({row.image_id for row in rows if first.setdefault(row.image_id, row.keys) != row.keys})
 
 
-def _notes(role: str, table: Table, rows: Rows) -> list[str]:
+def _notes(role: str, table: Table, columns: Columns, rows: Rows) -> list[str]:
     found = []
     if rows.without_image:
         found.append(f"{table.name}: {rows.without_image:,} of {len(table):,} rows have no image and are left out")
@@ -176,4 +168,9 @@ def _notes(role: str, table: Table, rows: Rows) -> list[str]:
         found.append(
             f"{table.name}: {silent:,} of {len(rows.rows):,} rows of {role} {has} no answer and {is_} not scored"
         )
+    none = sum(row.answers == ("-1",) for row in rows.rows)
+    if none and columns.holds_classes(table):
+        shown = "1 row" if none == 1 else f"{none:,} rows"
+        column = f"{table.name}: {shown} of {role} with the class -1 (column {columns.answer!r})"
+        found.append(f"{column}, which often stands for none; here it is a class like any other")
     return found
