@@ -32,7 +32,9 @@ def folder(tmp_path, monkeypatch, encoder, tokenizer):
             colors = [(255, 0, 0), draw.choice(OTHERS)][:: draw.choice((1, -1))]
             names = [f"{i}-left.png", f"{i}-right.png"]
             for name, color in zip(names, colors, strict=True):
-                Picture.new("RGB", (32, 32), tuple(max(v - i, 0) for v in color)).save(tmp_path / "pictures" / name)
+                picture = Picture.new("RGB", (32, 32), tuple(max(v - i, 0) for v in color))
+                picture.putpixel((0, 0), (i, len(name), 0))  # no two are alike: copies would be one picture
+                picture.save(tmp_path / "pictures" / name)
             writer.writerow([*names, QUESTION, "yes" if colors[0][0] else "no"])
     return tmp_path
 

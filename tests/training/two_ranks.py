@@ -47,3 +47,6 @@ if __name__ == "__main__":
     if os.environ["RANK"] == "0":
         with open(target, "w") as file:
             json.dump(result, file)
+    # both ranks end together: one that is torn down while the other still talks to it ends the process
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()

@@ -9,6 +9,7 @@ import datasets
 from ..alignment.choice import FIT_NAMES
 from ..data import PairSplit, load_pair_splits, load_questions, load_rows
 from ..encoders import IMAGE_ENCODERS, resolve_encoder
+from ..encoders.names import check_name
 from ..training import plan_merge, train_merge
 from ._arguments import (
     CAPTION_NAMES,
@@ -75,6 +76,7 @@ def run(arguments: Namespace) -> int:
     datasets.disable_progress_bars()
     check_output(arguments.output)
     for encoder, size in ((arguments.context, arguments.image_size), (arguments.query, None)):
+        check_name(encoder)
         resolve_encoder(encoder, size if encoder in IMAGE_ENCODERS else None)  # a wrong name, before the data are read
     questions = load_questions(arguments.data, **question_options(arguments))
     print(questions)

@@ -37,9 +37,6 @@ def resolve_encoder(name: str, image_size: int | None = None) -> str:
         'google/vit-base-patch16-224'
     """
     packaged = not Path(name).exists()
-    known = (*IMAGE_ENCODERS, *TEXT_ENCODERS)
-    if packaged and name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.7)):
-        raise ValueError(f"there is no encoder {name!r}; did you mean {near[0]!r}? Packaged ones: {', '.join(known)}")
     if packaged and name in IMAGE_ENCODERS:
         return str(convert_efficientnet_lite(name, image_size=224 if image_size is None else image_size))
     if image_size is not None:
@@ -63,3 +60,17 @@ def find_packaged(record: dict[str, Any]) -> str | None:
     names = {digest: name for name, digest in DIGESTS.items()}
     name = names.get(record["digest"])
     return None if name is None else resolve_encoder(name)
+
+
+def check_name(name: str) -> None:
+    """Refuse, with a ValueError, what is nearly a packaged encoder's name, and no folder or `owner/name` on the Hub.
+
+    Example:
+        >>> check_name("google/vit-base-patch16-224"), check_name("bert-base-uncased")
+        (None, None)
+    """
+    known = (*IMAGE_ENCODERS, *TEXT_ENCODERS)
+    if name in known or "/" in name or Path(name).exists():
+        return
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.7):
+        raise ValueError(f"there is no encoder {name!r}; did you mean {near[0]!r}? Packaged ones: {', '.join(known)}")
