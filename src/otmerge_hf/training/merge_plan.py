@@ -17,9 +17,8 @@ from ..data.encoded import PARTS
 from ..data.questions import Questions, QuestionSplits
 from ..data.raw_collator import RawCollator
 from ..features import FeatureCollator, FeatureStore
-from ..model.configuration_otmerge import OTMergeConfig
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
-from .asked import check_asked, planned_steps
+from .asked import UNALIGNED_WIDTH, check_asked, planned_steps
 from .lora import add_lora
 
 
@@ -69,7 +68,7 @@ def plan_merge(
     image_size: int | None = None,
     fit: FitName = "auto",
     shared_dim: int | None = None,
-    epochs: float = 2.0,
+    epochs: float = 4.0,
     least_steps: int = 300,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
@@ -106,7 +105,7 @@ def plan_merge(
             stores[side] = encoders.encode(side, tokens[side], {"some": items}, **options)["some"]
             features += (time.perf_counter() - started) / len(items) * inputs[side]
         choices = questions.answers.config | ({"linear_path": []} if lora else {})
-        model = encoders.build_answering(tokens, shared_dim=shared_dim or OTMergeConfig.shared_dim, **choices)
+        model = encoders.build_answering(tokens, shared_dim=shared_dim or UNALIGNED_WIDTH, **choices)
         collator: Any = FeatureCollator(stores["context"], stores["query"])
         if lora:
             add_lora(model, lora)

@@ -23,11 +23,10 @@ from ..data.questions import Questions, QuestionSplits
 from ..data.raw_collator import RawCollator
 from ..features.encoding import side_key
 from ..features.keys import digest, inputs_key
-from ..model.configuration_otmerge import OTMergeConfig
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from .aligned_start import AlignedStart, align_start, leave_out_asked
-from .asked import WIDTH, check_asked, planned_steps
+from .asked import UNALIGNED_WIDTH, WIDTH, check_asked, planned_steps
 from .balance import balanced_weights
 from .controls import test_scores
 from .growth import Growth, grow_answers
@@ -57,7 +56,7 @@ def train_merge(
     image_size: int | None = None,
     fit: FitName = "auto",
     shared_dim: int | None = None,
-    epochs: float = 2.0,
+    epochs: float = 4.0,
     least_steps: int = 300,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
@@ -88,7 +87,7 @@ def train_merge(
             a row. Rare answers are found more often, and the frequent ones less.
         context_tokens, query_tokens: What is taken from the encoders, as in [`OTMergeConfig`].
         image_size, fit: As in [`align_encoders`].
-        shared_dim: Width of the shared space; None: the fit's choice, or 256 without captions.
+        shared_dim: Width of the shared space; None: the fit's choice, or 128 without captions.
         epochs: Passes of the fuser over the training questions, at most: it stops where validation stops to gain.
         least_steps: Fewest optimiser steps planned, so that few questions are passed over more often.
         batch_size, learning_rate: Of the fuser's training, by AdamW with a cosine schedule.
@@ -136,7 +135,7 @@ def train_merge(
             start = align_start(context, query, captions, Kept(stages / key[:16]), **options)
 
     set_seed(seed)
-    aligned_width = OTMergeConfig.shared_dim if start is None else len(start.maps["query"].bias)
+    aligned_width = UNALIGNED_WIDTH if start is None else len(start.maps["query"].bias)
     width = shared_dim or -(-aligned_width // WIDTH) * WIDTH
     answers = questions.answers
     model = encoders.build_answering(
