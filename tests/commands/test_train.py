@@ -281,7 +281,7 @@ def test_what_was_trained_on_is_not_scored_after_another_seed(folders, capsys):
     assert cli.main([*words(folders), "--seed", "1"]) == 0
     trained = json.loads((folders / "merge" / "results.json").read_text())
     assert str(folders) not in json.dumps(trained["settings"]["reading"])  # no folder of this machine travels
-    given = ["--model", str(folders / "merge"), "--cache-dir", str(folders / "f2"), "--no-gallery", "--output"]
+    given = ["--model", str(folders / "merge"), "--cache-dir", str(folders / "f2"), "--output"]
     assert cli.main(["evaluate", *given, str(folders / "found"), "--data", str(folders / "mine")]) == 0
     found = json.loads((folders / "found" / "evaluation.json").read_text())
     assert found["score"] == pytest.approx(trained["test"]["merged"])
@@ -296,6 +296,7 @@ def test_what_was_trained_on_is_not_scored_after_another_seed(folders, capsys):
     assert cli.main(["evaluate", *given, str(folders / "found"), "--data", str(folders / "other.csv")]) == 0
     assert json.loads((folders / "found" / "evaluation.json").read_text())["rows"] == 9
     assert "all rows are scored" in capsys.readouterr().out
+    assert (folders / "found" / "mistakes.png").is_file()  # some of the pictures are red, and the table denies it
 
 
 def test_other_encoders_in_the_same_folders_start_anew(folders, encoder):

@@ -142,3 +142,15 @@ def test_going_on_from_a_whole_checkpoint(merge, rows, tmp_path):
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert same(straight, resumed)
     assert encoder_keys(tmp_path / "checkpoint-4") == []
+
+
+def test_after_a_training_that_raised_other_trainings_checkpoints_are_whole(merge, rows, tmp_path):
+    class Stop(TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            raise KeyboardInterrupt
+
+    model = merge()
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path / "first", model, rows, [AdapterCheckpoints(), Stop()]).train()
+    make_trainer(tmp_path / "second", model, rows, steps=2).train()
+    assert encoder_keys(tmp_path / "second" / "checkpoint-2")

@@ -26,9 +26,9 @@ AFTER_SAVING: list[Callable[[str | os.PathLike], None]] = []
 class CheckpointMixin:
     """Saving and loading with or without the encoders; a base of [`OTMergePreTrainedModel`]."""
 
-    # Whether folders `checkpoint-<step>`, which Trainer writes, hold no frozen encoders: `training.AdapterCheckpoints`
-    # sets it for the time of a training.
-    adapter_checkpoints = False
+    # Folder under which `checkpoint-<step>`, as Trainer writes them, hold no frozen encoders; set for the time of a
+    # training by `training.AdapterCheckpoints`. One that raises leaves it set: other trainings' checkpoints are whole.
+    adapter_checkpoints: str | None = None
     _keys_to_ignore_on_save: set[str]
 
     def __init__(self, config):
@@ -171,9 +171,15 @@ class CheckpointMixin:
         """
         put_encoder(self, side, encoder, force, options)
 
+    def _is_thin(self, folder: str | os.PathLike) -> bool:
+        """Whether a folder is a checkpoint of the training that asked for thin ones."""
+        if self.adapter_checkpoints is None or not _is_trainers(folder):
+            return False
+        return os.path.abspath(folder).startswith(os.path.join(os.path.abspath(self.adapter_checkpoints), ""))
+
     def _records_instead_of_encoders(self, folder: str, save_encoders: bool | None) -> dict | None:
         """Records to save in place of the encoders; None where the encoders are saved."""
-        if save_encoders or (save_encoders is None and not (self.adapter_checkpoints and _is_trainers(folder))):
+        if save_encoders or (save_encoders is None and not self._is_thin(folder)):
             return None
         learning = [side for side, encoder in self.named_encoders().items() if _learns(encoder)]
         if save_encoders is None and learning:

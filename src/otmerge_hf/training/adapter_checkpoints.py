@@ -51,14 +51,14 @@ class AdapterCheckpoints(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Before a checkpoint is loaded."""
-        find_host(model).adapter_checkpoints = True
+        find_host(model).adapter_checkpoints = args.output_dir
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Refuse a checkpoint of other encoders, of which a resumed `state` tells."""
         host = find_host(model)
-        host.adapter_checkpoints = True
+        host.adapter_checkpoints = args.output_dir
         saved: Any = state.stateful_callbacks
         before = _latest_digests(saved) if state.global_step else {}
         self.digests = _digests(host)
@@ -74,7 +74,7 @@ class AdapterCheckpoints(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Say no more what checkpoints hold."""
-        find_host(model).adapter_checkpoints = False
+        find_host(model).adapter_checkpoints = None
 
 
 def _digests(host: Any) -> dict[str, str]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..data.answers import Answers
 from ..model.linear_path import LinearPath
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
@@ -24,7 +25,7 @@ def put_answer_texts(model: OTMergeForQuestionAnswering, processor: OTMergeProce
     """
     if "answers" not in path_of(model).parts:
         raise ValueError(f"`linear_path` is {list(path_of(model).parts)}; expected `answers` among its parts.")
-    names = [name for _, name in sorted((int(place), name) for place, name in (model.config.id2label or {}).items())]
+    names = Answers.of_config(model.config).names
     model.eval()
     for start in range(0, len(names), _NAMES_AT_ONCE):
         some = names[start : start + _NAMES_AT_ONCE]
