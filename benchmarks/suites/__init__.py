@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 SUITES = {
     "easy-vqa": "every method on easy-VQA: accuracy over seeds, compute, memory, latency",
     "photographs": "entailment and questions about real photographs, from a folder of the user's; with controls",
+    "own-data": "`otmerge train` on tables of questions beside folders of images; with controls",
     "alignment": "closed forms and trained heads on emoji pictures and their names: retrieval with many or few pairs",
     "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",
     "explanations": "heat on the shape that an answer is about: attention, plan, cosines, occlusion",
     "feature-extraction": "features of texts and photographs against a bare loop over the same encoder",
+    "vqa-accuracy": "the official VQA accuracy against a plain loop: ratio of time",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 
 _MARKS = re.compile(r'[];/["{}()=+\\_><@`,?!-]')  # neither the apostrophe (girl's) nor the colon (2:50 pm)
+_COMMA = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
 _NUMBERS = "zero one two three four five six seven eight nine ten"
 _CONTRACTED = """
@@ -49,14 +50,20 @@ def normalize_answer(answer: str) -> str:
 
     Source: the rules of visualqa.org/evaluation, as its published evaluator (GT-Vision-Lab/VQA) carries them out.
     """
-    text = _tidy(answer)
+    return _normalize(_tidy(answer))
+
+
+def _normalize(text: str) -> str:
     if marks := set(_MARKS.findall(text)):
-        number = re.search(r"\d,\d", text)
+        number = "," in marks and _COMMA.search(text)
         gone = {mark for mark in marks if number or f"{mark} " in text or f" {mark}" in text}
         text = text.translate({ord(mark): "" if mark in gone else " " for mark in marks})
     if "." in text:
         text = _PERIOD.sub("", text, count=32)  # the published call gives the flag re.UNICODE, 32, as the count
-    return " ".join([new for word in text.lower().split() if (new := _WORDS.get(word, word))])
+    words = text.lower().split()
+    if not _WORDS.keys().isdisjoint(words):  # most answers have no such word
+        words = [new for word in words if (new := _WORDS.get(word, word))]
+    return " ".join(words)
 
 
 def _score(matches: int, count: int) -> float:
@@ -101,7 +108,7 @@ def vqa_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
     """
     if not len(predictions) == len(references) > 0:
         raise ValueError(f"expected as many predictions as references; got {len(predictions)} and {len(references)}")
-    normal = lru_cache(2**17)(normalize_answer)  # answers repeat; bounded, for data where none do
+    normal = lru_cache(2**17)(_normalize)  # answers repeat; bounded, for data where none do
     scores = []
     for row, (said, answers) in enumerate(zip(predictions, references, strict=True)):
         _check(f"references[{row}]", answers)
