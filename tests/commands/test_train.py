@@ -337,6 +337,22 @@ def test_a_dry_run_refuses_what_the_work_would_refuse(folders, capsys):
     assert "at most 40 steps" in capsys.readouterr().out  # once, not twice
 
 
+def test_captions_columns_have_flags_of_their_own(folders, capsys):
+    lines = write_captions(folders / "captions")
+    (folders / "captions" / "metadata.csv").unlink()
+    table = folders / "captions" / "captions.csv"
+    table.write_text("\n".join(["photo,said", *lines[1:]]) + "\n")
+    given = [*words(folders), "--captions", str(table), "--dry-run"]
+    assert cli.main(given) == 2
+    assert "--captions: no column of images was found" in (said := capsys.readouterr().err)
+    assert "pass --captions-image-column" in said
+    assert cli.main([*given, "--captions-image-column", "photo"]) == 2
+    assert "pass --captions-text-column" in capsys.readouterr().err
+    columns = ["--captions-image-column", "photo", "--captions-text-column", "said"]
+    assert cli.main([*given, *columns]) == 0
+    assert "align on captions" in capsys.readouterr().out
+
+
 def test_captions_of_a_known_set_are_read_up_to_a_count(folders, capsys):
     write_captions(folders / "captions")
     (folders / "captions" / "metadata.csv").unlink()

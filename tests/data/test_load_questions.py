@@ -280,3 +280,16 @@ def test_rows_to_score_need_no_training_table(tmp_path):
     assert len(load_rows(tmp_path)) == 12
     with pytest.raises(ValueError, match="there is nothing to train on"):
         load_questions(tmp_path)
+
+
+def test_answers_that_look_like_several_are_pointed_out(tmp_path):
+    write_pictures(tmp_path, 12)
+    listed = [(f"{i}.png", "what is there?", '"book, lamp"' if i % 2 else "book") for i in range(12)]
+    write_csv(tmp_path / "train.csv", listed)
+    note = "train.csv: 6 answers have a comma in them ('book, lamp'), each is one answer"
+    splits = load_questions(tmp_path)
+    assert splits.answers.names == ["book", "book lamp"]
+    assert [one for one in splits.notes if one.startswith(note)]
+    separated = load_questions(tmp_path, answer_separator=",", targets="labels")
+    assert separated.answers.names == ["book", "lamp"]
+    assert not [one for one in separated.notes if "comma" in one]

@@ -85,3 +85,22 @@ def test_too_few_images_are_counted(tmp_path):
 def test_a_split_made_by_hand_counts_itself():
     split = PairSplit(["a.png"], ["one", "two"], torch.tensor([[0, 0], [0, 1]]))
     assert str(split) == "1 images, 2 captions (2 distinct), from memory"
+
+
+@pytest.mark.parametrize("names_table", [False, True])
+def test_a_table_of_any_name_beside_its_pictures(names_table, tmp_path):
+    write(tmp_path, 12)
+    text = (tmp_path / "metadata.csv").read_text().replace("file_name,text", "image,caption")
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "captions.csv").write_text(text)
+    splits = load_pair_splits(tmp_path / "captions.csv" if names_table else tmp_path)
+    assert sum(len(split.images) for split in splits.values()) == 12
+    assert {pair for split in splits.values() for pair in true_pairs(split)} >= {(3, "grey 3 0"), (3, "a picture")}
+
+
+def test_which_of_two_tables_is_asked(tmp_path):
+    write(tmp_path, 12)
+    (tmp_path / "metadata.csv").rename(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("image,caption\n001.png,one\n")
+    with pytest.raises(ValueError, match=r"has 2 tables \(a.csv, b.csv\); pass one of them"):
+        load_pair_splits(tmp_path)

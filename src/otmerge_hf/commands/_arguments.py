@@ -14,10 +14,11 @@ from ..features.keys import digest
 
 
 _TOKENS = "last_hidden_state, cls, pooled or a hidden layer's index; of several the pre-flight check chooses"
-CAPTION_NAMES = ("preset", "image_folder", "limit")
+CAPTION_NAMES = (
+    "preset", "image_folder", "limit", "image_column", "text_column", "group_column", "split_column",
+)  # fmt: skip
 _PAIR_NAMES = (
-    "train_split", "validation_split", "test_split", "image_column", "text_column", "group_column", "seed",
-    "split_column", *CAPTION_NAMES,
+    "train_split", "validation_split", "test_split", "seed", *CAPTION_NAMES,
 )  # fmt: skip
 _QUESTION_NAMES = (
     "image_column", "question_column", "answer_column", "train_split", "validation_split", "test_split", "targets",
@@ -53,17 +54,13 @@ def add_pair_arguments(parser: ArgumentParser) -> None:
     add(
         "--pairs",
         required=True,
-        help="image folder with metadata.csv, parquet or json file or folder, Hub name, or a preset's name",
+        help="folder of images and a table, a table, a Hub name, or a preset's name",
     )
     add_caption_arguments(parser)
     add("--config-name", help="configuration of a Hub data set")
     add("--train-split", help="split, slices such as train[:100] allowed (default: train, else the source's first)")
     for split in ("validation", "test"):
         add(f"--{split}-split", help="likewise (default: the source's own, else a tenth of the training images)")
-    add("--image-column", help="column of images (default: found by its type)")
-    add("--text-column", help="column of captions (default: found by its name)")
-    add("--group-column", help="column equal for captions of one image (default: the image's content)")
-    add("--split-column", help="column of splits of a source with a single one (default: the preset's)")
     add("--filter", action="append", default=[], metavar="COLUMN!=VALUE", help="keep these rows only; repeatable")
     add("--seed", type=int, default=0, help="of the images held out, and whatever else is drawn (default %(default)s)")
 
@@ -74,6 +71,10 @@ def add_caption_arguments(parser: ArgumentParser, prefix: str = "--") -> None:
     add(f"{prefix}preset", choices=list(CAPTION_PRESETS), help="columns and splits of a known set of captions")
     add(f"{prefix}image-folder", metavar="FOLDER", help="where paths of images start (default: the table's folder)")
     add(f"{prefix}limit", type=positive, metavar="N", help="read N rows of each split, as a stream (default: all)")
+    add(f"{prefix}image-column", help="column of images or of their paths (default: found by type, then name)")
+    add(f"{prefix}text-column", help="column of captions (default: found by its name)")
+    add(f"{prefix}group-column", help="column equal for captions of one image (default: the image's content)")
+    add(f"{prefix}split-column", help="column of splits of a source with a single one (default: the preset's)")
 
 
 def pair_options(arguments: Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`otmerge train`: two encoders and questions about images in, a saved merge that answers them out."""
 
+import re
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def _load_captions(arguments: Namespace) -> dict[str, PairSplit]:
     except ValueError as error:
         message = str(error)
         for name in CAPTION_NAMES:  # their flags have another name than for the questions
-            message = message.replace(f"`{name}`", f"--captions-{name.replace('_', '-')}")
+            bare = rf"|(?<![\w'\"-]){name}(?![\w'\"])" if "_" in name else ""
+            message = re.sub(f"`{name}`{bare}", f"--captions-{name.replace('_', '-')}", message)
         raise ValueError(f"--captions: {message}") from error
 
 

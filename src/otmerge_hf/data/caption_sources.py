@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Image
+from PIL import Image as PillowImage
 
 from .caption_presets import CaptionPreset, find_caption_preset
 from .sources import (
+    BUILDERS,
     Source,
     check_column,
     column_values,
@@ -61,6 +63,7 @@ class CaptionSource:
             ValueError: If there is no such preset, the limit is none, or it is needed and missing.
         """
         source, known = find_caption_preset(source, preset)
+        source = _table_of(source)
         if limit is not None and limit < 1:
             raise ValueError(f"`limit` is {limit}; expected the number of rows to read")
         if limit is None and known.streams and source_folder(source) is None:
@@ -143,3 +146,21 @@ class CaptionSource:
         values = [column_values(dataset, name) for name in parts]
         paths = [None if None in row else Path(*row).as_posix() for row in zip(*values, strict=True)]
         return dataset.add_column(_JOINED, paths)
+
+
+def _table_of(source: Source) -> Source:
+    """The table of a folder that has one beside its images; the source itself where `datasets` reads the folder.
+
+    It reads a folder of images by their `metadata` files, and takes no notice of a table of another name.
+    """
+    folder = Path(source) if isinstance(source, str | os.PathLike) else None
+    if folder is None or not folder.is_dir() or any(folder.rglob("metadata.*")):
+        return source
+    tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in BUILDERS and file.suffix != ".tar")
+    images = PillowImage.registered_extensions()
+    if not tables or not any(file.suffix.lower() in images for file in folder.rglob("*")):
+        return source
+    if len(tables) > 1:
+        names = ", ".join(file.name for file in tables[:5])
+        raise ValueError(f"source {str(source)!r} has {len(tables)} tables ({names}); pass one of them")
+    return tables[0]

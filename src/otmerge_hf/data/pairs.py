@@ -21,6 +21,7 @@ _CAPTIONS = ("text", "txt", "caption", "captions", "sentence", "sentences")
 TEXT_COLUMNS = (*_CAPTIONS, "description", "descriptions", "alt_text", "statement")
 # Columns of text that may hold paths of image files.
 PATH_COLUMNS = ("image", "image_path", "file_name", "filename", "filepath", "path")
+_TEXT_KINDS = ("string", "large_string")  # the latter is what CSV files give from datasets 5 on
 # Where a caption stands inside a record, as in COCO's {"tokens", "raw", "imgid", "sentid"}.
 _CAPTION_FIELDS = ("raw", "caption", "text", "sentence")
 
@@ -102,7 +103,7 @@ def open_images(dataset: Dataset, folder: Path | None, column: str | None = None
         return dataset, wanted[0]
     if len(wanted) > 1:
         raise ValueError(f"image_column must choose one of the image columns {', '.join(wanted)}")
-    text = [name for name, feature in dataset.features.items() if getattr(feature, "dtype", None) == "string"]
+    text = [name for name, feature in dataset.features.items() if getattr(feature, "dtype", None) in _TEXT_KINDS]
     looked = []
     for name in [column] if column else [name for name in PATH_COLUMNS if name in text]:
         if name not in text or folder is None or not len(dataset):

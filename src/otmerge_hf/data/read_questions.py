@@ -119,6 +119,8 @@ def read_questions(
         read.rows[role], read.columns[role], read.origins[role] = found.rows, columns, table.name
         read.bad += found.bad
         read.notes += _notes(role, table, columns, found)
+        if not answer_separator and not columns.holds_classes(table):
+            read.notes += _lists_in_answers(table, found)
     if several := _ids_of_several(read):
         values = "1 value" if several == 1 else f"{several:,} values"
         many = f"{values} of {named['image_id']!r} each name images of different content"
@@ -152,6 +154,15 @@ def _ids_of_several(read: ReadQuestions) -> int:
     first: dict[str, tuple[Hashable, ...]] = {}
     rows = (row for own in read.rows.values() for row in own or () if row.image_id)
     return len({row.image_id for row in rows if first.setdefault(row.image_id, row.keys) != row.keys})
+
+
+def _lists_in_answers(table: Table, rows: Rows) -> list[str]:
+    """A note where some answers look like several in one text."""
+    listed = [row.answers[0] for row in rows.rows if len(row.answers) == 1 and ", " in row.answers[0]]
+    if not listed:
+        return []
+    many = "1 answer has a comma in it" if len(listed) == 1 else f"{len(listed):,} answers have a comma in them"
+    return [f"{table.name}: {many} ({listed[0]!r}), each is one answer; answer_separator reads several out of a text"]
 
 
 def _notes(role: str, table: Table, columns: Columns, rows: Rows) -> list[str]:
