@@ -117,6 +117,15 @@ def test_where_both_sides_are_needed_the_fuser_is_kept(grow, arguments):
     assert f"the fuser is kept, trained for {growth.fuser_steps} steps" in str(growth)
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_of_many_rows_and_answers_some_stand_for_all(grow, caplog, monkeypatch, refit):
+    monkeypatch.setattr("otmerge_hf.training.measuring.MOST_LOGITS", 2 * 100)  # of two answers
+    _, growth, questions, _ = grow("words", refit=refit)
+    assert len(questions) > 100
+    assert list(growth.linear.weights) == ["query"]
+    assert f"fitted on 100 of the {len(questions)} rows, drawn at random" in caplog.text
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_chance_is_never_worse_than_the_linear_path(grow, arguments, seed):
     """Labels that nothing says, a training that learns them by heart."""

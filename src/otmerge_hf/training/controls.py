@@ -9,6 +9,7 @@ from ..data.questions import QuestionSplits
 from ..features import mean_features
 from ..features.collator import dense_labels
 from .linear_fit import LinearFit, fit_linear_path
+from .measuring import drawn_rows
 
 
 _PART = "query"
@@ -21,11 +22,13 @@ def test_scores(merged: torch.Tensor, rows: EncodedQuestions, questions: Questio
     def read(part: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
         return means[part["query_features"][:]], dense_labels(part["labels"][:], len(answers.names))
 
-    learnt, validation, test = (read(part) for part in (rows.train, rows.validation, rows.test))
-    both, count = torch.cat([learnt[1], validation[1]]), len(answers.names)
+    count = len(answers.names)
+    fitted = [drawn_rows(part, count, name) for name, part in (("train", rows.train), ("validation", rows.validation))]
+    learnt, validation = map(read, fitted)
+    both, test = torch.cat([learnt[1], validation[1]]), means[rows.test["query_features"][:]]
     logits = {
         "most frequent answer": most_frequent(both, len(rows.test), count),
-        "words only, linear": words_alone(learnt, validation, test[0], count),
+        "words only, linear": words_alone(learnt, validation, test, count),
         "merged": merged,
     }
     answered = answers.scored(questions.test.answers)

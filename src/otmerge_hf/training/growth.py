@@ -19,7 +19,7 @@ from .best import KeepBest, StopAt
 from .fuser_training import plan_evaluations, train_fuser
 from .kept import Kept, read_linear_fit, write_linear_fit
 from .linear_fit import LinearFit, answer_losses, fit_linear_path, is_gain
-from .measuring import answer_logits, measure_parts, path_of, put_answer_texts
+from .measuring import answer_logits, drawn_rows, measure_parts, path_of, put_answer_texts
 from .stages import set_stage
 from .two_stages import Collator, check_questions
 
@@ -133,10 +133,12 @@ def grow_answers(
             put_answer_texts(host, processor)
         elif not path.answer_embeds.any():
             logger.warning("`processor` is None: the answers' texts are not read; their part of the path stays out.")
-    size = args.per_device_eval_batch_size
-    measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
+    size, count = args.per_device_eval_batch_size, len(path.bias)
+    fitted = drawn_rows(questions, count, "questions")
+    eval_questions = drawn_rows(eval_questions, count, "eval_questions")
+    measured = [measure_parts(host, rows, collator, size) for rows in (fitted, eval_questions)]
     (parts, labels), (eval_parts, eval_labels) = measured
-    count, weights = len(path.bias), host.class_weights if host.class_weights is None else host.class_weights.cpu()
+    weights = host.class_weights if host.class_weights is None else host.class_weights.cpu()
     linear = read_linear_fit(kept, "linear")
     if linear is None:
         linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count, class_weights=weights)
@@ -158,7 +160,7 @@ def grow_answers(
     best.restore()
     fused = answer_logits(host, eval_questions, collator, size)
     if stage != "fuse":  # the adapters moved, and with them what the path reads
-        measured = [measure_parts(host, rows, collator, size) for rows in (questions, eval_questions)]
+        measured = [measure_parts(host, rows, collator, size) for rows in (fitted, eval_questions)]
         (parts, labels), (eval_parts, eval_labels) = measured
     beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear, class_weights=weights)
     path.load(beside.weights, beside.bias)
@@ -182,7 +184,7 @@ def grow_answers(
                 host.load_state_dict(trained[0], strict=False)
         beside = linear
         if refit:
-            parts, labels = measure_parts(host, every, collator, size)
+            parts, labels = measure_parts(host, drawn_rows(every, count), collator, size)
             beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear, class_weights=weights)
     path.load({name: shares.path * weight for name, weight in beside.weights.items()}, shares.path * beside.bias)
     with torch.no_grad():

@@ -1,10 +1,12 @@
 """What a merge makes of labelled rows, without gradient: parts of its linear path, logits, the answers' texts."""
 
+import logging
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from ..data.answers import Answers
 from ..model.linear_path import LinearPath
@@ -14,7 +16,25 @@ from ..model.processing_otmerge import OTMergeProcessor
 from .two_stages import Collator
 
 
+logger = logging.getLogger(__name__)
 _NAMES_AT_ONCE = 256
+#: Rows times answers that are held at once, several times over: 0.4 GB each.
+MOST_LOGITS = 10**8
+
+
+def drawn_rows(rows: Any, num_labels: int, name: str = "rows") -> Any:
+    """All rows, or as many drawn at random as have [`MOST_LOGITS`] logits: of large data a part is enough to fit on.
+
+    Example:
+        >>> len(drawn_rows(range(60_000), 10)), len(drawn_rows(range(60_000), 3_000))
+        (60000, 33333)
+    """
+    most = max(MOST_LOGITS // num_labels, 1)
+    if len(rows) <= most:
+        return rows
+    logger.warning("`%s`: the linear path is fitted on %d of the %d rows, drawn at random.", name, most, len(rows))
+    picked = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:most].sort().values.tolist()
+    return rows.select(picked) if isinstance(rows, Dataset) else Subset(rows, picked)
 
 
 def put_answer_texts(model: OTMergeForQuestionAnswering, processor: OTMergeProcessor) -> None:
