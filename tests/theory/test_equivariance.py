@@ -98,9 +98,7 @@ def test_both_views_of_an_image_make_any_encoder_equivariant(flipped):
     views = torch.cat((plain, mirrored), 1), torch.cat((mirrored, plain), 1)  # a mirror swaps the halves, exactly
     weight = Ridge().fit(torch.cat(views), said.repeat(2, 1)).context_map_.weight
     first, second = weight.chunk(2, dim=1)
-    assert (
-        first - second
-    ).norm() < 1e-10 * weight.norm()  # captions do not change: the map cannot tell left from right
+    assert (first - second).norm() < 1e-10 * weight.norm()  # it cannot tell left from right
     weight = Ridge().fit(views[0], said).context_map_.weight
     first, second = weight.chunk(2, dim=1)
     assert (first - second).norm() > 0.2 * weight.norm()

@@ -41,9 +41,8 @@ def test_paired_distance_bounds_transport_from_above():
 
 
 def test_a_pairing_is_optimal_exactly_when_it_is_cyclically_monotone():
-    cycles = [
-        c for k in range(2, 6) for rows in combinations(range(5), k) for c in permutations(rows) if c[0] == rows[0]
-    ]
+    orders = [order for k in range(2, 6) for rows in combinations(range(5), k) for order in permutations(rows)]
+    cycles = [order for order in orders if order[0] == min(order)]
     assert len(cycles) == 84
     outcomes = []
     for seed in range(60):
@@ -78,7 +77,7 @@ def test_well_separated_pairs_survive_noise():
         runs = (best_pairing(x, x + noise * normal(20, 20, seed=seed)) for seed in range(400))
         return sum(not torch.equal(found, torch.arange(20)) for found in runs) / 400
 
-    assert 0.01 < lost(noise) <= share**2 / 2
+    assert 0 < lost(noise) <= share**2 / 2 < lost(2**0.5 * noise)  # a constant 4 for the 8 would not do
     assert lost(2 * noise) > 0.9  # beyond the condition the pairs are lost
 
 

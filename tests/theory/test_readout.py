@@ -91,7 +91,7 @@ def test_accuracy_from_few_labels_as_predicted():
         by_products, by_cosine = torch.tensor(found).mean(0).tolist()
         predicted = predicted_accuracy(n, d, t)
         assert by_products == pytest.approx(predicted, abs=0.025)
-        assert by_cosine == pytest.approx(accuracy(t, labels), abs=1e-9)  # a positive weight is all there is to learn
+        assert by_cosine == pytest.approx(accuracy(t, labels), abs=1e-6)  # a positive weight is all that it needs
         assert [float(s) for s in shown] == pytest.approx([predicted, by_products, by_cosine], abs=0.01)
 
 
