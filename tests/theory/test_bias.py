@@ -13,14 +13,17 @@ from .draws import grid, normal
 
 def test_batches_overstate_transport_and_larger_ones_less():
     x, y = normal(6, 2, seed=1), normal(6, 2, seed=2) + 0.5
-    means = []
+    means, same = [], []
     for size in (1, 2, 3, 5, 6):
         batches = torch.tensor(list(combinations(range(6), size)))
         left, right = torch.cartesian_prod(torch.arange(len(batches)), torch.arange(len(batches))).T
         means.append((wasserstein2(x[batches[left]], y[batches[right]]) ** 2).mean())  # all batches: no sampling error
+        same.append(wasserstein2(x[batches[left]], x[batches[right]]).mean())
     assert all(before > after * 1.01 for before, after in zip(means, means[1:], strict=False))
     torch.testing.assert_close(means[-1], wasserstein2(x, y) ** 2)
     torch.testing.assert_close(means[0], torch.cdist(x, y).square().mean())  # a batch of one: the product plan
+    assert min(same[:-1]) > 0.1  # batches of one cloud are apart, the whole is not
+    assert same[-1] < 1e-6
 
 
 def best_scale(loss, t):
@@ -38,7 +41,7 @@ def test_entropy_shrinks_the_fitted_cloud_and_debiasing_does_not(epsilon):
     assert debiased == pytest.approx(t, abs=5e-3)
 
 
-def test_the_divergence_lies_between_the_means_and_transport():
+def test_a_large_epsilon_aligns_the_means_alone():
     x, y = normal(30, 3, seed=3), 0.4 * normal(30, 3, seed=4) + 1.0
 
     def divergence(epsilon):
