@@ -47,7 +47,7 @@ def slow_normal(text: str) -> str:
     """One spelling of an answer."""
     text = cleaned = strip(text)
     triples = [text[place : place + 3] for place in range(len(text) - 2)]
-    comma = any(a.isdecimal() and b == "," and c.isdecimal() for a, b, c in triples)
+    comma = any(one[0].isdecimal() and one[1] == "," and one[2].isdecimal() for one in triples)
     for mark in MARKS:
         pairs = {text[place : place + 2] for place in range(len(text) - 1)}
         beside_a_space = f"{mark} " in pairs or f" {mark}" in pairs
