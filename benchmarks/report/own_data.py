@@ -23,7 +23,6 @@ _HEAD = (
     "merged - words [95%]",
     "reference",
     "kept: linear path; fuser",
-    "seconds: align / answers",
 )
 
 
@@ -36,7 +35,7 @@ def markdown(records: Sequence[Record]) -> str:
         "Accuracy on the test part, the mean over seeds with its 95% t interval; the difference is taken seed by "
         "seed. The reference is what other code of this repository reached on the same test questions: the "
         "demonstration's script, or the method `grown` of the suite `photographs`, whose validation part and rates "
-        "differ. Seconds are medians, features not counted.",
+        "differ.",
         "",
         "| " + " | ".join(_HEAD) + " |",
         "|" + "---|" * len(_HEAD),
@@ -61,9 +60,6 @@ def _row(name: str, cells: dict[int, Record]) -> str:
     first = next(iter(results.values()))
     parts = sorted({part for result in results.values() for part in result["linear_path"]})
     fusers = sum(result["shares"]["fuser"] > 0 for result in results.values())
-    seconds = [
-        _median([result["seconds"].get(stage) for result in results.values()]) for stage in ("align", "answers")
-    ]
     row = (
         name,
         " / ".join(f"{first['counts'][part]['rows']:,}" for part in ("train", "validation", "test")),
@@ -73,14 +69,8 @@ def _row(name: str, cells: dict[int, Record]) -> str:
         interval(paired_difference(scores(MERGED), scores(WORDS)), sign=True),
         _reference(name),
         f"{', '.join(parts)}; {fusers} of {len(cells)}",
-        " / ".join(seconds),
     )
     return "| " + " | ".join(row) + " |"
-
-
-def _median(seconds: list[float | None]) -> str:
-    known = sorted(value for value in seconds if value)
-    return f"{known[len(known) // 2]:.0f}" if known else "-"
 
 
 def _reference(name: str) -> str:

@@ -1,6 +1,7 @@
 """The command line: `otmerge COMMAND ...`, one module of `commands/` for each command."""
 
 import argparse
+import difflib
 import importlib
 import pkgutil
 import re
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from . import __version__, commands
 from .commands._config import add_config_argument, with_settings
@@ -71,6 +73,19 @@ def without_folders(words: Sequence[str]) -> str:
     return shlex.join(["otmerge", *shown])
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line; its subcommands' are so too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def _unknown_flag(given: str, parser: argparse.ArgumentParser) -> str:
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    near = difflib.get_close_matches(given.partition("=")[0], known, n=1)
+    return f"there is no {given}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -85,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = next((word for word in words if not word.startswith("-")), None)
     # Only the command that runs is imported; all of them where help or an error lists them.
     modules = {name: load_command(name) for name in ([asked] if asked in known else known)}
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="otmerge", description="Merge two frozen encoders into one multimodal model with optimal transport."
     )
     parser.add_argument("--version", action="version", version=f"otmerge_hf {__version__}")
@@ -100,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"otmerge {asked}: error: {error}\n")
         return 2
-    parsed = parser.parse_args(words)
+    parsed, unknown = parser.parse_known_args(words)
+    if unknown:
+        parsers[parsed.command].error(_unknown_flag(unknown[0], parsers[parsed.command]))
     parsed.started_by = without_folders(words)
     try:
         return int(modules[parsed.command].run(parsed))

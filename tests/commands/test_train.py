@@ -359,8 +359,16 @@ def test_captions_of_a_known_set_are_read_up_to_a_count(folders, capsys):
     rows = [
         {"filename": f"captioned-{i:04}.png", "caption": ["a red square"] * 2, "split": "train"} for i in range(60)
     ]
-    (folders / "rows.json").write_text(json.dumps({"images": rows}))
-    given = ["--captions", str(folders / "rows.json"), "--captions-preset", "flickr30k", "--captions-limit", "20"]
+    (folders / "tables").mkdir()
+    (folders / "tables" / "rows.json").write_text(json.dumps({"images": rows}))
+    given = [
+        "--captions",
+        str(folders / "tables" / "rows.json"),
+        "--captions-preset",
+        "flickr30k",
+        "--captions-limit",
+        "20",
+    ]
     folder = ["--captions-image-folder", str(folders / "captions")]
     assert cli.main([*words(folders), *given, *folder, "--dry-run"]) == 0
     assert "captions, train: 16 images, 32 captions (1 distinct)" in capsys.readouterr().out
@@ -397,3 +405,8 @@ def test_balanced_reaches_the_losses_and_is_not_saved(folders, monkeypatch):
     assert all(weights is not None and weights.min() < 1 < weights.max() for weights in seen)
     assert "class_weights" not in load_file(folders / "merge" / "model.safetensors")
     assert json.loads((folders / "merge" / "results.json").read_text())["settings"]["balanced"] is True
+
+
+def test_flags_of_captions_need_captions(folders, capsys):
+    assert cli.main([*words(folders), "--captions-text-column", "said"]) == 2
+    assert "--captions-text-column says how captions are read; pass --captions too" in capsys.readouterr().err

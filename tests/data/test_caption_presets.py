@@ -65,11 +65,12 @@ def test_splits_of_the_source_itself_go_before_the_column(tmp_path):
 def test_karpathys_own_files_name_pictures_in_a_folder(tmp_path, kind):
     write_pictures(tmp_path / "coco" / "val2014", 18)
     rows = [coco(n) | {"sentences": [coco(n, k)["sentences"] for k in range(2)]} for n in range(18)]
+    (tmp_path / "tables").mkdir()
     if kind == "json":
-        file = tmp_path / "dataset_coco.json"
+        file = tmp_path / "tables" / "dataset_coco.json"
         file.write_text(json.dumps({"images": rows, "dataset": "coco"}))
     else:  # as yerevann/coco-karpathy has them
-        file = tmp_path / "rows.parquet"
+        file = tmp_path / "tables" / "rows.parquet"
         plain = [row | {"sentences": [s["raw"] for s in row["sentences"]], "url": "http://x.invalid"} for row in rows]
         Dataset.from_list(plain).to_parquet(file)
     splits = load_pair_splits(file, preset="coco-karpathy", image_folder=tmp_path / "coco")

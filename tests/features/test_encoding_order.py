@@ -148,3 +148,10 @@ def test_no_worker_where_the_encoder_has_every_core(monkeypatch):
     assert usual_workers(torch.device("cuda")) == 3
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0}, raising=False)
     assert usual_workers(torch.device("cuda")) == usual_workers(torch.device("cpu")) == 0
+
+
+def test_texts_that_are_cut_are_named(merge, processor, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(processor.tokenizer, "model_max_length", 12)
+    long = "is there a red square ? " * 4
+    encode(merge(), processor, "query", ["what", long], cache_dir=tmp_path, progress=False)
+    assert "1 text is longer than the 12 tokens that are read; the rest is cut off: 'is there a red" in caplog.text

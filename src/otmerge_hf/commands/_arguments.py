@@ -16,6 +16,7 @@ from ..features.keys import digest
 _TOKENS = "last_hidden_state, cls, pooled or a hidden layer's index; of several the pre-flight check chooses"
 CAPTION_NAMES = (
     "preset", "image_folder", "limit", "image_column", "text_column", "group_column", "split_column",
+    "delimiter",
 )  # fmt: skip
 _PAIR_NAMES = (
     "train_split", "validation_split", "test_split", "seed", *CAPTION_NAMES,
@@ -71,6 +72,7 @@ def add_caption_arguments(parser: ArgumentParser, prefix: str = "--") -> None:
     add(f"{prefix}preset", choices=list(CAPTION_PRESETS), help="columns and splits of a known set of captions")
     add(f"{prefix}image-folder", metavar="FOLDER", help="where paths of images start (default: the table's folder)")
     add(f"{prefix}limit", type=positive, metavar="N", help="read N rows of each split, as a stream (default: all)")
+    add(f"{prefix}delimiter", help="what stands between the columns of a CSV file (default: a comma)")
     add(f"{prefix}image-column", help="column of images or of their paths (default: found by type, then name)")
     add(f"{prefix}text-column", help="column of captions (default: found by its name)")
     add(f"{prefix}group-column", help="column equal for captions of one image (default: the image's content)")

@@ -28,6 +28,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
         help="column of images of --csv (default: found by its name); repeated: several images a row",
     )
     parser.add_argument("--question-column", help="column of questions of --csv (default: found by its name)")
+    parser.add_argument("--delimiter", help="what stands between the columns of --csv (default: a comma)")
     parser.add_argument("--output", type=Path, help="CSV file for the answers to --csv (default: print them)")
     return parser
 
@@ -64,8 +65,8 @@ def _answer_table(arguments: Namespace) -> int:
     from ..data import load_rows
 
     model, processor = load_answering(arguments.model)
-    columns = {"image_column": arguments.image_column, "question_column": arguments.question_column}
-    questions = load_rows(arguments.csv, **columns)
+    options = {name: getattr(arguments, name) for name in ("image_column", "question_column", "delimiter")}
+    questions = load_rows(arguments.csv, **options)
     # before the work, not after
     output = arguments.output.open("w", newline="", encoding="utf-8") if arguments.output else sys.stdout
     answered = answer_questions(model, processor, questions)

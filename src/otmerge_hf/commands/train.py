@@ -51,8 +51,13 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     add("--balanced", action="store_true", help="let rare answers count as much as frequent ones")
     add("--fit", choices=FIT_NAMES, default="auto", help="how to align; auto tries what suits (default %(default)s)")
     add("--shared-dim", type=positive, help="width of the shared space (default: the fit's choice, else 128)")
-    add("--epochs", type=above_zero, default=4.0, help="passes over the questions, at most (default %(default)s)")
-    add("--least-steps", type=positive, default=300, help="steps planned for few questions (default %(default)s)")
+    add("--epochs", type=above_zero, default=4.0, help="passes over many questions, at most (default %(default)s)")
+    add(
+        "--least-steps",
+        type=positive,
+        default=300,
+        help="of few questions: steps, at most, in place of --epochs (default %(default)s)",
+    )
     add("--train-batch-size", type=positive, default=128, help="questions a step (default %(default)s)")
     add("--learning-rate", type=above_zero, default=1e-3, help="of adapters, fuser and head (default %(default)s)")
     add("--dry-run", action="store_true", help="print what would be done, with counts and estimated times, and stop")
@@ -83,6 +88,9 @@ def run(arguments: Namespace) -> int:
     questions = load_questions(arguments.data, **question_options(arguments))
     print(questions)
     captions = None
+    given = [name for name in CAPTION_NAMES if getattr(arguments, f"captions_{name}")]
+    if given and not arguments.captions:
+        raise ValueError(f"--captions-{given[0].replace('_', '-')} says how captions are read; pass --captions too")
     if arguments.captions:
         captions = _load_captions(arguments)
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))

@@ -22,6 +22,7 @@ from .sources import (
     split_names,
     stream_source,
 )
+from .tables import read_table
 
 
 # What a column of splits says, by the split that it means. Karpathy's `restval` is trained on.
@@ -63,7 +64,12 @@ class CaptionSource:
             ValueError: If there is no such preset, the limit is none, or it is needed and missing.
         """
         source, known = find_caption_preset(source, preset)
-        source = _table_of(source)
+        source, options = _table_of(source), {name: value for name, value in options.items() if value is not None}
+        if isinstance(source, str | os.PathLike) and Path(source).is_file() and Path(source).suffix.lower() == ".csv":
+            table = read_table(Path(source), delimiter=options.get("delimiter"))  # which says what is wrong, and where
+            if table.broken:
+                place, reason = table.broken[0]
+                raise ValueError(f"{table.name}, {place}: {reason}")
         if limit is not None and limit < 1:
             raise ValueError(f"`limit` is {limit}; expected the number of rows to read")
         if limit is None and known.streams and source_folder(source) is None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shlex
 from typing import Any
 
 
@@ -10,8 +11,13 @@ _OTHER_DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a co
 _PICTURE = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|ppm)$", flags=re.IGNORECASE)
 
 
-def decode_text(data: bytes, name: str) -> str:
+def decode_text(data: bytes, name: str, path: str = "") -> str:
     r"""Text of a UTF-8 file, with or without byte order mark.
+
+    Args:
+        data: Bytes of the file.
+        name: What messages call it.
+        path: Where it is, for the command that converts it; `name` when empty.
 
     Raises:
         ValueError: If it is not UTF-8; the message names the line and says how to convert the file.
@@ -23,19 +29,20 @@ def decode_text(data: bytes, name: str) -> str:
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
         if wide:
-            raise ValueError(f"{name} is UTF-16; {_convert('UTF-16', name)}")
+            raise ValueError(f"{name} is UTF-16; {_convert('UTF-16', path or name)}")
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         what = f"{name}, line {line}: byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8"
-        raise ValueError(f"{what}; if the file is Latin-1, {_convert('ISO-8859-1', name)}") from error
+        raise ValueError(f"{what}; if the file is Latin-1, {_convert('ISO-8859-1', path or name)}") from error
     if not text.strip():
         raise ValueError(f"{name} is an empty file")
     return text
 
 
-def _convert(encoding: str, name: str) -> str:
-    return f"convert it: iconv -f {encoding} -t UTF-8 {name} > converted && mv converted {name}"
+def _convert(encoding: str, path: str) -> str:
+    path = shlex.quote(path)
+    return f"convert it: iconv -f {encoding} -t UTF-8 {path} > converted && mv converted {path}"
 
 
 def read_csv_rows(

@@ -143,8 +143,9 @@ def _unknown(name: str, rows: Sequence[Row], answers: Answers) -> list[str]:
     """Answers that training cannot know, in one line."""
     known = set(answers.names)
     labelled = [row.answers for row in rows if row.answers]
-    lost = sum(not known & {answers.spell(answer) for answer in row} for row in labelled)
+    lost = [row for row in labelled if not known & {answers.spell(answer) for answer in row}]
     if not lost:
         return []
-    count = f"{lost:,} of {len(labelled):,} rows of {name} have none of the {len(known):,} answers that training gives"
+    which = f"none of the {len(known):,} answers that training gives ({lost[0][0]!r}, say)"
+    count = f"{len(lost):,} of {len(labelled):,} rows of {name} have {which}"
     return [f"{count}; accuracy is at most {answers.ceiling(labelled):.3f}"]

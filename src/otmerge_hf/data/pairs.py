@@ -12,6 +12,7 @@ from datasets import Dataset, Image, Value, concatenate_datasets
 
 from .caption_sources import CaptionSource
 from .distinct import index_distinct
+from .question_images import ImageFinder
 from .sources import Source, check_column, column_values, describe_columns, source_folder
 
 
@@ -108,15 +109,34 @@ def open_images(dataset: Dataset, folder: Path | None, column: str | None = None
     for name in [column] if column else [name for name in PATH_COLUMNS if name in text]:
         if name not in text or folder is None or not len(dataset):
             continue
-        paths = [None if value is None else str(folder / value) for value in column_values(dataset, name)]
-        first = next(filter(None, paths), None)
-        if first and Path(first).is_file():
+        paths, missing = _image_files(column_values(dataset, name), ImageFinder([folder]))
+        if any(paths):
+            if missing:
+                logger.warning(
+                    "left out %d of %d rows whose image is not there; %s", len(missing), len(paths), missing[0]
+                )
             return dataset.remove_columns(name).add_column(name, paths).cast_column(name, Image()), name
-        looked.append(f"{name!r} names no file ({first}; addresses are not fetched)")
+        if missing:
+            looked.append(f"{name!r} names no file ({missing[0]}; addresses are not fetched)")
     why = f"; column {', column '.join(looked)}" if looked else ""
     asked = f"image_column {column!r} holds no images" if column else "no column of images was found"
     pass_on = "pass image_column, or `image_folder` where paths start" if why else "pass image_column"
     raise ValueError(f"{asked}; the columns are {describe_columns(dataset)}{why}; {pass_on}")
+
+
+def _image_files(values: Sequence[str | None], finder: ImageFinder) -> tuple[list[str | None], list[str]]:
+    """The file that each value names, or None; and what is wrong with those that name none, in words."""
+    files: list[str | None] = []
+    missing = []
+    for row, value in enumerate(values, start=1):
+        found = None
+        if value:
+            try:
+                found = str(finder.find(value))
+            except ValueError as error:
+                missing.append(f"row {row}: {error}")
+        files.append(found)
+    return files, missing
 
 
 def find_text_column(dataset: Dataset, column: str | None = None) -> str:

@@ -48,6 +48,8 @@ class QuestionReport:
             more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
             lines.append(f"Written in several ways, counted as one: {'; '.join(shown[:_SHOWN])}{more}")
         lines += [f"Note: {note}" for note in self.notes]
+        if self.bad:
+            lines.append("Training stops at bad rows, unless --skip-bad (`skip_bad`) leaves them out.")
         lines.append(f"Bad rows: {len(self.bad):,}" if self.bad else "No bad rows.")
         lines += [f"  {row}" for row in self.bad]
         return "\n".join(lines)

@@ -106,7 +106,7 @@ def read_table(path: Path, *, name: str | None = None, delimiter: str | None = N
         raise ValueError(f"{name} is an empty file")
     if kind == ".parquet":
         return dataset_table(load_source(path), name, folder=path.parent)
-    text = decode_text(path.read_bytes(), name)
+    text = decode_text(path.read_bytes(), name, str(path))
     if kind in (".csv", ".tsv"):
         columns, lines, broken = read_csv_rows(text, name, delimiter or ("\t" if kind == ".tsv" else ","))
         return Table(name, columns, lines, path.parent, broken=broken)

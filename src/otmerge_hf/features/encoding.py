@@ -1,5 +1,6 @@
 """One side of a merge -> its feature store: the model's own encoder and token selection, the processor's inputs."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from ..model.processing_otmerge import OTMergeProcessor
 from .compute import compute_features
 from .keys import encoder_key
 from .store import FeatureStore
+
+
+logger = logging.getLogger(__name__)
 
 
 def encode(
@@ -69,6 +73,8 @@ def encode(
         return run_encoder(encoder, {row.encoder_input: value, **more}, tokens, mask)
 
     part = getattr(processor, row.processor_part)
+    if row.encoder_input == "input_ids":
+        _name_cut_texts(part, inputs)
     if batch_size is None:
         batch_size = usual_batch_size(row, part, encoder.device)
     if workers is None:
@@ -77,6 +83,24 @@ def encode(
     key = side_key(model, processor, side)
     options |= {"batch_size": batch_size, "workers": workers, "load": row.open_item, "length": row.length}
     return compute_features(tokens_of, inputs, cache_dir=cache_dir, key=key, **options)
+
+
+def _name_cut_texts(tokenizer: Any, texts: Sequence[str]) -> None:
+    """Warn of texts that are longer than what the tokenizer lets through."""
+
+    def length(text: str, cut: bool) -> int:
+        return len(tokenizer(text, truncation=cut, verbose=False)["input_ids"])
+
+    # no token is shorter than a character: most texts need not be looked at
+    limit = length("a " * 10_000, cut=True)
+    long = [
+        text for text in texts if isinstance(text, str) and len(text) + 2 > limit and length(text, cut=False) > limit
+    ]
+    if long:
+        many = "1 text is" if len(long) == 1 else f"{len(long)} texts are"
+        logger.warning(
+            "%s longer than the %d tokens that are read; the rest is cut off: %.60r ...", many, limit, long[0]
+        )
 
 
 def usual_batch_size(row: Modality, part: Any, device: torch.device) -> int:

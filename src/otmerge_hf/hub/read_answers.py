@@ -44,6 +44,7 @@ def read_answers(facts: CardFacts, results: Mapping[str, Any]) -> CardFacts:
         metrics=(Metric(_METRICS[measure], measure, results["test"][MERGED]),),
         measured=measured_lines(settings),
         compute=compute_lines(results),
+        limits=(*facts.limits, *results.get("warnings", ())),
     )
 
 

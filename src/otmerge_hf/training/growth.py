@@ -156,6 +156,7 @@ def grow_answers(
         logger.info(said, planned.max_steps)
         further: dict[str, Any] = {"callbacks": callbacks, "eval_rows": eval_questions, "folder": folder}
         train_fuser(model, questions, collator, planned, best, **further)
+        logger.info("Best on validation after %d steps.", best.steps)
         best.keep(kept, "fuser")
     best.restore()
     fused = answer_logits(host, eval_questions, collator, size)

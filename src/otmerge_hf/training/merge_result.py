@@ -52,7 +52,31 @@ class MergeResult:
         lines += [f"{name:34}{score:.4f}" for name, score in self.scores.items()]
         if self.ceiling < 1:
             lines.append(f"{'possible with these answers':34}{self.ceiling:.4f}")
-        return "\n".join(lines)
+        if self.alignment:
+            recall, images = self.alignment["retrieval"]["mean_recall@1"], self.alignment["counts"]["test"]["images"]
+            lines.insert(0, f"Aligned by {self.alignment['fit']}.")
+            lines.insert(1, f"Of {images:,} captioned test images: mean recall@1 {recall:.4f}, both ways.\n")
+        return "\n".join([*lines, *self.warnings])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the scores should know: what was not learnt, and what may be chance."""
+        found = []
+        if self.growth and not self.growth.linear.strengths and not self.growth.shares.fuser:
+            rows = self.counts["validation"]["rows"]
+            found.append(
+                f"Nothing was learnt but how often each answer occurs: the {rows:,} validation rows gain by neither "
+                "words nor image. More labelled rows may help, or --captions to align on."
+            )
+        rows = self.counts["test"].get("scored", self.counts["test"]["rows"])
+        merged, words = self.scores.get("merged", 0.0), self.scores.get("words only, linear", 0.0)
+        chance = 1.96 * (max(merged * (1 - merged), words * (1 - words)) / rows) ** 0.5 if rows else 0.0
+        if not found and self.scores and merged <= words:
+            within = (
+                f", though on {rows:,} rows {chance:.3f} either way may be chance" if words - merged < chance else ""
+            )
+            found.append(f"The merge is no better than the words alone{within}.")
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the model, the processor and the weights, as JSON values."""
@@ -64,6 +88,7 @@ class MergeResult:
             "answers": len(self.model.config.id2label or {}),
             "alignment": self.alignment,
             "pseudo_labels": self.pseudo_labels,
+            "warnings": self.warnings,
             "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
             "settings": self.settings,
             "parameters": count_parameters(self.model),
@@ -101,4 +126,9 @@ def _growth_table(growth: Growth) -> list[str]:
         kept = name == "bias" or name in growth.linear.strengths
         lines.append(f"{_PARTS[name]:34}{loss:18.4f}  {'yes' if kept else 'no'}")
     share = f"yes, {growth.shares.fuser:g} of it" if growth.shares.fuser else "no"
-    return [*lines, f"{'and a fuser, as far as it helps':34}{growth.mixed_loss:18.4f}  {share}", ""]
+    lines.append(f"{'and a fuser, as far as it helps':34}{growth.mixed_loss:18.4f}  {share}")
+    return [
+        *lines,
+        "(kept: what lowers the loss by more than a standard error of the mean over validation's rows)",
+        "",
+    ]
