@@ -31,7 +31,8 @@ class Repository:
         self.commit({}, "initial commit")
 
     def commit(self, files, message, branch="main"):
-        oid = hashlib.sha1(f"{len(self.commits)} {branch} {message}".encode()).hexdigest()
+        held = sorted((path, identity(path, data)) for path, data in files.items())
+        oid = hashlib.sha1(f"{len(self.commits)} {held}".encode()).hexdigest()
         self.commits[oid] = {"files": dict(files), "message": message}
         self.branches[branch] = oid
         return oid

@@ -68,6 +68,7 @@ def test_a_model(files, merge, encoder_folders, tmp_path, whole):
     assert {"otmerge", "of-mine"} <= set(ModelCard(card(files)).data.tags)
 
 
+@pytest.mark.slow
 def test_the_processor_adds_its_files_before_or_after(files, merge, processor):
     model = merge()
     processor.push_to_hub("org/mine")
@@ -81,11 +82,13 @@ def test_the_processor_adds_its_files_before_or_after(files, merge, processor):
     assert card(files) == before
 
 
+@pytest.mark.slow
 def test_a_processor_of_two_tokenizers(files, tokenizer):
     OTMergeTextProcessor(copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)).push_to_hub("org/mine")
     assert {f"context_tokenizer/{name}" for name in TOKENIZER} <= files().keys()
 
 
+@pytest.mark.slow
 def test_encoders_on_the_hub_are_the_base_models(hub, files, encoder_folders, tmp_path):
     for name, folder in zip(("org/vit", "org/bert"), encoder_folders, strict=True):
         commit = hub.upload(name, tmp_path / folder)
@@ -96,6 +99,7 @@ def test_encoders_on_the_hub_are_the_base_models(hub, files, encoder_folders, tm
     assert f"`{commit}`" in card(files)
 
 
+@pytest.mark.slow
 def test_a_save_that_pushes_sends_the_readme_that_stands_there(files, merge, tmp_path):
     model = merge()
     model.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="org/mine")
@@ -107,11 +111,15 @@ def test_a_save_that_pushes_sends_the_readme_that_stands_there(files, merge, tmp
     assert "my words" in (tmp_path / "mine" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_card_that_is_there(hub, files, merge, save, tmp_path, caplog):
     folder = save("mine")
     (folder / "results.json").write_text(json.dumps(ANSWERS))
     write_card(folder)
-    for text, kept in ((folder / "README.md").read_text(), "0.6333"), ("---\nlicense: mit\n---\nmy words\n", "my words"):
+    for text, kept in (
+        ((folder / "README.md").read_text(), "0.6333"),
+        ("---\nlicense: mit\n---\nmy words\n", "my words"),
+    ):
         (folder / "README.md").write_text(text)
         hub.upload("org/mine", folder)
         with caplog.at_level(logging.WARNING):
@@ -146,6 +154,7 @@ def test_the_stock_trainer(files, merge, processor, tmp_path):
     assert card(files) == "---\nlicense: mit\n---\nmy words\n"
 
 
+@pytest.mark.slow
 def test_a_trainers_own_card_becomes_a_part_of_ours(files, merge, tmp_path):
     trainer = train(merge(), tmp_path / "mine", hub_model_id="org/mine", save_strategy="no")
     trainer.push_to_hub()
