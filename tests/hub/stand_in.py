@@ -1,6 +1,6 @@
 """The Hub's HTTP API on loopback, as far as transformers talks to it: repositories, commits, revisions, large files.
 
-`python stand_in.py` is nobody's command: tests start `StandIn` in a thread and point huggingface_hub at its `url`.
+Tests start `StandIn`, which serves in a thread, and point huggingface_hub at its `url`.
 """
 
 import base64
@@ -88,9 +88,9 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         try:
-            if self.command in ("POST", "PUT") and parts[0] != "lfs":
-                if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                    raise Refusal(401, "Unauthorized", "Invalid username or password.")
+            trusted = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+            if self.command == "POST" and not trusted:
+                raise Refusal(401, "Unauthorized", "Invalid username or password.")
             self.route(parts, parse_qs(url.query), given)
         except Refusal as refusal:
             self.answer(b"", refusal.status, X_Error_Code=refusal.code, X_Error_Message=str(refusal))

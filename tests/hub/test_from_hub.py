@@ -1,4 +1,4 @@
-"""`AutoModel.from_pretrained("org/otmerge-vit-bert")`, literally: whole and without encoders, at a revision, refused."""
+"""`AutoModel.from_pretrained("org/otmerge-vit-bert")`, literally: whole, without encoders, at a revision, refused."""
 
 import json
 import os
