@@ -1,6 +1,6 @@
 """Checkpoints of every released version load, and answer as they did.
 
-Not bit for bit: another machine adds up its products by other instructions, in another order. What float32 alone can do
+Not bit for bit: another machine adds up products by other instructions, in another order. What float32 alone can do
 is known: the shelf of 0.1.0, computed in float64, differs from itself by 1.8e-6 at most.
 """
 
