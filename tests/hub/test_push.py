@@ -17,6 +17,7 @@ from otmerge_hf.hub import keep_card, write_card
 from otmerge_hf.hub.model_card import MARK
 from otmerge_hf.model.configuration_otmerge import CODE_FILES
 from otmerge_hf.model.processing_otmerge import OTMergeTextProcessor
+from otmerge_hf.training import AdapterCheckpoints
 
 
 MODEL = {"config.json", "model.safetensors", "README.md", *CODE_FILES}
@@ -152,6 +153,22 @@ def test_the_stock_trainer(files, merge, processor, tmp_path):
     (tmp_path / "mine" / "README.md").write_text("---\nlicense: mit\n---\nmy words\n")
     trainer.push_to_hub()
     assert card(files) == "---\nlicense: mit\n---\nmy words\n"
+
+
+@pytest.mark.slow
+def test_checkpoints_that_go_up_name_no_folder_of_this_machine(hub, files, encoder_folders, tmp_path):
+    model = OTMergeForQuestionAnswering.from_encoders_pretrained(*encoder_folders, shared_dim=16, fuser_num_heads=2)
+    options = {"push_to_hub": True, "hub_model_id": "org/mine", "save_steps": 1, "hub_always_push": True}
+    arguments = TrainingArguments(str(tmp_path / "mine"), max_steps=2, use_cpu=True, disable_tqdm=True, **options)
+    trainer = Trainer(model, arguments, train_dataset=rows(model), callbacks=[AdapterCheckpoints()])
+    trainer.train()
+    trainer._finish_current_push()
+    pushed = [commit["files"] for commit in hub.repositories["org/mine"].commits.values() if commit["files"]]
+    assert pushed
+    assert not any("_encoder." in name for commit in pushed for name in load(commit["model.safetensors"]))
+    assert not any(str(tmp_path).encode() in commit["config.json"] for commit in pushed)
+    trainer.push_to_hub()
+    assert load(files()["model.safetensors"]).keys() == model.state_dict().keys()
 
 
 @pytest.mark.slow

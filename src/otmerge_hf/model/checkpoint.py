@@ -33,6 +33,7 @@ class CheckpointMixin:
     # Folder under which `checkpoint-<step>`, as Trainer writes them, hold no frozen encoders; set for the time of a
     # training by `training.AdapterCheckpoints`. One that raises leaves it set: other trainings' checkpoints are whole.
     adapter_checkpoints: str | None = None
+    checkpoints_go_up: bool = False  # whether that training pushes them to the Hub
     _keys_to_ignore_on_save: set[str]
     _readme: str | None = None  # of the folder that is being saved and pushed, as it was before
 
@@ -104,7 +105,7 @@ class CheckpointMixin:
                 them it says where they come from, and `from_pretrained` fetches and checks them. None: with them,
                 except in the checkpoints of a Trainer that has [`training.AdapterCheckpoints`].
             keep_folders: Whether to say of encoders that are left out in which folder of this machine they lie; by
-                default, unless the merge is pushed to the Hub.
+                default, unless the merge, or a training's checkpoints, are pushed to the Hub.
             save_original_format: Off by default: Trainer's raw `load_state_dict` does not undo the key renaming that
                 transformers applies to some encoders, and would silently leave them unloaded.
             **kwargs: As of [`PreTrainedModel.save_pretrained`].
@@ -114,7 +115,8 @@ class CheckpointMixin:
         """
         records = self._records_instead_of_encoders(save_directory, save_encoders)
         if keep_folders is None:
-            keep_folders = not kwargs.get("push_to_hub")
+            goes_up = self.checkpoints_go_up and self._is_thin(save_directory)
+            keep_folders = not (goes_up or kwargs.get("push_to_hub"))
         if records is not None and not keep_folders:
             records = without_folders(records)
         readme = Path(save_directory) / "README.md"
