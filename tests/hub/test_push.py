@@ -177,6 +177,7 @@ def test_a_trainers_own_card_becomes_a_part_of_ours(files, merge, tmp_path):
     trainer.push_to_hub()
     assert "generated automatically" in card(files)
     assert "otmerge" in ModelCard(card(files)).data.tags
-    trainer.model.push_to_hub("org/mine")
-    assert MARK in card(files)
-    assert "- learning_rate: 5e-05" in card(files)
+    for _ in range(2):
+        trainer.model.push_to_hub("org/mine")
+        assert MARK in card(files)
+        assert card(files).count("- learning_rate: 5e-05") == 1

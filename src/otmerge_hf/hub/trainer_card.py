@@ -35,7 +35,12 @@ def add_trainer_card(card: ModelCard, text: str) -> ModelCard:
         return card
     card, theirs = ModelCard(f"{str(card).rstrip()}\n\n{_TITLE}\n{part.strip()}\n"), ModelCard(text).data
     for name in ("language", "license", "datasets"):
-        if getattr(card.data, name) in (None, "unknown"):
-            setattr(card.data, name, getattr(theirs, name) or getattr(card.data, name))
-    card.data.tags = list(dict.fromkeys([*(card.data.tags or ()), *(theirs.tags or ())]))
+        if card.data.get(name) in (None, "unknown") and theirs.get(name):
+            card.data[name] = theirs.get(name)
+    add_tags(card, theirs.get("tags"))
     return card
+
+
+def add_tags(card: ModelCard, tags: list[str] | None) -> None:
+    """Add tags to a card's metadata, each once."""
+    card.data["tags"] = list(dict.fromkeys([*(card.data.get("tags") or ()), *(tags or ())]))

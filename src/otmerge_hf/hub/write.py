@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 from ..model.configuration_otmerge import OTMergeConfig
 from .model_card import MARK, make_card
-from .trainer_card import add_trainer_card, is_trainer_card
+from .trainer_card import add_tags, add_trainer_card, is_trainer_card
 
 
 logger = logging.getLogger(__name__)
@@ -77,17 +77,16 @@ def write_hub_card(folder: str | os.PathLike, name: str, before: str | None = No
     if before is not None and not _is_template(ModelCard(before)):
         target.write_text(before, encoding="utf-8")
         return
-    found = ModelCard(target.read_text(encoding="utf-8"))
-    if is_trainer_card(text := str(found)) or _is_template(found) or (MARK in text and not found.data.eval_results):
+    found = ModelCard(text := target.read_text(encoding="utf-8"))
+    ours, figures = MARK in text, found.data.get("eval_results")
+    if is_trainer_card(text) or _is_template(found) or (ours and not figures):
         try:
-            card = make_card(OTMergeConfig.from_pretrained(folder), None, name)
-            if is_trainer_card(text):
-                card = add_trainer_card(card, text)
-            card.data.tags = list(dict.fromkeys([*card.data.tags, *(found.data.tags or ())]))
+            card = add_trainer_card(make_card(OTMergeConfig.from_pretrained(folder), None, name), text)
+            add_tags(card, found.data.get("tags"))
             card.save(target)
         except Exception as error:  # nothing but a README is worse for it
             logger.warning("%s has no model card of its own: %s", name, error)
-    elif MARK in text:
+    elif ours:
         logger.warning("%s keeps its model card and the figures in it: are they of the weights that go up?", name)
 
 
