@@ -177,7 +177,7 @@ def test_without_the_package(hub, push, merged, processor, batch, images, tmp_pa
     merged.push_to_hub("org/whole")
     processor.push_to_hub("org/whole")
     config = json.loads(mine.files()["config.json"])
-    config["encoder_sources"]["query"]["digest"] = "0" * 64
+    config["encoder_sources"]["query"] |= {"digest": "0" * 64, "content": "0" * 64}
     hub.repositories["org/broken"] = type(mine)()
     hub.repositories["org/broken"].commit(mine.files() | {"config.json": json.dumps(config).encode()}, "")
     images[0].save(tmp_path / "red.png")
