@@ -24,8 +24,8 @@ demo: setup  ## merge EfficientNet-Lite0 and MiniLM-L6, train on easy-VQA, save,
 test: setup  ## the fast tests (CPU, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
-test-common: setup  ## transformers' common model tests, from its source distribution (PyPI), and the built wheel
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/model/common tests/test_wheel.py
+test-common: setup  ## transformers' common model tests, from its source distribution (PyPI), the built wheel, the stand-in Hub
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/model/common tests/test_wheel.py tests/hub
 
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow

@@ -24,6 +24,7 @@ from otmerge_hf.alignment.choice import FIT_NAMES
 from otmerge_hf.alignment.result import retrieval_table
 from otmerge_hf.data import load_pair_splits
 from otmerge_hf.features import embed, encode, mean_features
+from otmerge_hf.hub import keep_card
 from otmerge_hf.metrics import retrieval
 from otmerge_hf.training.refining import RowCollator, join_rows
 
@@ -131,6 +132,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
         print(f"\n{retrieval_table(scores, *map(len, stores['test'].values()))}")
         trainer.save_metrics("eval", {f"eval_{name}": value for name, value in scores.items()})
     if args.push_to_hub:
+        keep_card(trainer)
         trainer.push_to_hub()
 
 

@@ -24,6 +24,7 @@ from otmerge_hf.data import Answers, EncodedQuestions, QuestionSplits, encode_qu
 from otmerge_hf.encoders import resolve_encoder
 from otmerge_hf.features import mean_features
 from otmerge_hf.features.keys import digest
+from otmerge_hf.hub import keep_card
 from otmerge_hf.training import grow_answers
 from otmerge_hf.training.controls import most_frequent, words_alone
 
@@ -130,6 +131,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
             json.dumps(found.to_dict() | {"scores": scores}, indent=2)
         )
     if args.push_to_hub:
+        keep_card(trainer)
         trainer.push_to_hub()
 
 

@@ -23,6 +23,7 @@ from otmerge_hf.analysis import evaluate_logits
 from otmerge_hf.data import Answers, encode_questions, load_questions
 from otmerge_hf.encoders import resolve_encoder
 from otmerge_hf.features.keys import digest
+from otmerge_hf.hub import keep_card
 from otmerge_hf.training import AdapterCheckpoints, answer_accuracy, grow_answers, set_stage
 
 
@@ -128,6 +129,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
         trainer.save_metrics("eval", predicted.metrics | {"eval_score": found.score})
         (Path(args.output_dir) / "evaluation.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     if args.push_to_hub:
+        keep_card(trainer)
         trainer.push_to_hub(tasks="visual-question-answering")
 
 

@@ -13,8 +13,8 @@ from transformers import (
 from transformers import pipelines as _pipelines
 
 from .encoders.names import find_packaged
-from .hub.write import write_missing_card
-from .model.checkpoint import AFTER_SAVING
+from .hub.write import write_hub_card, write_missing_card
+from .model.checkpoint import AFTER_SAVING, BEFORE_UPLOADING
 from .model.configuration_otmerge import OTMergeConfig
 from .model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from .model.pipeline_otmerge import OTMergeClassificationPipeline, OTMergeVQAPipeline
@@ -34,6 +34,7 @@ AutoProcessor.register(OTMergeConfig, OTMergeProcessor, exist_ok=True)
 ENCODER_FINDERS.append(find_packaged)
 # A saved folder says what it is; one that has a README keeps it.
 AFTER_SAVING.append(write_missing_card)
+BEFORE_UPLOADING.append(write_hub_card)
 
 # transformers 5 dropped the task `visual-question-answering` and refuses its name before looking it up; where the
 # table of refused names is reachable the name is freed, elsewhere only `otmerge-vqa` exists.

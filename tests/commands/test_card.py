@@ -20,6 +20,8 @@ def test_writes_the_readme_or_another_file(folder, tmp_path, capsys):
     assert (folder / "README.md").read_text() == before
     assert cli.main(["card", "--model", str(folder), "--output", str(tmp_path / "card.md")]) == 0
     assert metadata_load(tmp_path / "card.md")["library_name"] == "transformers"
+    assert cli.main(["card", "--model", str(folder), "--name", "me/mine"]) == 0
+    assert 'model="me/mine"' in (folder / "README.md").read_text()
 
 
 def test_a_readme_of_somebody_else_is_refused_in_one_line(folder, capsys):

@@ -3,7 +3,11 @@
 import copy
 import re
 
+import huggingface_hub.hf_api
 import pytest
+from huggingface_hub import constants
+from stand_in import TOKEN, StandIn
+from transformers.utils import hub as transformers_hub
 
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel
 from otmerge_hf.model.processing_otmerge import make_processor
@@ -37,3 +41,24 @@ def run_snippet(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty Hub on loopback, to which this process talks as to the real one, by plain HTTP and with a new cache."""
+    server = StandIn()
+    settings = {
+        "ENDPOINT": server.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", server.url)
+    monkeypatch.setattr(transformers_hub, "_hf_api", None)  # it keeps the endpoint of its first use
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield server
+    server.shutdown()
+    server.server_close()

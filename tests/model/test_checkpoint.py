@@ -125,6 +125,29 @@ def test_a_flipped_bit_is_refused(merged, thin, encoder_folders, caplog):
     assert model.config.encoder_sources["query"]["digest"] in message  # it is now what it was made with
 
 
+def test_other_names_of_the_same_weights_are_the_same_encoder(merged, thin, batch, tmp_path):
+    """Versions of transformers rename parameters; records of before know their weights by name alone."""
+    written = json.loads((thin / "config.json").read_text())
+
+    def load_with(**changed):
+        for record in (config := copy.deepcopy(written))["encoder_sources"].values():
+            record |= changed
+        (thin / "config.json").write_text(json.dumps(config))
+        return OTMergeForQuestionAnswering.from_pretrained(thin)
+
+    other_names = load_with(digest="of other names")
+    assert torch.equal(logits(other_names, batch), logits(merged, batch))
+    other_names.save_pretrained(tmp_path / "again", save_encoders=False)  # it still says where they are
+    kept = json.loads((tmp_path / "again" / "config.json").read_text())["encoder_sources"]
+    assert [record["name_or_path"] for record in kept.values()] == [
+        record["name_or_path"] for record in written["encoder_sources"].values()
+    ]
+    before = load_with(content=None)
+    assert torch.equal(logits(before, batch), logits(merged, batch))
+    with pytest.raises(ValueError, match=r"context encoder .* is another one"):
+        load_with(digest="of other names", content="of others")
+
+
 @pytest.fixture
 def hub(encoder_folders, tmp_path):
     """A cache of the Hub that holds the model `org/bert` in two revisions, `main` being the first."""

@@ -16,6 +16,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     )
     parser.add_argument("--model", required=True, type=Path, help="folder of the merge")
     parser.add_argument("--output", type=Path, help="file to write (default: README.md in the folder)")
+    parser.add_argument("--name", help="of the repository on the Hub, owner/name (default: the folder's name)")
     return parser
 
 
@@ -27,7 +28,7 @@ def run(arguments: Namespace) -> int:
     """
     if not (arguments.model / "config.json").is_file():
         raise ValueError(f"--model {str(arguments.model)!r} is no folder of a saved merge: it has no config.json")
-    written = write_card(arguments.model, arguments.output)
+    written = write_card(arguments.model, arguments.output, arguments.name)
     if written is None:
         raise ValueError(f"{arguments.model}/README.md was not written by otmerge_hf; name another file with --output")
     print(written)

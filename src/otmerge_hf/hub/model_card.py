@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..model.checkpoint import TAGS
 from ..model.configuration_otmerge import OTMergeConfig
 from .facts import CardFacts, EncoderFacts
 from .read_alignment import is_alignment, read_alignment
@@ -98,7 +99,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
         datasets=list(facts.datasets) or None,
         language=language,
         license=facts.license or "unknown",
-        tags=["otmerge", "optimal-transport", "multimodal", "merge"],
+        tags=list(TAGS),
         metrics=list(dict.fromkeys(metric.kind for metric in facts.metrics)) or None,
         model_name=facts.name,
         eval_results=results or None,

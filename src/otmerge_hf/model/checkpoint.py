@@ -21,6 +21,10 @@ from .unmerge import put_encoder, write_encoders
 logger = logging.get_logger(__name__)
 # Each is called with a folder that a merge was saved into; the package adds its model card, remote code adds none.
 AFTER_SAVING: list[Callable[[str | os.PathLike], None]] = []
+# Each is called with a folder that goes up to the Hub, the name there, and the README that the folder had before
+# transformers put its own there.
+BEFORE_UPLOADING: list[Callable[[str | os.PathLike, str, str | None], None]] = []
+TAGS = ("otmerge", "optimal-transport", "multimodal", "merge")  # by which the Hub finds merges
 
 
 class CheckpointMixin:
@@ -29,10 +33,13 @@ class CheckpointMixin:
     # Folder under which `checkpoint-<step>`, as Trainer writes them, hold no frozen encoders; set for the time of a
     # training by `training.AdapterCheckpoints`. One that raises leaves it set: other trainings' checkpoints are whole.
     adapter_checkpoints: str | None = None
+    checkpoints_go_up: bool = False  # whether that training pushes them to the Hub
     _keys_to_ignore_on_save: set[str]
+    _readme: str | None = None  # of the folder that is being saved and pushed, as it was before
 
     def __init__(self, config):
         super().__init__(config)
+        self.model_tags = list(TAGS)
         if not config.has_encoder_weights:  # `from_pretrained` fetches them
             self._keys_to_ignore_on_load_missing = [rf"(^|\.)({'|'.join(SIDES)})_encoder\."]
 
@@ -98,7 +105,7 @@ class CheckpointMixin:
                 them it says where they come from, and `from_pretrained` fetches and checks them. None: with them,
                 except in the checkpoints of a Trainer that has [`training.AdapterCheckpoints`].
             keep_folders: Whether to say of encoders that are left out in which folder of this machine they lie; by
-                default, unless the merge is pushed to the Hub.
+                default, unless the merge, or a training's checkpoints, are pushed to the Hub.
             save_original_format: Off by default: Trainer's raw `load_state_dict` does not undo the key renaming that
                 transformers applies to some encoders, and would silently leave them unloaded.
             **kwargs: As of [`PreTrainedModel.save_pretrained`].
@@ -108,9 +115,12 @@ class CheckpointMixin:
         """
         records = self._records_instead_of_encoders(save_directory, save_encoders)
         if keep_folders is None:
-            keep_folders = not kwargs.get("push_to_hub")
+            goes_up = self.checkpoints_go_up and self._is_thin(save_directory)
+            keep_folders = not (goes_up or kwargs.get("push_to_hub"))
         if records is not None and not keep_folders:
             records = without_folders(records)
+        readme = Path(save_directory) / "README.md"
+        self._readme = readme.read_text(encoding="utf-8") if readme.is_file() else None
         with self._contents(records):
             super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
         if (args[0] if args else kwargs.get("is_main_process", True)) and not _is_trainers(save_directory):
@@ -134,6 +144,11 @@ class CheckpointMixin:
             return super().push_to_hub(*args, **kwargs)
         finally:
             del self.save_pretrained
+
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        for write in BEFORE_UPLOADING:
+            write(working_dir, repo_id, self._readme)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def unmerge(self, directory: str | os.PathLike, processor: Any = None) -> dict[str, Path]:
         """Write both encoders as ordinary checkpoints, `directory/context` and `directory/query`, for `AutoModel`.

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.file_download import REGEX_COMMIT_HASH
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import cached_file
@@ -209,10 +210,11 @@ class OTMergeConfig(PreTrainedConfig):
         beside = Path(__file__).with_name(name)
         if beside.exists() or not self._name_or_path:
             return beside if beside.exists() else None
+        commit = Path(__file__).parent.name  # so transformers names the folder of what came from the Hub
         found = cached_file(
             self._name_or_path,
             name,
-            revision=getattr(self, "_commit_hash", None),
+            revision=commit if REGEX_COMMIT_HASH.match(commit) else None,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )

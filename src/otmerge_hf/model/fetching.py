@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from .encoders import LoadedEncoder, load_encoder
-from .sources import ENCODER_FINDERS, is_folder, recorded_place, weights_digest
+from .sources import ENCODER_FINDERS, is_folder, is_recorded, recorded_place, weights_digest
 
 
 logger = logging.get_logger(__name__)
@@ -26,8 +26,9 @@ def fill_encoder(model: PreTrainedModel, side: str, given: Any, check: bool, hub
     if record is None:
         raise ValueError(f"The checkpoint holds no {side} encoder, and its `encoder_sources` name none.")
     part = _fetch(side, record, given, hub)
-    found = weights_digest(part.encoder, missing := record.get("missing", ()))
-    if not (same := found == record["digest"]):
+    missing = record.get("missing", ())
+    if not (same := is_recorded(part.encoder, record)):
+        found = weights_digest(part.encoder, missing)
         drawn = f" ({', '.join(drawn)} drawn anew)" if (drawn := part.source.get("missing")) else ""
         said = (
             f"The {side} encoder {part.source['name_or_path']!r}{drawn} is another one than this checkpoint was made "

@@ -55,6 +55,39 @@ def weights_digest(encoder: PreTrainedModel, without: Collection[str] = ()) -> s
     return out.hexdigest()
 
 
+def content_digest(encoder: PreTrainedModel, without: Collection[str] = ()) -> str:
+    """SHA-256 over types, shapes and bytes of an encoder's `state_dict`, in its order, whatever the names.
+
+    Versions of transformers differ in the names of parameters; [`weights_digest`] differs with them, this does not.
+
+    Args:
+        encoder: The encoder.
+        without: Names of tensors that do not count.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> encoder = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
+        >>> before = weights_digest(encoder), content_digest(encoder)
+        >>> encoder.pooler.linear = encoder.pooler._modules.pop("dense")
+        >>> [old == new for old, new in zip(before, (weights_digest(encoder), content_digest(encoder)))]
+        [False, True]
+    """
+    out = hashlib.sha256()
+    for name, tensor in encoder.state_dict().items():
+        if name not in without:
+            out.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            out.update(tensor_bytes(tensor))
+    return out.hexdigest()
+
+
+def is_recorded(encoder: PreTrainedModel, record: dict[str, Any]) -> bool:
+    """Whether an encoder has the weights that a record tells of, under the same names or, if it says so, others."""
+    missing, content = record.get("missing", ()), record.get("content")
+    if weights_digest(encoder, missing) == record.get("digest"):
+        return True
+    return content is not None and content_digest(encoder, missing) == content
+
+
 def align_in_memory(model: torch.nn.Module) -> None:
     """Move tensors that lie as their file had them to addresses as torch's own allocator gives.
 
@@ -84,8 +117,8 @@ def describe_encoder(
 
     Returns:
         `name_or_path` (a folder's absolute path, `""` if unknown), `revision` (a commit's hash where it is known),
-        `class_name`, `dtype` and `digest`; `subfolder` and `missing`, if there is any. What is missing does not count
-        in the digest: it is another one whenever the encoder is loaded.
+        `class_name`, `dtype`, `digest` and `content`; `subfolder` and `missing`, if there is any. What is missing does
+        not count in the digests: it is another one whenever the encoder is loaded.
     """
     given = not isinstance(source, PreTrainedModel)
     name = os.fspath(source) if given else str(model.config._name_or_path or "")
@@ -104,6 +137,7 @@ def describe_encoder(
         "class_name": type(encoder).__name__,
         "dtype": str(encoder.dtype).removeprefix("torch."),
         "digest": weights_digest(encoder, drawn),
+        "content": content_digest(encoder, drawn),
     } | {key: value for key, value in further.items() if value}
 
 
@@ -122,10 +156,10 @@ def describe_encoders(model: PreTrainedModel) -> dict[str, dict[str, Any]]:
     records = {}
     for side, encoder in model.named_encoders().items():
         known = (model.config.encoder_sources or {}).get(side, {})
-        if known.get("digest") != weights_digest(encoder, known.get("missing", ())):
-            dtype = str(encoder.dtype).removeprefix("torch.")
+        if not is_recorded(encoder, known):
             known = {"name_or_path": "", "revision": None, "class_name": type(encoder).__name__}
-            known |= {"dtype": dtype, "digest": weights_digest(encoder)}
+            known |= {"dtype": str(encoder.dtype).removeprefix("torch.")}
+            known |= {"digest": weights_digest(encoder), "content": content_digest(encoder)}
         records[side] = known
     return records
 

@@ -11,7 +11,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from .encoders import encoder_part, load_encoder
 from .modality import SIDES
 from .probing import measure_width
-from .sources import describe_encoders
+from .sources import describe_encoders, is_recorded
 
 
 def write_encoders(model: PreTrainedModel, directory: str | os.PathLike, processor: Any = None) -> dict[str, Path]:
@@ -66,7 +66,7 @@ def put_encoder(
             f"The new {side} encoder makes features of width {width}, and its adapter takes {expected}: merge anew."
         )
     held = (config.encoder_sources or {}).get(side) or describe_encoders(model)[side]
-    if record["digest"] != held["digest"] and not force:
+    if not (is_recorded(encoder, held) or force):
         raise ValueError(
             f"The adapters were learnt for another {side} encoder: digest of its weights {held['digest']}, the new "
             f"one's {record['digest']}; `force=True` puts it in all the same, to be trained with."

@@ -58,7 +58,7 @@ class AdapterCheckpoints(TrainerCallback, ExportableState):
     ) -> None:
         """Refuse a checkpoint of other encoders, of which a resumed `state` tells."""
         host = find_host(model)
-        host.adapter_checkpoints = args.output_dir
+        host.adapter_checkpoints, host.checkpoints_go_up = args.output_dir, args.push_to_hub
         saved: Any = state.stateful_callbacks
         before = _latest_digests(saved) if state.global_step else {}
         self.digests = _digests(host)
