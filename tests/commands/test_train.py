@@ -272,6 +272,11 @@ def test_images_alone_and_several_labels_are_classified(folders, capsys):
     pipe = pipeline("otmerge-classification", model=str(folders / "merge"), device="cpu")
     best = pipe(str(folders / "mine" / rows[0]["image"]), top_k=2)
     assert {one["label"] for one in best} == {rows[0]["answer"].lower(), "shape"}
+    with pytest.raises(TypeError, match="`question` is no argument of this pipeline; expected `text`"):
+        pipe(str(folders / "mine" / rows[0]["image"]), question="what?")
+    card = (folders / "merge" / "README.md").read_text()
+    assert 'pipeline("otmerge-classification"' in card
+    assert "It sorts images with texts into 4 classes." in card
     assert cli.main(["ask", "--model", str(folders / "merge"), "--image", str(folders / "mine" / rows[0]["image"]),
                      "--question", ""]) == 0  # fmt: skip
     assert f"{best[0]['score']:.3f}  {best[0]['label']}" in capsys.readouterr().out

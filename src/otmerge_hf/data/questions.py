@@ -82,6 +82,12 @@ class QuestionSplits:
     notes: list[str] = field(default_factory=list)
     source: Mapping[str, str | None] = field(default_factory=dict)
 
+    @property
+    def asks(self) -> bool:
+        """Whether most of the training texts are questions; others are statements, or there are none."""
+        texts = self.train.texts
+        return 2 * sum(text.rstrip().endswith("?") for text in texts) >= len(texts)
+
     def __str__(self) -> str:
         parts = [f"{name}: {getattr(self, name)}" for name in ("train", "validation", "test")]
         skipped = [f"left out: {len(self.left_out):,} bad rows"] if self.left_out else []

@@ -8,6 +8,7 @@ from .facts import CardFacts, Metric, Table
 from .numbers import counted, score
 from .read_alignment import retrieval_table
 from .run_facts import compute_lines, data_of, measured_lines, parts_line
+from .snippets import snippet
 
 
 MERGED = "merged"
@@ -34,6 +35,10 @@ def read_answers(facts: CardFacts, results: Mapping[str, Any]) -> CardFacts:
         datasets += more
         start = [("the aligned start", aligned["retrieval"])]
         tables.append(retrieval_table(start, aligned["counts"]["test"]))
+    if not settings.get("asks", True):
+        about = facts.about.replace("answers questions about images with one of", "sorts images with texts into")
+        classes = about.replace(" answers. Made", " classes. Made")
+        facts = replace(facts, about=classes, snippet=snippet(facts.name, "image", answers=True, asks=False))
     return replace(
         facts,
         data=tuple(data),

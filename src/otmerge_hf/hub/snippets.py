@@ -11,6 +11,9 @@ image = Image.new("RGB", (64, 64), "blue")  # or a path, or a URL
 print(pipe(image=image, question="what color is the shape?", top_k=1))
 """
 )
+_CLASSES = _PIPELINE.replace("otmerge-vqa", "otmerge-classification").replace(
+    'question="what color is the shape?"', 'text="a blue shape"'
+)
 _LOAD = """
 name = "{name}"
 model, processor = {auto}.from_pretrained(name), AutoProcessor.from_pretrained(name)
@@ -27,20 +30,21 @@ _ANSWER = "print(model.config.id2label[model(**inputs).logits[0].argmax().item()
 _RETRIEVE = "print(model(**inputs).logits_per_text.softmax(-1))  # a row a text\n"
 
 
-def snippet(name: str, kind: str, answers: bool) -> str:
+def snippet(name: str, kind: str, answers: bool, asks: bool = True) -> str:
     """Lines that load a merge and use it once.
 
     Args:
         name: Folder or Hub name.
         kind: Of the context: `image`, `audio` or `text`.
         answers: Whether it answers, or retrieves.
+        asks: Whether it answers questions, or classifies images with statements.
 
     Example:
         >>> print(snippet("mine", "image", True).splitlines()[-1])
         print(pipe(image=image, question="what color is the shape?", top_k=1))
     """
     if answers and kind == "image":
-        return _PIPELINE.format(name=name)
+        return (_PIPELINE if asks else _CLASSES).format(name=name)
     auto = "AutoModelForVisualQuestionAnswering" if answers else "AutoModel"
     more = f"from transformers import {', '.join(sorted([auto, 'AutoProcessor']))}"
     more = f"from PIL import Image\n{more}" if kind == "image" else more

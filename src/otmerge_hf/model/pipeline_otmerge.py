@@ -164,6 +164,8 @@ class OTMergeClassificationPipeline(OTMergeVQAPipeline):
         Returns:
             A list of `{"label": str, "score": float}`, best first, a list for each input.
         """
+        if "question" in kwargs:
+            raise TypeError("`question` is no argument of this pipeline; expected `text`.")
         if text is None and (image is not None or context is not None) and not _holds_dicts(image):
             text = NO_TEXT
         if isinstance(text, (list, tuple)):

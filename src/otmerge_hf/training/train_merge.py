@@ -198,7 +198,7 @@ def train_merge(
 
 def _told(questions: QuestionSplits, captions: Mapping[str, PairSplit] | None, command: str | None) -> dict[str, Any]:
     """What the model card says of a run beside its settings; nothing depends on it."""
-    told = {"data": dict(questions.source), "command": command}
+    told = {"data": dict(questions.source), "command": command, "asks": questions.asks}
     return told | ({"captions": dict(captions["train"].source)} if captions else {})
 
 
