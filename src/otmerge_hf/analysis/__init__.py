@@ -2,14 +2,16 @@
 
 from .answering import answer_questions
 from .evaluation import Evaluation, evaluate_logits, evaluate_merge
-from .explanations import EXPLANATIONS
+from .explanations import EXPLANATIONS, word_plan
 from .gallery import save_gallery
 from .information import Information, gaussian_information, ksg_information
 from .jacobian import JacobianSpectrum, jacobian_spectrum
+from .layers import LayerSimilarity, layer_similarity
 from .maps import attention_map
 from .mistakes import save_answers, save_mistakes
 from .neural_information import neural_information
 from .reconstruction import ReconstructionErrors, cycle_error, reconstruction_errors, relative_error
+from .report import write_report
 
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Evaluation",
     "Information",
     "JacobianSpectrum",
+    "LayerSimilarity",
     "ReconstructionErrors",
     "answer_questions",
     "attention_map",
@@ -26,10 +29,13 @@ __all__ = [
     "gaussian_information",
     "jacobian_spectrum",
     "ksg_information",
+    "layer_similarity",
     "neural_information",
     "reconstruction_errors",
     "relative_error",
     "save_answers",
     "save_gallery",
     "save_mistakes",
+    "word_plan",
+    "write_report",
 ]
