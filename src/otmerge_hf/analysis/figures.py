@@ -42,8 +42,8 @@ def draw_spectra(spectra: Mapping[str, JacobianSpectrum]) -> bytes:
             torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64), dim=0
         )
         places = range(1, len(middle) + 1)
-        axes.plot(places, middle, label=side, markevery=max(1, len(middle) // 8), **look)
-        axes.fill_between(places, low, high, color=look["color"], alpha=0.2)
+        axes.plot(places, middle.numpy(), label=side, markevery=max(1, len(middle) // 8), **look)
+        axes.fill_between(places, low.numpy(), high.numpy(), color=look["color"], alpha=0.2)
     axes.set(yscale="log", xlabel="place", ylabel="singular value")
     axes.legend()
     return _png(figure)
@@ -64,7 +64,7 @@ def draw_gaps(gaps: Mapping[str, float], context: Tensor, query: Tensor, most: i
     for name, side, look in zip(("context", "query"), sides, _LOOKS, strict=True):
         filled = look["color"] if name == "context" else "none"
         placed = (side - points.mean(0)) @ axes.T  # (n, 2)
-        cloud.scatter(*placed.T, 22, filled, look["marker"], edgecolors=look["color"], label=name)
+        cloud.scatter(*placed.T.numpy(), 22, filled, marker=look["marker"], edgecolors=look["color"], label=name)
     cloud.set(xlabel="first principal axis", ylabel="second")
     cloud.legend()
     return _png(figure)
@@ -88,7 +88,7 @@ def draw_layers(cka: Tensor) -> bytes:
     """Similarity of every layer of the context encoder with every one of the query encoder; the largest is marked."""
     figure = new_figure(height=4.2)
     axes = figure.subplots()
-    image = axes.imshow(cka, cmap="cividis", aspect="auto", origin="lower")
+    image = axes.imshow(cka.numpy(), cmap="cividis", aspect="auto", origin="lower")
     row, column = divmod(int(cka.nan_to_num(-1).argmax()), cka.shape[1])
     axes.plot(column, row, marker="X", markersize=12, markerfacecolor="white", markeredgecolor="black")
     axes.set(xlabel="layer of the query encoder", ylabel="layer of the context encoder")
@@ -107,7 +107,7 @@ def draw_words(image: Any, words: Sequence[str], heat: Tensor) -> bytes:
     for axes, word, cells in zip(grid[1:], words, heat, strict=False):
         axes.imshow(image.convert("L"), cmap="gray", vmin=0, vmax=255)
         extent = (0, image.width, image.height, 0)
-        axes.imshow(cells.float(), cmap="inferno", alpha=0.65, extent=extent, interpolation="bilinear")
+        axes.imshow(cells.float().numpy(), cmap="inferno", alpha=0.65, extent=extent, interpolation="bilinear")
         axes.set_title(word, fontsize=11, parse_math=False)
     return _png(figure)
 

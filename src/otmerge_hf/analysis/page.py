@@ -28,6 +28,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border: 1px solid #767676; padding: .25rem .5rem; text-align: left; vertical-align: top; }
 .number { text-align: right; }
 thead th { background: #eee; }
+caption span { display: inline-block; max-width: calc(100vw - 3.5rem); }
 code { background: #eee; padding: 0 .2em; }
 """
 # No script, no address: the browser itself refuses what an escape might have let through.
@@ -121,7 +122,7 @@ def _table(table: Table) -> str:
     """A table that scrolls by itself where it is wider than the screen, by keyboard too."""
     head = "".join(f'<th scope="col">{_text(cell)}</th>' if cell else "<td></td>" for cell in table.head)
     lines = [f'<div class="scroll" role="group" tabindex="0" aria-label="{_plain(table.title)}">', "<table>"]
-    lines += [f"<caption>{_text(table.title)}</caption>", f"<thead><tr>{head}</tr></thead>", "<tbody>"]
+    lines += [f"<caption><span>{_text(table.title)}</span></caption>", f"<thead><tr>{head}</tr></thead>", "<tbody>"]
     for first, *cells in table.rows:
         row = "".join(_cell(cell) for cell in cells)
         lines.append(f'<tr><th scope="row">{_text(first)}</th>{row}</tr>')

@@ -29,7 +29,7 @@ _HEAD = (
 
 def about_adapters(base: OTMergeModel, stores: Mapping[str, FeatureStore], missing: list[str]) -> tuple[Any, ...]:
     """A row an adapter, and the spectra of both; what cannot be had is told to `missing`."""
-    rows, spectra = [], dict[str, JacobianSpectrum]()
+    rows, flat, spectra = [], list[str](), dict[str, JacobianSpectrum]()
     affine = base.config.adapter_type in AFFINE_ADAPTERS
     if not stores:
         missing.append(f"Reconstruction: {_NOTHING}")
@@ -49,7 +49,10 @@ def about_adapters(base: OTMergeModel, stores: Mapping[str, FeatureStore], missi
         if stores or affine:
             found = spectra[side] = jacobian_spectrum(adapter, tokens)
             condition, dimension = found.condition.median().item(), found.effective_dimension.median().item()
-            cells[2:] = f"{condition:.4g}", f"{found.rank().median().item()}", f"{dimension:.1f}"
+            rank, full = int(found.rank().median()), found.singular_values.shape[1]
+            cells[2:] = f"{condition:.4g}", f"{rank:,} of {full:,}", f"{dimension:.1f}"
+            if rank < full and adapter.invertibility in ("exact", "left-inverse"):
+                flat.append(f"The {side} adapter flattens {full - rank:,} directions: no inverse gives them back.")
         rows.append((side, f"{adapter.in_dim:,}", f"{adapter.out_dim:,}", *cells))
     title = f"Adapters, `{base.config.adapter_type}`: medians over up to {MOST_TOKENS} tokens, in standardised units"
     return (
@@ -57,6 +60,7 @@ def about_adapters(base: OTMergeModel, stores: Mapping[str, FeatureStore], missi
         "around a token: equal singular values keep every direction alike, small ones flatten theirs. An error of 0 "
         "gives every feature back; one of 1 is as good as always answering the mean.",
         Table(title, _HEAD, tuple(rows)),
+        *flat,
         *([_spectra(spectra)] if spectra else []),
     )
 

@@ -137,11 +137,12 @@ def about_layers(
     context, query = divmod(int(cka.nan_to_num(-1).argmax()), cka.shape[1])
     best = f"context layer {context} and query layer {query}, {cka[context, query]:.3f}"
     alt = f"Heat map of {cka.shape[0]} context layers by {cka.shape[1]} query layers. Largest: {best}."
-    lines = tuple((str(row), *(f"{value:.3f}" for value in values)) for row, values in enumerate(cka.tolist()))
+    head = ("", *(f"query {place}" for place in range(cka.shape[1])))
+    lines = tuple((f"context {row}", *(f"{value:.3f}" for value in values)) for row, values in enumerate(cka.tolist()))
     return (
         f"Debiased linear CKA of the frozen encoders' layers on {len(rows)} images, each with one caption: 1 for the "
         f"same shape, about 0 for unrelated ones. Shuffled pairs reach {shuffled:.3f} at most. Layer 0 is the "
         f"embeddings. Largest: {best}.",
         Picture("layers.png", draw_layers(cka), alt, "How alike the encoders' layers are"),
-        Table("Debiased CKA: context layers down, query layers across", ("", *map(str, range(cka.shape[1]))), lines),
+        Table("Debiased CKA of every pair of layers", head, lines),
     )

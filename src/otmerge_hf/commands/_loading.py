@@ -60,7 +60,7 @@ def load_captions(arguments: Namespace, flag: str) -> dict[str, PairSplit]:
     try:
         return load_pair_splits(getattr(arguments, flag), **given)
     except ValueError as error:
-        message = str(error)
+        message = str(error).removeprefix("source: ")
         for name in CAPTION_NAMES:  # their flags have another name than for the questions
             bare = rf"|(?<![\w'\"-]){name}(?![\w'\"])" if "_" in name else ""
             message = re.sub(f"`{name}`{bare}", f"--{flag}-{name.replace('_', '-')}", message)
