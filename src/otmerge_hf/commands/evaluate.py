@@ -8,8 +8,9 @@ import datasets
 
 from ..analysis import evaluate_merge, save_mistakes
 from ._arguments import add_question_arguments, positive
-from ._loading import ALL, load_answering, load_part
+from ._loading import load_answering
 from ._logging import show_features_only
+from ._reading import ALL, load_part
 
 
 def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:

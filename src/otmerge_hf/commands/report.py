@@ -8,8 +8,9 @@ import datasets
 from ..analysis import write_report
 from ..hub import facts_of
 from ._arguments import add_caption_arguments, add_question_arguments, check_output, positive
-from ._loading import load_captions, load_merge, load_part
+from ._loading import load_merge
 from ._logging import show_features_only
+from ._reading import load_captions, load_part
 
 
 def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:

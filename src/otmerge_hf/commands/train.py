@@ -21,8 +21,8 @@ from ._arguments import (
     question_options,
     source_digest,
 )
-from ._loading import load_captions
 from ._logging import show_features_only
+from ._reading import load_captions
 
 
 def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
