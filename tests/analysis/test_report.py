@@ -2,6 +2,7 @@
 
 import html.parser
 import re
+import sys
 
 import pytest
 import torch
@@ -190,6 +191,13 @@ def test_a_merge_of_sounds_is_reported_without_images(merge, processor, pairs, t
     )
     with pytest.raises(ValueError, match="pairs hold images, and the merge looks at audio features; leave them out"):
         write_report(tmp_path, model, None, pairs=pairs)
+
+
+def test_without_matplotlib_nothing_is_begun(merge, processor, pairs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match="needs matplotlib; run: pip install matplotlib"):
+        write_report(tmp_path / "out", merge(), processor, pairs=pairs, cache_dir=tmp_path / "f")
+    assert not list(tmp_path.iterdir())
 
 
 def test_gap_before_alignment_is_the_mean_over_random_frames():

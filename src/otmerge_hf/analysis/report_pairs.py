@@ -38,7 +38,9 @@ def about_gap(
     gaps = {"frozen features": gap_without_common_axes(*raw)}
     if base.config.standardize:
         with torch.no_grad():
-            scaled = [getattr(base, f"{side}_standardizer")(x) for side, x in zip(SIDES, raw, strict=True)]
+            scaled = [
+                getattr(base, f"{side}_standardizer")(x.to(base.device)) for side, x in zip(SIDES, raw, strict=True)
+            ]
         gaps["standardised"] = gap_without_common_axes(*scaled)
     context, query = (embed(base, stores[side], side).float().cpu() for side in SIDES)
     gaps["shared space"] = modality_gap(context, query)
