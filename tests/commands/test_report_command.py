@@ -53,6 +53,7 @@ def test_writes_the_page_beside_the_model(folder, capsys):
     [
         (["--pairs", "./gone"], "error: --pairs: no such file or folder: gone"),
         (["--pairs", "ROWS", "--pairs-text-column", "words"], "--pairs: --pairs-text-column"),
+        (["--pairs-text-column", "text"], "--pairs-text-column says how captions are read; pass --pairs too"),
         (["--data", "./gone"], "error: --data: no such file or folder: gone"),
         (["--output", "ROWS/red.png"], "is a file; expected a folder, new or not"),
     ],

@@ -15,8 +15,13 @@ from ._arguments import CAPTION_NAMES, question_options, source_digest
 ALL = "all"
 
 
-def load_captions(arguments: Namespace, flag: str) -> dict[str, PairSplit]:
-    """Captions beside questions: their flags begin with `--FLAG-`, of the questions with `--`."""
+def load_captions(arguments: Namespace, flag: str) -> dict[str, PairSplit] | None:
+    """Captions beside questions, if asked for: their flags begin with `--FLAG-`, those of the questions with `--`."""
+    if not getattr(arguments, flag):
+        if said := [name for name in ("filter", *CAPTION_NAMES) if getattr(arguments, f"{flag}_{name}")]:
+            one = f"--{flag}-{said[0].replace('_', '-')}"
+            raise ValueError(f"{one} says how captions are read; pass --{flag} too")
+        return None
     given: dict[str, Any] = {"filters": getattr(arguments, f"{flag}_filter"), "seed": arguments.seed}
     given |= {name: getattr(arguments, f"{flag}_{name}") for name in CAPTION_NAMES}
     try:

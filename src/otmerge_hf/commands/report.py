@@ -47,9 +47,9 @@ def run(arguments: Namespace) -> int:
     model, processor = load_merge(arguments.model)
     options = {name: getattr(arguments, name) for name in ("examples", "cache_dir", "batch_size")}
     options |= {"facts": facts_of(folder)}
-    if arguments.pairs:
-        options["pairs"] = load_captions(arguments, "pairs")["test"]
-        print(f"pairs: {options['pairs']}")
+    if splits := load_captions(arguments, "pairs"):
+        options["pairs"] = splits["test"]
+        print(f"pairs: {splits['test']}")
     if arguments.data:
         options["questions"] = load_part(arguments)
         print(f"data: {options['questions']}")

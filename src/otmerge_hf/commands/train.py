@@ -73,12 +73,7 @@ def run(arguments: Namespace) -> int:
         resolve_encoder(encoder, size if encoder in IMAGE_ENCODERS else None)  # a wrong name, before the data are read
     questions = load_questions(arguments.data, **question_options(arguments))
     print(questions)
-    captions = None
-    given = [name for name in CAPTION_NAMES if getattr(arguments, f"captions_{name}")]
-    if given and not arguments.captions:
-        raise ValueError(f"--captions-{given[0].replace('_', '-')} says how captions are read; pass --captions too")
-    if arguments.captions:
-        captions = load_captions(arguments, "captions")
+    if captions := load_captions(arguments, "captions"):
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))
     reading = question_options(arguments)
     unlabelled = None
