@@ -26,7 +26,7 @@ ALLOWED = {
     "encoders": set(),
     "hub": {"model", "encoders"},  # results reach it as plain values: those who write them may look at it
     "training": {"losses", "transport", "metrics", "model", "features", "data", "alignment", "hub"},
-    "analysis": {"metrics", "alignment", "transport", "model", "features", "data", "training"},
+    "analysis": {"metrics", "alignment", "transport", "model", "features", "data", "training", "hub"},
 }
 TOP = {"commands"}  # with the files beside __init__: they use everything, and nothing may import them
 # What `transport` and `model` may import at the top of a file: they are usable, or travel, alone.

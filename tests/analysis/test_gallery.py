@@ -22,7 +22,7 @@ def test_attention_map_needs_attention():
 
 def test_gallery_is_a_png(tmp_path):
     images = [Image.new("RGB", (8, 8), color) for color in ("red", "blue", "green")]
-    texts = ["a", "b", "c"]
+    texts = ["a", "what is $\\foo$ ?", "c"]  # no formula, whatever it looks like
     save_gallery(tmp_path / "page.png", images, texts, texts, ["a", "x", "c"], torch.rand(3, 2, 2), columns=2)
     with Image.open(tmp_path / "page.png") as page:
         assert page.format == "PNG"

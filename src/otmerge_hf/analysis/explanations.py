@@ -12,7 +12,7 @@ import torch
 
 from ..model.encoders import run_encoder
 from ..model.modality import IMAGE_MASK, SIDES
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.outputs_otmerge import EmbeddedSide
 from ..model.plans import entropic_plan, even_log_weights, token_cosines
 from .maps import attention_map, grid_of, normalized, on_grid
@@ -34,11 +34,19 @@ def attention(model: OTMergeForQuestionAnswering, inputs: Inputs) -> torch.Tenso
 @torch.no_grad()
 def plan(model: OTMergeForQuestionAnswering, inputs: Inputs) -> torch.Tensor:
     """Mass that the entropic plan between shared tokens brings from each context token, above an even share."""
+    brought = word_plan(model, inputs).sum(dim=1)  # (B, S_c)
+    return on_grid(brought - brought.mean(dim=1, keepdim=True), model.config.context_grid)
+
+
+@torch.no_grad()
+def word_plan(model: OTMergeForQuestionAnswering | OTMergeModel, inputs: Inputs) -> torch.Tensor:
+    """Entropic plan (B, S_q, S_c) between the shared tokens of words and patches, of cost 1 - cos, epsilon 0.05.
+
+    Marginals are even and relaxed: a word that no patch is like keeps its mass, at a price of 0.05 a unit.
+    """
     context, query = _sides(model, inputs)
     log_a, log_b = (even_log_weights(side.shared, side.mask) for side in (query, context))
-    cost = 1 - token_cosines(query.shared, context.shared)
-    brought = entropic_plan(cost, log_a, log_b, EPSILON, slack=SLACK).sum(dim=1)  # (B, S_c)
-    return on_grid(brought - brought.mean(dim=1, keepdim=True), model.config.context_grid)
+    return entropic_plan(1 - token_cosines(query.shared, context.shared), log_a, log_b, EPSILON, slack=SLACK)
 
 
 @torch.no_grad()
@@ -155,7 +163,7 @@ def _answer_to_question(model: OTMergeForQuestionAnswering, inputs: Inputs) -> L
     return lambda **context: model(**context, query_features=features, query_features_mask=mask).logits
 
 
-def _sides(model: OTMergeForQuestionAnswering, inputs: Inputs) -> list[EmbeddedSide]:
+def _sides(model: OTMergeForQuestionAnswering | OTMergeModel, inputs: Inputs) -> list[EmbeddedSide]:
     _refuse_several(inputs)
-    base = model.otmerge
+    base = model if isinstance(model, OTMergeModel) else model.otmerge
     return [base.embed_side(side, *given) for side, given in zip(SIDES, base.read_inputs(dict(inputs)), strict=True)]

@@ -61,9 +61,10 @@ def save_gallery(
     for i, (image, question, answer, truth) in enumerate(zip(images, questions, answers, truths, strict=True)):
         left, right = grid[i // columns, 2 * (i % columns)], grid[i // columns, 2 * (i % columns) + 1]
         left.imshow(image)
-        left.set_title("\n".join(textwrap.wrap(question, 26)), fontsize=8)
+        left.set_title("\n".join(textwrap.wrap(question, 26)), fontsize=8, parse_math=False)
         right.imshow(image.convert("L"), cmap="gray", vmin=0, vmax=255)
         extent = (0, image.width, image.height, 0)
         right.imshow(maps[i].float().cpu(), cmap="inferno", alpha=0.65, extent=extent, interpolation="bilinear")
-        right.set_title(f"{answer}\n(true: {truth})", fontsize=8, color="black" if answer == truth else "red")
+        color = "black" if answer == truth else "red"
+        right.set_title(f"{answer}\n(true: {truth})", fontsize=8, color=color, parse_math=False)
     figure.savefig(path, dpi=110)

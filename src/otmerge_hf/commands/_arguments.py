@@ -85,10 +85,10 @@ def pair_options(arguments: Namespace) -> dict[str, Any]:
     return given | {name: getattr(arguments, name) for name in _PAIR_NAMES}
 
 
-def add_question_arguments(parser: ArgumentParser, vocabulary: bool = True) -> None:
+def add_question_arguments(parser: ArgumentParser, vocabulary: bool = True, required: bool = True) -> None:
     """State where questions about images, or images with classes, come from; and which answers there are."""
     add = parser.add_argument
-    add("--data", required=True, help="folder with images and tables, a table, a Hub name, or a preset's name")
+    add("--data", required=required, help="folder with images and tables, a table, a Hub name, or a preset's name")
     add("--preset", choices=list(PRESETS), help="columns and splits of a known data set")
     add("--config-name", dest="name", help="configuration of a Hub data set")
     add(

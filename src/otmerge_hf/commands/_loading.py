@@ -1,19 +1,19 @@
-"""A saved merge that answers, with its processor."""
+"""A saved merge, with its processor."""
 
 from pathlib import Path
 
 from transformers import AutoConfig, AutoProcessor
 
 from ..model.configuration_otmerge import OTMergeConfig
-from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
 
 
-def load_answering(name: str) -> tuple[OTMergeForQuestionAnswering, OTMergeProcessor]:
-    """Load a merge with an answer head.
+def load_merge(name: str) -> tuple[OTMergeForQuestionAnswering | OTMergeModel, OTMergeProcessor]:
+    """Load a merge, with its answer head where it has one.
 
     Raises:
-        ValueError: If it is no merge, or one that retrieves only.
+        ValueError: If it is no merge.
         OSError: If it is not found.
     """
     if not Path(name).exists() and name.count("/") > 1:
@@ -29,7 +29,14 @@ def load_answering(name: str) -> tuple[OTMergeForQuestionAnswering, OTMergeProce
         raise ValueError(
             f"model {name!r} is a {config.model_type} model; expected a merge, as otmerge train saves one"
         )
-    model = OTMergeForQuestionAnswering.from_pretrained(name).eval()
-    if model.head_is_untrained:
-        raise ValueError(f"model {name!r} retrieves only: it has no answer head; otmerge train teaches one")
+    answers = OTMergeForQuestionAnswering.__name__ in (config.architectures or ())
+    model = (OTMergeForQuestionAnswering if answers else OTMergeModel).from_pretrained(name).eval()
     return model, AutoProcessor.from_pretrained(name)
+
+
+def load_answering(name: str) -> tuple[OTMergeForQuestionAnswering, OTMergeProcessor]:
+    """Load a merge with an answer head; raises as [`load_merge`] does, and ValueError if it only retrieves."""
+    model, processor = load_merge(name)
+    if isinstance(model, OTMergeModel) or model.head_is_untrained:
+        raise ValueError(f"model {name!r} retrieves only: it has no answer head; otmerge train teaches one")
+    return model, processor

@@ -1,6 +1,5 @@
 """`otmerge train`: two encoders and questions about images in, a saved merge that answers them out."""
 
-import re
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,11 @@ from typing import Any
 import datasets
 
 from ..alignment.choice import FIT_NAMES
-from ..data import PairSplit, load_pair_splits, load_questions, load_rows
+from ..data import load_questions, load_rows
 from ..encoders import IMAGE_ENCODERS, resolve_encoder
 from ..encoders.names import check_name
 from ..training import plan_merge, train_merge
 from ._arguments import (
-    CAPTION_NAMES,
     above_zero,
     add_caption_arguments,
     add_encoder_arguments,
@@ -24,6 +22,7 @@ from ._arguments import (
     source_digest,
 )
 from ._logging import show_features_only
+from ._reading import load_captions
 
 
 def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
@@ -64,19 +63,6 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     return parser
 
 
-def _load_captions(arguments: Namespace) -> dict[str, PairSplit]:
-    given: dict[str, Any] = {"filters": arguments.captions_filter, "seed": arguments.seed}
-    given |= {name: getattr(arguments, f"captions_{name}") for name in CAPTION_NAMES}
-    try:
-        return load_pair_splits(arguments.captions, **given)
-    except ValueError as error:
-        message = str(error)
-        for name in CAPTION_NAMES:  # their flags have another name than for the questions
-            bare = rf"|(?<![\w'\"-]){name}(?![\w'\"])" if "_" in name else ""
-            message = re.sub(f"`{name}`{bare}", f"--captions-{name.replace('_', '-')}", message)
-        raise ValueError(f"--captions: {message}") from error
-
-
 def run(arguments: Namespace) -> int:
     """Train, save, and print what came of it; see [`train_merge`] for what it raises."""
     show_features_only("otmerge_hf.training")
@@ -87,12 +73,7 @@ def run(arguments: Namespace) -> int:
         resolve_encoder(encoder, size if encoder in IMAGE_ENCODERS else None)  # a wrong name, before the data are read
     questions = load_questions(arguments.data, **question_options(arguments))
     print(questions)
-    captions = None
-    given = [name for name in CAPTION_NAMES if getattr(arguments, f"captions_{name}")]
-    if given and not arguments.captions:
-        raise ValueError(f"--captions-{given[0].replace('_', '-')} says how captions are read; pass --captions too")
-    if arguments.captions:
-        captions = _load_captions(arguments)
+    if captions := load_captions(arguments, "captions"):
         print("\n".join(f"captions, {name}: {split}" for name, split in captions.items()))
     reading = question_options(arguments)
     unlabelled = None

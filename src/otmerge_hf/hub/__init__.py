@@ -3,13 +3,14 @@
 from .facts import CardFacts, Metric, Table
 from .model_card import make_card, render
 from .read_config import start_facts
-from .write import keep_card, write_card, write_missing_card
+from .write import facts_of, keep_card, write_card, write_missing_card
 
 
 __all__ = [
     "CardFacts",
     "Metric",
     "Table",
+    "facts_of",
     "keep_card",
     "make_card",
     "render",

@@ -44,12 +44,17 @@ def make_card(config: OTMergeConfig, results: Mapping[str, Any] | None, name: st
         >>> make_card(config, None, "mine").data.library_name
         'transformers'
     """
+    return render(find_facts(config, results, name))
+
+
+def find_facts(config: OTMergeConfig, results: Mapping[str, Any] | None, name: str) -> CardFacts:
+    """What the card of [`make_card`] states."""
     facts = start_facts(config, name)
     if results is None:
-        return render(facts)
+        return facts
     for knows, read in _READERS:
         if knows(results):
-            return render(read(facts, results))
+            return read(facts, results)
     shown = ", ".join(list(results)[:6]) or "nothing"
     raise ValueError(
         f"results hold {shown}; expected those of otmerge train, otmerge align or examples/merge_easy_vqa.py"

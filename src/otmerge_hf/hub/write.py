@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoConfig
 
 from ..model.configuration_otmerge import OTMergeConfig
-from .model_card import MARK, make_card
+from .facts import CardFacts
+from .model_card import MARK, find_facts, make_card, render
 from .trainer_card import add_tags, add_trainer_card, is_trainer_card
 
 
@@ -117,6 +118,11 @@ def keep_card(trainer: Any) -> None:
 
 def card_of(folder: Path, name: str | None = None) -> ModelCard:
     """Card of a saved merge; see [`write_card`]."""
+    return render(facts_of(folder, name))
+
+
+def facts_of(folder: Path, name: str | None = None) -> CardFacts:
+    """What the card of a saved merge states; raises as [`write_card`] does, the folder may be a name on the Hub."""
     config = AutoConfig.from_pretrained(folder)
     if not isinstance(config, OTMergeConfig):
         raise ValueError(f"model {str(folder)!r} is a {config.model_type} model; expected a merge")
@@ -129,7 +135,7 @@ def card_of(folder: Path, name: str | None = None) -> ModelCard:
         if not isinstance(results, dict):
             raise ValueError(f"{file} holds a {type(results).__name__}; expected results by name")
     try:
-        return make_card(config, results, name or _name(folder))
+        return find_facts(config, results, name or _name(folder))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 

@@ -147,6 +147,14 @@ def run_encoder(
     by_layer = isinstance(tokens, int)
     with name_long_texts(encoder, given.get("input_ids")):
         outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
+    return select_tokens(encoder, outputs, tokens, mask)
+
+
+def select_tokens(
+    encoder: PreTrainedModel, outputs: Any, tokens: str | int, mask: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Take tokens from what an encoder gave, and bring the mask of its inputs to them; see [`run_encoder`]."""
+    by_layer = isinstance(tokens, int)
     if tokens == "pooled":
         pooled = getattr(outputs, "pooler_output", None)
         if pooled is None:
