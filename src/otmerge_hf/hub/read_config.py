@@ -18,8 +18,8 @@ from .snippets import snippet
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _INVERTIBILITY = {
     "exact": "exact: where its map has full rank, its `inverse` gives every feature back, up to rounding",
-    "left-inverse": "left-inverse: where its map has full rank, its `inverse` gives every feature back, up to rounding; "
-    "not every point of the shared space comes from a feature",
+    "left-inverse": "left-inverse: where its map has full rank, its `inverse` gives every feature back, up to "
+    "rounding; not every point of the shared space comes from a feature",
     "learned": "learned: a decoder approximates the way back",
     "none": "none: it loses information, and has no decoder",
 }
