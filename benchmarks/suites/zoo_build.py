@@ -44,10 +44,11 @@ def make_part(family: Family) -> Any:
     kind: Any = getattr(transformers, family.processor)
     if "vocabulary" not in family.options:
         return kind(**family.options)
-    made = family.options["vocabulary"]
-    vocabulary = getattr(zoo_texts, made)(family.options["special"])
+    options = {"model_max_length": 64, **family.options}
+    made = options.pop("vocabulary")
+    vocabulary = getattr(zoo_texts, made)(options.pop("special"))
     if family.processor == "TokenizersBackend":  # what ModernBERT and EuroBERT load their own file of tokens into
         inner = transformers.BertTokenizer(vocab=vocabulary)
         special = {name: getattr(inner, name) for name in ("pad_token", "unk_token", "cls_token", "sep_token")}
-        return kind(tokenizer_object=inner.backend_tokenizer, model_max_length=80, **special)
-    return kind(vocab=vocabulary, model_max_length=80, **({"merges": []} if made in _WITH_MERGES else {}))
+        return kind(tokenizer_object=inner.backend_tokenizer, **options, **special)
+    return kind(vocab=vocabulary, **options, **({"merges": []} if made in _WITH_MERGES else {}))

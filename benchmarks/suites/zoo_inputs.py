@@ -6,9 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from transformers import BertTokenizer
 
+from otmerge_hf.model.processing_otmerge import make_processor
+
+from .zoo_build import FAMILIES, make_part
 from .zoo_families import AUDIO, VISION
-from .zoo_texts import TEXTS
+from .zoo_texts import TEXT, TEXTS
 
 
 RATE = 16_000
@@ -52,7 +56,12 @@ class Batches:
         return self._context(rows) | {"input_ids": ids, "attention_mask": mask}
 
     def _context(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        encoder = self.model.otmerge.context_encoder
+        family, encoder = FAMILIES[self.context], self.model.otmerge.context_encoder
+        if family.processor is not None and self.context not in TEXT:  # the query's tokenizer is what is missing
+            part = make_processor(make_part(family), BertTokenizer())
+            argument = "images" if self.context in VISION else "audio"
+            rate = {} if self.context in VISION else {"sampling_rate": RATE}
+            return dict(part(**{argument: [self.items[row] for row in rows]}, **rate, return_tensors="pt"))
         generator = torch.Generator().manual_seed(0)
         if encoder.main_input_name == "pixel_values":
             size = getattr(encoder.config, "image_size", 64)

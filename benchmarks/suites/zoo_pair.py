@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoProcessor, pipeline
 import otmerge_hf
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor
 from otmerge_hf.features import encode
+from otmerge_hf.model.encoders import encoder_part
 
 from .zoo_build import FAMILIES
 from .zoo_families import AUDIO
@@ -159,11 +160,11 @@ class _Pair:
     def unmerge(self) -> str | None:
         folders = self.model.unmerge(self.work / "parts")
         for side, source in zip(("context", "query"), self.sources, strict=True):
-            held, kept = (AutoModel.from_pretrained(place).state_dict() for place in (source, folders[side]))
-            encoder = self.model.named_encoders()[side].state_dict()
-            wrong = [name for name in kept if name not in held or not torch.equal(kept[name], held[name])]
-            if wrong and len(kept) == len(encoder):
-                return f"differs: {side} {wrong[0]}"
+            held, kept = (encoder_part(AutoModel.from_pretrained(place), side) for place in (source, folders[side]))
+            kept_weights = kept.state_dict()
+            for name, value in held.state_dict().items():
+                if not torch.equal(kept_weights[name], value):
+                    return f"differs: {side} {name}"
         return None
 
 

@@ -64,8 +64,8 @@ def _text(
 
 def _towers(model: str, tokenizer: str, special: Sequence[str], missing: str = "", **config: Any) -> Family:
     """A model of images and texts whose text half AutoModel does not load alone."""
-    text = {**_VOCABULARY, **SMALL, **config}
-    options = {"vocabulary": "characters", "special": special}
+    text = {**_VOCABULARY, **SMALL, "max_position_embeddings": 64, **config}
+    options = {"vocabulary": "characters", "special": special, "padding_side": "right"}
     config = {"text_config": text, "vision_config": PATCHES}
     return Family(model, config, tokenizer or None, options, missing)
 

@@ -9,11 +9,9 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
+from .padding import begin_left, depends_on_padding, names_of_mask, run_by_length
 from .sources import describe_encoder
-from .validation import name_long_texts, warn_of_left_padding
-
-
-_MASKS = ("attention_mask", "pixel_attention_mask")  # what encoders call the mask of their main input
+from .validation import name_long_texts
 
 
 class NoSuchTokensError(ValueError):
@@ -121,7 +119,8 @@ def run_encoder(
             encoders that take none.
 
     Returns:
-        Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real).
+        Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real). Those of
+        texts begin at the left, wherever padding was; padding does not change them (see `padding`).
 
     Raises:
         NoSuchTokensError: If the encoder has no such tokens.
@@ -134,12 +133,15 @@ def run_encoder(
         return each.unflatten(0, pixels.shape[:2]).flatten(1, 2), mask
     given = {name: value.to(encoder.dtype) if value.is_floating_point() else value for name, value in given.items()}
     if mask is not None:
-        names = [name for name in _MASKS if name in inspect.signature(encoder.forward).parameters]
+        names = names_of_mask(inspect.signature(encoder.forward).parameters)
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            if "input_ids" in given:
+                given, mask = begin_left(given, mask)
+            if depends_on_padding(encoder, given, names) and not mask.all():
+                return run_by_length(lambda rows: run_encoder(encoder, rows, tokens)[0], given, mask)
         if not names:
             mask = None  # images, and spectrograms cut into patches: every token is real
         given |= dict.fromkeys(names, mask)
-    if mask is not None and "input_ids" in given:
-        warn_of_left_padding(encoder, given)
     if encoder.config.model_type == "vit_mae":  # by itself it drops 75% of the patches, in eval() too, and shuffles
         encoder.config.mask_ratio = 0.0
         order = torch.arange(encoder.embeddings.patch_embeddings.num_patches, device=encoder.device)

@@ -30,8 +30,28 @@ def as_batch(text: Any, tensors: Any) -> Any:
     return [text] if isinstance(text, str) and tensors is not None else text
 
 
+def text_options(name: str, tokenizer: PreTrainedTokenizerBase, given: dict[str, Any]) -> dict[str, Any]:
+    """Options of a call of a tokenizer: padded, cut and with a mask, unless those `given` say otherwise.
+
+    Raises:
+        ValueError: If the tokenizer, called `name`, has nothing to pad with.
+    """
+    options = {"padding": True, "truncation": True, "return_attention_mask": True}
+    if type(tokenizer).__name__.startswith("Siglip"):  # learnt from texts of 64 tokens, with the padding seen
+        length = min(tokenizer.model_max_length, 64)
+        options |= {"padding": "max_length", "max_length": length, "return_attention_mask": False}
+    options |= given
+    if tokenizer.pad_token is None and options["padding"]:
+        expected = "set `tokenizer.pad_token = tokenizer.eos_token`, or pass `padding=False`"
+        raise ValueError(f"`{name}` has no padding token, which texts of different lengths need; {expected}.")
+    return options
+
+
 def load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration."""
+    """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration.
+
+    One without a padding token pads with that of the end.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **kwargs)
     except ValueError as error:  # of several lines about libraries
@@ -41,4 +61,6 @@ def load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
             positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
             if positions and positions > 2:
                 tokenizer.model_max_length = positions - 2  # those of RoBERTa and its kind begin at 2
+    if tokenizer.pad_token is None:  # GPT-2, Llama: what the mask hides may be anything
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -5,7 +5,6 @@ Values are looked at on the CPU only: on an accelerator each look would stall th
 
 import contextlib
 from collections.abc import Iterator
-from weakref import WeakSet
 
 import torch
 from transformers import PreTrainedModel
@@ -161,37 +160,6 @@ def check_finite(values: torch.Tensor, name: str) -> None:
         rows = (~(values.abs() <= LARGEST)).flatten(1).any(dim=1).nonzero().flatten().tolist()
         kind = f"values beyond {LARGEST:g}" if torch.isfinite(values).all() else "NaN or infinite values"
         raise ValueError(f"`{name}` holds {kind} in rows {rows[:8]}; check those inputs.")
-
-
-_told: WeakSet[PreTrainedModel] = WeakSet()
-
-
-def warn_of_left_padding(encoder: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> None:
-    """Warn if a text that is padded on the left gets other tokens than alone; measured once an encoder, on that text.
-
-    Encoders with relative positions (T5), and those that count positions from the mask (RoBERTa), do not mind.
-    """
-    mask = inputs["attention_mask"]
-    if not _readable(mask) or encoder in _told or not (mask[:, 0] == 0).any():
-        return
-    _told.add(encoder)
-    row = int((mask[:, 0] == 0).int().argmax())
-    first = int((mask[row] != 0).int().argmax())
-    training = encoder.training
-    encoder.eval()
-    with torch.no_grad():
-        padded, alone = (
-            encoder(**{name: value[row : row + 1, start:] for name, value in inputs.items()}).last_hidden_state.float()
-            for start in (0, first)
-        )
-    encoder.train(training)
-    rounding = 1e-3 if encoder.dtype == torch.float32 else 0.05
-    if (padded[:, first:] - alone).norm() > rounding * alone.norm():
-        logger.warning_once(
-            f"A `{encoder.config.model_type}` encoder gets texts that are padded on the left: it does not count "
-            "positions from the first real token, so a text's tokens depend on its padding, and so on the batch. Set "
-            '`tokenizer.padding_side = "right"`.'
-        )
 
 
 @contextlib.contextmanager
