@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..runner.cell import Cell, Place, Record, Suite
-from .zoo_families import AUDIO, VISION
+from .zoo_families import AUDIO, OTHER, VISION
 from .zoo_texts import TEXT
 
 
@@ -28,7 +28,7 @@ class Zoo(Suite):
     name = "zoo"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--contexts", nargs="+", metavar="FAMILY", help=f"of {', '.join((*VISION, *AUDIO, *TEXT))}")
+        parser.add_argument("--contexts", nargs="+", metavar="FAMILY", help=f"of {', '.join(pairs())}")
 
     def is_trial(self, arguments: Namespace) -> bool:
         return arguments.contexts is not None
@@ -63,13 +63,16 @@ class Zoo(Suite):
 
 def pairs() -> dict[str, list[str]]:
     """Every family as context, and the families of texts beside it: so chosen that each meets images and sounds."""
-    texts, found = list(TEXT), {}
+    found: dict[str, list[str]] = {}
+    texts = list(TEXT)
     for kind in (VISION, AUDIO):
         for place, name in enumerate(kind):
             found[name] = [texts[(3 * place + 7 * k) % len(texts)] for k in range(QUERIES)]
     # in the place of the context, a model of images and texts is its image half
     alone = [name for name in texts if "text_config" not in TEXT[name].config]
-    return found | {name: [texts[(place + 5) % len(texts)]] for place, name in enumerate(alone)}
+    for place in range(len(texts)):
+        found.setdefault(alone[place % len(alone)], []).append(texts[(place + 5) % len(texts)])
+    return found | {name: [texts[0]] for name in OTHER}
 
 
 SUITE = Zoo()

@@ -1,4 +1,4 @@
-"""A family of the suite `zoo` -> a folder with a tiny model of random weights and, where it can be made, its processor."""
+"""A family of the suite `zoo` -> a folder with a tiny model of random weights, and its processor where it can be."""
 
 import zlib
 from pathlib import Path
@@ -8,11 +8,11 @@ import torch
 import transformers
 
 from . import zoo_texts
-from .zoo_families import AUDIO, VISION, Family
+from .zoo_families import AUDIO, OTHER, VISION, Family
 from .zoo_texts import TEXT
 
 
-FAMILIES = VISION | AUDIO | TEXT
+FAMILIES = VISION | AUDIO | TEXT | OTHER
 _WITH_MERGES = ("bytes_", "clip", "characters")
 
 

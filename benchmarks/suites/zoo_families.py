@@ -46,7 +46,9 @@ VISION = {
         "Dinov2WithRegistersModel", {"num_register_tokens": 2, **PATCHES}, "BitImageProcessor", _SHORT
     ),
     "dinov3-vit": Family("DINOv3ViTModel", {"num_register_tokens": 2, **PATCHES}, missing=_NO_TORCHVISION),
-    "dinov3-convnext": Family("DINOv3ConvNextModel", {**_MAPS, "layer_scale_init_value": 1.0}, missing=_NO_TORCHVISION),
+    "dinov3-convnext": Family(
+        "DINOv3ConvNextModel", {**_MAPS, "layer_scale_init_value": 1.0}, missing=_NO_TORCHVISION
+    ),
     "swin": Family("SwinModel", _WINDOWS, "ViTImageProcessor", _SQUARE),
     "swinv2": Family("Swinv2Model", _WINDOWS, "ViTImageProcessor", _SQUARE),
     "focalnet": Family(
@@ -183,4 +185,23 @@ AUDIO = {
         "ParakeetEncoder", {"num_mel_bins": 8, "subsampling_conv_channels": 8, **SMALL}, missing="its feature "
         "extractor takes librosa",
     ),
+}  # fmt: skip
+
+_FRAMES = {"image_size": 32, "patch_size": 8, "num_frames": 2, **SMALL}
+OTHER = {  # no encoders of one image, sound or text: refused by name when merging
+    "videomae": Family("VideoMAEModel", {"tubelet_size": 1, **_FRAMES}),
+    "timesformer": Family("TimesformerModel", _FRAMES),
+    "vivit": Family("VivitModel", {**_FRAMES, "tubelet_size": [1, 8, 8]}),
+    "encodec": Family(
+        "EncodecModel", {"num_filters": 4, "hidden_size": 8, "codebook_size": 16, "codebook_dim": 8,
+                         "upsampling_ratios": [2, 2], "num_lstm_layers": 1}
+    ),
+    "perceiver": Family(
+        "PerceiverModel", {"num_latents": 4, "d_latents": 16, "d_model": 16, "num_blocks": 1,
+                           "num_self_attends_per_block": 1, "num_self_attention_heads": 2,
+                           "num_cross_attention_heads": 2, "vocab_size": 262}
+    ),
+    "univnet": Family("UnivNetModel", {"model_in_channels": 8, "model_hidden_channels": 8, "num_mel_bins": 8}),
+    "patchtst": Family("PatchTSTModel", {"context_length": 32, "patch_length": 8, "d_model": 16, "ffn_dim": 32,
+                                         "num_attention_heads": 2, "num_hidden_layers": 1}),
 }  # fmt: skip

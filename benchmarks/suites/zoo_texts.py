@@ -6,7 +6,8 @@ from typing import Any
 from .zoo_families import PATCHES, SMALL, Family
 
 
-WORDS = "what color is the shape there a red green blue yes no image shows one of".split()
+WORDS = ["what", "color", "is", "the", "shape", "there", "a", "red", "green", "blue", "yes", "no", "image", "shows"]
+WORDS += ["one", "of"]
 TEXTS = ("what color is the shape ?", "is it red ?", "is there a blue shape in the image of one color ?")
 
 
@@ -54,12 +55,10 @@ _GEMMA = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
 _VOCABULARY = {"vocab_size": 600, "max_position_embeddings": 80}  # CLIP's 514 are the most
 
 
-def _text(
-    model: str, tokenizer: str, vocabulary: str, special: Sequence[str], missing: str = "", **config: Any
-) -> Family:
+def _text(model: str, tokenizer: str, vocabulary: str, special: Sequence[str], **config: Any) -> Family:
     config = {**_VOCABULARY, **SMALL, **config}
     options = {"vocabulary": vocabulary, "special": special}
-    return Family(model, {k: v for k, v in config.items() if v is not None}, tokenizer or None, options, missing)
+    return Family(model, {k: v for k, v in config.items() if v is not None}, tokenizer, options)
 
 
 def _towers(model: str, tokenizer: str, special: Sequence[str], missing: str = "", **config: Any) -> Family:
@@ -122,7 +121,8 @@ TEXT = {
                        pad_token_id=513),
     "siglip-text": _towers("SiglipModel", "", (), "its tokenizer takes sentencepiece", pad_token_id=1, bos_token_id=2,
                            eos_token_id=1),
-    "siglip2-text": _towers("Siglip2Model", "Siglip2Tokenizer", _GEMMA, pad_token_id=0, bos_token_id=2, eos_token_id=1),
+    "siglip2-text": _towers("Siglip2Model", "Siglip2Tokenizer", _GEMMA, pad_token_id=0, bos_token_id=2,
+                            eos_token_id=1),
     "eurobert": _text("EuroBertModel", "TokenizersBackend", "wordpiece", _BERT, **_HEADS | {"pad_token_id": 0},
                       bos_token_id=2, eos_token_id=3, mask_token_id=4),
     "nomic-bert": _text("NomicBertModel", "BertTokenizer", "wordpiece", _BERT),

@@ -20,10 +20,8 @@ from transformers import (
     ViTMAEConfig,
     ViTMAEModel,
 )
-from transformers.utils import logging
 
 from otmerge_hf import OTMergeModel
-from otmerge_hf.model import validation
 
 
 PLAIN, POOLED = "expected last_hidden_state, or a layer's index", "expected last_hidden_state, pooled, or a layer's"
@@ -104,29 +102,3 @@ def test_masked_autoencoder_sees_the_whole_image_in_order(build, batch, tmp_path
     again = OTMergeModel.from_pretrained(tmp_path)
     assert again.config.context_config.mask_ratio == 0
     assert torch.equal(again(**batch).context_tokens, tokens)
-
-
-@pytest.mark.parametrize("name", ["bert", "gpt2", "distilbert", "roberta", "t5", "llama"])
-def test_left_padding_is_told_once_where_it_matters(build, batch, caplog, name):
-    logging.enable_propagation()
-    validation.logger.warning_once.cache_clear()  # another test may have been told
-    pad = 1 if name == "roberta" else 0
-    ids = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, pad)
-    right, left = (
-        batch | {"input_ids": ids.flip(flip), "attention_mask": batch["attention_mask"].flip(flip)}
-        for flip in ([], [1])
-    )
-    model = build(query=name)
-    try:
-        model(**right)
-        assert "padded on the left" not in caplog.text
-        with torch.no_grad():
-            together = model(**left).query_tokens[2, 4:]
-            row = {key: left[key][2:, 4:] for key in ("input_ids", "attention_mask")}
-            alone = model(pixel_values=left["pixel_values"][2:], **row).query_tokens[0]
-        model(**left)
-    finally:
-        logging.disable_propagation()
-    differs = not torch.allclose(together, alone, atol=1e-3)
-    assert differs is (name in ("bert", "gpt2", "distilbert"))
-    assert caplog.text.count("encoder gets texts that are padded on the left") == differs

@@ -8,6 +8,8 @@ from torch import nn
 
 
 _MASKS = ("attention_mask", "pixel_attention_mask")  # what encoders call the mask of their main input
+# Of texts, these pool neighbours, or see them by convolution or in chunks: the last word and the first padding.
+_TEXTS_WITH_PADDING = ("canine", "convbert", "funnel", "nystromformer", "reformer", "yoso")
 # Of waveforms: their layers see no padding where `feat_extract_norm` is "layer". Of the others, some normalise over
 # time, and some let convolutions reach into the padding.
 _SEE_NO_PADDING = ("hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
@@ -22,16 +24,14 @@ def depends_on_padding(encoder: Any, inputs: dict[str, torch.Tensor], masks: lis
     """Whether padding that the mask hides changes the tokens: read off the class."""
     kind = encoder.config.model_type
     if "input_ids" in inputs:
-        return not masks or kind == "funnel"  # it pools neighbours: the last word and the first padding
+        return not masks or kind in _TEXTS_WITH_PADDING
     samples = inputs.get("input_values")
     if samples is None or samples.dim() != 2:  # spectrograms of one size
         return False
     return kind not in _SEE_NO_PADDING or encoder.config.feat_extract_norm != "layer"
 
 
-def begin_left(
-    inputs: dict[str, torch.Tensor], mask: torch.Tensor
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def begin_left(inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Move texts (B, S) that are padded on the left to the beginning: encoders count positions from there.
 
     Example:

@@ -36,7 +36,7 @@ def text_options(name: str, tokenizer: PreTrainedTokenizerBase, given: dict[str,
     Raises:
         ValueError: If the tokenizer, called `name`, has nothing to pad with.
     """
-    options = {"padding": True, "truncation": True, "return_attention_mask": True}
+    options: dict[str, Any] = {"padding": True, "truncation": True, "return_attention_mask": True}
     if type(tokenizer).__name__.startswith("Siglip"):  # learnt from texts of 64 tokens, with the padding seen
         length = min(tokenizer.model_max_length, 64)
         options |= {"padding": "max_length", "max_length": length, "return_attention_mask": False}
