@@ -121,6 +121,13 @@ VISION = {
          "window_size": 4, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
         "SamImageProcessor", {"size": {"longest_edge": 32}, "pad_size": {"height": 32, "width": 32}},
     ),
+    "sam2": Family(
+        "Sam2HieraDetModel",
+        {"image_size": [64, 64], "hidden_size": 8, "num_attention_heads": 1, "blocks_per_stage": [1, 1, 1, 1],
+         "embed_dim_per_stage": [8, 16, 16, 24], "num_attention_heads_per_stage": [1, 1, 1, 1],
+         "window_size_per_stage": [4, 4, 4, 4], "global_attention_blocks": [], "num_query_pool_stages": 1},
+        missing=_NO_TORCHVISION,
+    ),
 }  # fmt: skip
 if importlib.util.find_spec("timm") is not None:
     VISION["timm-wrapper"] = Family(

@@ -23,7 +23,7 @@ EXPECTED = {
     ("patchtst", "build"): "Takes series of numbers.",
     **{
         (name, check): _UNMADE.format((VISION | AUDIO | TEXT)[name].missing)
-        for name in ("dinov3-vit", "dinov3-convnext", "parakeet", "siglip-text")
+        for name in ("dinov3-vit", "dinov3-convnext", "sam2", "parakeet", "siglip-text")
         for check in ("cached", "processor")
     },
 }

@@ -15,6 +15,8 @@ from transformers import (
     LlamaModel,
     RobertaConfig,
     RobertaModel,
+    Sam2HieraDetConfig,
+    Sam2HieraDetModel,
     SamVisionConfig,
     SamVisionModel,
     ViTMAEConfig,
@@ -32,6 +34,13 @@ MAKE = MAKERS | {
         SamVisionConfig(
             image_size=32, patch_size=4, mlp_dim=32, output_channels=8, global_attn_indexes=[1], window_size=4,
             hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        )
+    ),
+    "sam2": lambda: Sam2HieraDetModel(
+        Sam2HieraDetConfig(
+            image_size=[64, 64], hidden_size=8, num_attention_heads=1, blocks_per_stage=[1, 1, 1, 1],
+            embed_dim_per_stage=[8, 16, 16, 24], num_attention_heads_per_stage=[1, 1, 1, 1],
+            window_size_per_stage=[4, 4, 4, 4], global_attention_blocks=[], num_query_pool_stages=1,
         )
     ),
     "roberta": lambda: RobertaModel(RobertaConfig(vocab_size=60, **SMALL)),
@@ -86,6 +95,17 @@ def test_layers_of_sam_are_channels_last(build, batch):
         tokens = model(**batch).context_tokens
     assert tokens.shape == (3, 64, 16)
     torch.testing.assert_close(tokens, layers[1].flatten(1, 2))
+
+
+def test_sam2_is_channels_last_throughout(build, batch):
+    """Its height and depth would otherwise change places, and so the width follow the size of the image."""
+    model = build("sam2")
+    pixels = torch.nn.functional.interpolate(batch["pixel_values"], size=(64, 64))
+    with torch.no_grad():
+        tokens = model(**batch | {"pixel_values": pixels}).context_tokens
+        expected = model.context_encoder(pixels).last_hidden_state
+    assert tokens.shape == (3, 64, 24)
+    assert torch.equal(model.context_standardizer(expected.flatten(1, 2)), tokens)
 
 
 def test_masked_autoencoder_sees_the_whole_image_in_order(build, batch, tmp_path):

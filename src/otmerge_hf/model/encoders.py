@@ -14,6 +14,9 @@ from .sources import describe_encoder
 from .validation import name_long_texts
 
 
+_CHANNELS_LAST = ("dinat", "edgetam_vision_model", "sam2_hiera_det_model", "sam2_vision_model")  # (B, H, W, D)
+
+
 class NoSuchTokensError(ValueError):
     """An encoder does not have the tokens that are selected."""
 
@@ -169,8 +172,9 @@ def run_encoder(
     if hidden.dim() == 4:  # a convolutional map
         if tokens == "cls":
             raise NoSuchTokensError(f"A `{encoder.config.model_type}` encoder has no class token; choose `pooled`.")
-        if by_layer and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None):
-            hidden = hidden.permute(0, 3, 1, 2)  # the layers of SAM: (B, H, W, D)
+        layer_of_sam = by_layer and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None)
+        if layer_of_sam or encoder.config.model_type in _CHANNELS_LAST:
+            hidden = hidden.permute(0, 3, 1, 2)
         hidden, mask = hidden.flatten(2).transpose(1, 2), None
     mask = _token_mask(encoder, hidden, mask)
     if tokens == "cls":
