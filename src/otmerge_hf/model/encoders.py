@@ -11,7 +11,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .padding import begin_left, depends_on_padding, names_of_mask, run_by_length
 from .sources import describe_encoder
-from .validation import name_long_texts
+from .validation import name_inputs
 
 
 _CHANNELS_LAST = ("dinat", "edgetam_vision_model", "sam2_hiera_det_model", "sam2_vision_model")  # (B, H, W, D)
@@ -150,7 +150,7 @@ def run_encoder(
         order = torch.arange(encoder.embeddings.patch_embeddings.num_patches, device=encoder.device)
         given["noise"] = order.expand(given["pixel_values"].shape[0], -1)
     by_layer = isinstance(tokens, int)
-    with name_long_texts(encoder, given.get("input_ids")):
+    with name_inputs(encoder, given):
         outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
     if tokens == "pooled":
         pooled = getattr(outputs, "pooler_output", None)

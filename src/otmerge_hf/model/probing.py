@@ -68,7 +68,8 @@ def measure_width(side: str, encoder: PreTrainedModel, tokens: str | int, stated
     except NoSuchTokensError:
         raise
     except Exception as error:  # of any kind: remote code may raise what it likes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cause = error.__cause__ or error  # without the shapes of the trial
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         kind = encoder.config.model_type
         what = "a text alone" if of_text else "one image"
         raise ValueError(f"The {side} encoder is a `{kind}`, which does not run on {what}: {reason}") from error

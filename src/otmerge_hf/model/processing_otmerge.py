@@ -19,7 +19,7 @@ from transformers.utils import logging
 from .image_rows import fold_rows, images_by_row
 from .images import open_image
 from .modality import CONTEXTS, modality_of
-from .texts import as_batch, check_texts, load_tokenizer, text_options
+from .texts import as_batch, check_texts, load_tokenizer, name_given, text_options
 
 
 logger = logging.get_logger(__name__)
@@ -76,7 +76,8 @@ class OTMergeProcessor(ProcessorMixin):
             options = text_options("tokenizer", self.tokenizer, kwargs | of_text)
             of_text = {name: value for name, value in options.items() if name not in kwargs} | of_text
         kwargs["text_kwargs"] = of_text
-        made = super().__call__(images=images, text=text, **kwargs)
+        with name_given(images=images, text=text):
+            made = super().__call__(images=images, text=text, **kwargs)
         for name in _OF_OTHER_PARTS:
             made.pop(name, None)
         if counts:
@@ -183,13 +184,15 @@ class OTMergeAudioProcessor(OTMergeProcessor):
         data = {}
         if text is not None:
             options = text_options("tokenizer", self.tokenizer, kwargs)
-            data = dict(self.tokenizer(as_batch(text, tensors), **options))
+            with name_given(text=text):
+                data = dict(self.tokenizer(as_batch(text, tensors), **options))
         if audio is not None:
             of_audio = {"return_attention_mask": True} | of_audio
             padding = inspect.signature(self.feature_extractor.__call__).parameters.get("padding")
             if padding is not None and padding.default is False:
                 of_audio.setdefault("padding", True)  # others pad to the length that their encoder needs
-            made = self.feature_extractor(audio, sampling_rate=sampling_rate, **of_audio)
+            with name_given(audio=audio):
+                made = self.feature_extractor(audio, sampling_rate=sampling_rate, **of_audio)
             if "is_longer" in made:
                 made["is_longer"] = self._are_longer(audio)
             data.update({"context_attention_mask" if k == "attention_mask" else k: v for k, v in made.items()})
@@ -227,10 +230,12 @@ class OTMergeTextProcessor(OTMergeProcessor):
         tensors, data = kwargs.pop("return_tensors", None), {}
         if text is not None:
             options = text_options("tokenizer", self.tokenizer, kwargs)
-            data = dict(self.tokenizer(as_batch(text, tensors), **options))
+            with name_given(text=text):
+                data = dict(self.tokenizer(as_batch(text, tensors), **options))
         if context_text is not None:
             options = text_options("context_tokenizer", self.context_tokenizer, kwargs)
-            made = self.context_tokenizer(as_batch(context_text, tensors), **options)
+            with name_given(context_text=context_text):
+                made = self.context_tokenizer(as_batch(context_text, tensors), **options)
             data.update({f"context_{name}": made[name] for name in ("input_ids", "attention_mask") if name in made})
         return BatchFeature(data, tensor_type=tensors)
 

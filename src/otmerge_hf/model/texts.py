@@ -2,6 +2,7 @@
 
 import contextlib
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
@@ -45,6 +46,17 @@ def text_options(name: str, tokenizer: PreTrainedTokenizerBase, given: dict[str,
         expected = "set `tokenizer.pad_token = tokenizer.eos_token`, or pass `padding=False`"
         raise ValueError(f"`{name}` has no padding token, which texts of different lengths need; {expected}.")
     return options
+
+
+@contextlib.contextmanager
+def name_given(**given: Any) -> Iterator[None]:
+    """Say in one line which arguments a part of a processor failed on; what is refused by name already stays."""
+    try:
+        yield
+    except Exception as error:  # the parts raise errors of many kinds, some of them validation's own
+        names = " or ".join(f"`{name}`" for name, value in given.items() if value is not None)
+        reason = ": ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
+        raise ValueError(f"{names}, or an option, is not what the processor takes: {reason}") from error
 
 
 def load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
