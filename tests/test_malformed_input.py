@@ -1,6 +1,5 @@
 """Malformed input of many kinds: a finite answer, or one line raised by the package; never an error from below it."""
 
-import argparse
 import math
 import traceback
 from pathlib import Path
@@ -14,7 +13,6 @@ from PIL import Image
 from transformers import pipeline
 
 import otmerge_hf
-from otmerge_hf import cli
 from otmerge_hf.features import FeatureCollator, compute_features
 
 
@@ -27,7 +25,6 @@ SIZES = [(0, 0), (1, 1), (1, 300), (3, 2), (40, 40)]
 SHAPES = [(4, 4), (4, 4, 3), (3, 4, 4), (4, 4, 1), (4, 4, 5), (0, 4, 3), (2, 4, 4, 3), (3,), (), (1, 1, 1)]
 DTYPES = ["uint8", "float32", "float64", "int64", "bool", "uint16", "complex64", "int8", "float16", "<U3", "object"]
 CASTS = [torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.int32, torch.bool, torch.complex64]
-WORDS = ["", "x", "no/such", "/dev/null", "\x00", "🙂", "http://[bad", "[]", "{}", "a=b", "--", "foo:bar", "~", "%s"]
 
 
 def junk(r, depth=0):
@@ -170,49 +167,3 @@ def test_python(targets, name):
 @pytest.mark.parametrize("name", ["processor", "model", "pipeline", "collator"])
 def test_python_at_length(targets, name):
     settings(**MANY)(given(st.randoms(use_true_random=True))(lambda r: check(targets[name], r)))()
-
-
-@pytest.fixture
-def run_command(tmp_path, monkeypatch, capsys):
-    """A command with arguments that fit, and one to four values that do not; none names anything that is there."""
-    monkeypatch.chdir(tmp_path)
-    actions = {}
-    for name in cli.command_names():
-        parsers = argparse.ArgumentParser().add_subparsers()
-        cli.load_command(name).add_parser(parsers)
-        actions[name] = [action for action in parsers.choices[name]._actions if action.option_strings]
-
-    def value(r, action):
-        if action.choices and r.random() < 0.85:
-            return str(r.choice(list(action.choices)))
-        numbers = {int: ["-1", "0", "3", "1000000000000"], float: ["-1", "0", ".5", "nan", "inf", "1e99"]}
-        return r.choice(numbers.get(action.type, WORDS))
-
-    def run(r):
-        name = r.choice(list(actions))
-        needed = [action for action in actions[name] if action.required and r.random() < 0.97]
-        others = [action for action in actions[name] if not action.required and action.dest != "help"]
-        words = [name]
-        for action in needed + r.sample(others, min(len(others), r.randint(0, 3))):
-            words.append(r.choice(action.option_strings))
-            if action.nargs != 0:
-                words += [value(r, action) for _ in range(r.choice([1] * 12 + [0, 2]))]
-        capsys.readouterr()
-        try:
-            code = cli.main(words)
-        except SystemExit as left:  # argparse: usage, and a line
-            code = left.code
-        said = capsys.readouterr().err.strip().splitlines()
-        assert code == 2, words
-        assert ": error: " in said[-1], (words, said)
-
-    return run
-
-
-def test_commands(run_command):
-    settings(**QUICK)(given(st.randoms(use_true_random=True))(run_command))()
-
-
-@pytest.mark.slow
-def test_commands_at_length(run_command):
-    settings(**MANY)(given(st.randoms(use_true_random=True))(run_command))()
