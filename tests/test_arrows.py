@@ -38,9 +38,9 @@ OUTSIDE = {
               "contextlib", "unicodedata", "hashlib", "re", "weakref"},
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
-MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "encoders", "probing",
-               "attention", "adapters", "plans", "fusers", "scaling", "outputs_otmerge", "linear_path", "fetching",
-               "unmerge", "checkpoint", "modeling_otmerge", "texts", "image_rows", "processing_otmerge",
+MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "padding", "encoders",
+               "probing", "attention", "adapters", "plans", "fusers", "scaling", "outputs_otmerge", "linear_path",
+               "fetching", "unmerge", "checkpoint", "modeling_otmerge", "texts", "image_rows", "processing_otmerge",
                "pipeline_otmerge")  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 

@@ -17,6 +17,7 @@ SUITES = {
     "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",
     "explanations": "heat on the shape that an answer is about: attention, plan, cosines, occlusion",
+    "zoo": "tiny models of every family in pairs: merged, trained a step, saved, loaded, asked; what differs and why",
     "feature-extraction": "features of texts and photographs against a bare loop over the same encoder",
     "vqa-accuracy": "the official VQA accuracy against a plain loop: ratio of time",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",

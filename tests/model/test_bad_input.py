@@ -9,6 +9,7 @@ from transformers import BertTokenizer, pipeline
 
 from otmerge_hf import OTMergeAudioProcessor, OTMergeProcessor, OTMergeTextProcessor
 from otmerge_hf.features import encode
+from otmerge_hf.features.collator import dense_labels
 
 
 ONES = torch.ones(3, 7).long()
@@ -111,6 +112,32 @@ def test_tensors_of_another_kind(merge, batch):
         merge()(**(batch | {"input_ids": batch["input_ids"].float()}))
     with refused(r"`pixel_values` has shape \(3, 32, 32\); expected \(batch, channels, height, width\)"):
         merge()(**(batch | {"pixel_values": batch["pixel_values"][0]}))
+
+
+def test_what_is_no_tensor_or_fits_nothing(merge, batch):
+    model = merge()
+    for name, value in {"pixel_values": [1.0], "attention_mask": np.ones((3, 7)), "labels": [0, 1, 2]}.items():
+        with refused(f"`{name}` is a (list|ndarray); expected a torch.Tensor"):
+            model(**(batch | {name: value}))
+    with refused(r"`token_type_ids` has shape \(1, 7\); expected \(3, 7\)"):  # it would broadcast
+        model(**batch, token_type_ids=torch.zeros(1, 7).long())
+    with refused("`context_features_mask` is given without `context_features`; expected both or neither"):
+        model(**batch, context_features_mask=torch.ones(3, 5))
+    with refused(r"The `vit` encoder does not take `pixel_values` \(3, 3, 16, 16\): Input image size"):
+        model(**(batch | {"pixel_values": batch["pixel_values"][..., :16, :16]}))
+    with refused("`attention_mask` is torch.complex64; expected 1 for what is real and 0 for padding"):
+        model(**(batch | {"attention_mask": batch["attention_mask"].to(torch.complex64)}))
+
+
+def test_what_the_processor_or_a_batch_cannot_be_made_of(merge, processor, images):
+    with refused("`images`, or an option, is not what the processor takes: mean must have 4 elements"):
+        processor(images=np.zeros((4, 40, 40), np.float32))
+    with refused("`text`, or an option, is not what the processor takes"):
+        processor(text="red", max_length={})
+    with refused("`batch_size` is 0; expected a positive integer"):
+        pipeline("otmerge-vqa", model=merge(), processor=processor)(images, ["red ?"] * 3, batch_size=0)
+    with refused(r"labels hold \{'answers': \['x'\]\}; expected `answers`, classes below 3"):
+        dense_labels([{"answers": ["x"]}], 3)
 
 
 @pytest.fixture

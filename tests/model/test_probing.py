@@ -15,6 +15,8 @@ from transformers import (
     EncodecModel,
     PerceiverConfig,
     PerceiverModel,
+    ReformerConfig,
+    ReformerModel,
     SamImageProcessor,
     SamVisionConfig,
     SamVisionModel,
@@ -25,6 +27,8 @@ from transformers import (
     TimesformerModel,
     VideoMAEConfig,
     VideoMAEModel,
+    ViltConfig,
+    ViltModel,
     VivitConfig,
     VivitModel,
 )
@@ -187,3 +191,23 @@ def test_clap_cuts_long_sounds_at_random_and_says_so(tokenizer, caplog):
         logging.disable_propagation()
     assert made["is_longer"].tolist() == [[True], [False]]
     assert "longer than the 10 s that CLAP takes" in caplog.text
+
+
+def test_a_text_encoder_that_needs_an_image_too(encoder):
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    vilt = ViltModel(ViltConfig(vocab_size=60, image_size=32, patch_size=8, **small))
+    with refused("The query encoder is a `vilt`, which does not run on a text alone: "):
+        OTMergeModel.from_encoders_pretrained(encoder("vit"), vilt, shared_dim=16)
+
+
+def test_width_of_a_text_encoder_is_measured_where_its_configuration_states_another(encoder):
+    """Reformer returns both of its streams, side by side."""
+    reformer = ReformerModel(
+        ReformerConfig(
+            vocab_size=60, hidden_size=16, num_attention_heads=2, attention_head_size=8, feed_forward_size=32,
+            attn_layers=["local"], local_attn_chunk_length=4, axial_pos_embds=False, max_position_embeddings=64,
+        )
+    )  # fmt: skip
+    model = OTMergeModel.from_encoders_pretrained(encoder("vit"), reformer, shared_dim=16)
+    assert model.config.query_feature_dim == 32
+    assert OTMergeModel.from_encoders_pretrained(encoder("vit"), encoder("bert")).config.query_feature_dim is None

@@ -15,15 +15,15 @@ from transformers import (
     LlamaModel,
     RobertaConfig,
     RobertaModel,
+    Sam2HieraDetConfig,
+    Sam2HieraDetModel,
     SamVisionConfig,
     SamVisionModel,
     ViTMAEConfig,
     ViTMAEModel,
 )
-from transformers.utils import logging
 
 from otmerge_hf import OTMergeModel
-from otmerge_hf.model import validation
 
 
 PLAIN, POOLED = "expected last_hidden_state, or a layer's index", "expected last_hidden_state, pooled, or a layer's"
@@ -34,6 +34,13 @@ MAKE = MAKERS | {
         SamVisionConfig(
             image_size=32, patch_size=4, mlp_dim=32, output_channels=8, global_attn_indexes=[1], window_size=4,
             hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        )
+    ),
+    "sam2": lambda: Sam2HieraDetModel(
+        Sam2HieraDetConfig(
+            image_size=[64, 64], hidden_size=8, num_attention_heads=1, blocks_per_stage=[1, 1, 1, 1],
+            embed_dim_per_stage=[8, 16, 16, 24], num_attention_heads_per_stage=[1, 1, 1, 1],
+            window_size_per_stage=[4, 4, 4, 4], global_attention_blocks=[], num_query_pool_stages=1,
         )
     ),
     "roberta": lambda: RobertaModel(RobertaConfig(vocab_size=60, **SMALL)),
@@ -90,6 +97,17 @@ def test_layers_of_sam_are_channels_last(build, batch):
     torch.testing.assert_close(tokens, layers[1].flatten(1, 2))
 
 
+def test_sam2_is_channels_last_throughout(build, batch):
+    """Its height and depth would otherwise change places, and so the width follow the size of the image."""
+    model = build("sam2")
+    pixels = torch.nn.functional.interpolate(batch["pixel_values"], size=(64, 64))
+    with torch.no_grad():
+        tokens = model(**batch | {"pixel_values": pixels}).context_tokens
+        expected = model.context_encoder(pixels).last_hidden_state
+    assert tokens.shape == (3, 64, 24)
+    assert torch.equal(model.context_standardizer(expected.flatten(1, 2)), tokens)
+
+
 def test_masked_autoencoder_sees_the_whole_image_in_order(build, batch, tmp_path):
     """It would drop 12 of 16 patches and shuffle the rest: two runs would differ."""
     model = build("vit-mae", context_tokens=0)
@@ -104,29 +122,3 @@ def test_masked_autoencoder_sees_the_whole_image_in_order(build, batch, tmp_path
     again = OTMergeModel.from_pretrained(tmp_path)
     assert again.config.context_config.mask_ratio == 0
     assert torch.equal(again(**batch).context_tokens, tokens)
-
-
-@pytest.mark.parametrize("name", ["bert", "gpt2", "distilbert", "roberta", "t5", "llama"])
-def test_left_padding_is_told_once_where_it_matters(build, batch, caplog, name):
-    logging.enable_propagation()
-    validation.logger.warning_once.cache_clear()  # another test may have been told
-    pad = 1 if name == "roberta" else 0
-    ids = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, pad)
-    right, left = (
-        batch | {"input_ids": ids.flip(flip), "attention_mask": batch["attention_mask"].flip(flip)}
-        for flip in ([], [1])
-    )
-    model = build(query=name)
-    try:
-        model(**right)
-        assert "padded on the left" not in caplog.text
-        with torch.no_grad():
-            together = model(**left).query_tokens[2, 4:]
-            row = {key: left[key][2:, 4:] for key in ("input_ids", "attention_mask")}
-            alone = model(pixel_values=left["pixel_values"][2:], **row).query_tokens[0]
-        model(**left)
-    finally:
-        logging.disable_propagation()
-    differs = not torch.allclose(together, alone, atol=1e-3)
-    assert differs is (name in ("bert", "gpt2", "distilbert"))
-    assert caplog.text.count("encoder gets texts that are padded on the left") == differs

@@ -142,7 +142,11 @@ def dense_labels(values: Sequence[Any], num_labels: int | None = None) -> torch.
             raise ValueError("num_labels must be given where labels are answers with scores")
         dense = torch.zeros(len(values), num_labels)
         for row, value in zip(dense, values, strict=True):
-            row[list(map(int, value["answers"]))] = torch.as_tensor(value["scores"], dtype=torch.float32)
+            try:
+                row[list(map(int, value["answers"]))] = torch.as_tensor(value["scores"], dtype=torch.float32)
+            except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                expected = f"`answers`, classes below {num_labels}, and as many `scores`"
+                raise ValueError(f"labels hold {value!r}; expected {expected}") from error
         return dense
     try:
         labels = torch.stack(values) if isinstance(values[0], torch.Tensor) else torch.tensor(values)  # type: ignore[arg-type]

@@ -133,9 +133,12 @@ class FeatureStore:
                 rows, count = [], 0
 
     def check_rows(self, rows: Sequence[int]) -> None:
-        """Refuse no row with a ValueError, and a row number that is not in [0, N) with an IndexError."""
+        """Refuse no row, and what is no number, with a ValueError; a row number not in [0, N) with an IndexError."""
         if not rows:
             raise ValueError("ids must name at least one row; got none")
+        for kind in {type(row) for row in rows} - {int}:
+            if not issubclass(kind, np.integer | torch.Tensor) or any(np.ndim(r) for r in rows if type(r) is kind):
+                raise ValueError(f"ids must be row numbers, each a whole number; got a {kind.__name__}")
         if min(rows) < 0 or max(rows) >= len(self):
             bad = next(row for row in rows if not 0 <= row < len(self))
             raise IndexError(f"row {bad} is out of range: the store has rows 0 to {len(self) - 1}")

@@ -50,6 +50,7 @@ CODE_FILES = (
     "modality.py",
     "modeling_otmerge.py",
     "outputs_otmerge.py",
+    "padding.py",
     "pipeline_otmerge.py",
     "plans.py",
     "probing.py",

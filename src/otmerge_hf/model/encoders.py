@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
+from .padding import begin_left, depends_on_padding, names_of_mask, run_by_length
 from .sources import describe_encoder
-from .validation import name_long_texts, warn_of_left_padding
+from .validation import name_inputs
 
 
-_MASKS = ("attention_mask", "pixel_attention_mask")  # what encoders call the mask of their main input
+_CHANNELS_LAST = ("dinat", "edgetam_vision_model", "sam2_hiera_det_model", "sam2_vision_model")  # (B, H, W, D)
 
 
 class NoSuchTokensError(ValueError):
@@ -121,7 +122,8 @@ def run_encoder(
             encoders that take none.
 
     Returns:
-        Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real).
+        Tokens (B, S, D), a map (B, D, H, W) flattened to S = H * W, and their mask (B, S) or None (all real). Those of
+        texts begin at the left, wherever padding was; padding does not change them (see `padding`).
 
     Raises:
         NoSuchTokensError: If the encoder has no such tokens.
@@ -134,18 +136,21 @@ def run_encoder(
         return each.unflatten(0, pixels.shape[:2]).flatten(1, 2), mask
     given = {name: value.to(encoder.dtype) if value.is_floating_point() else value for name, value in given.items()}
     if mask is not None:
-        names = [name for name in _MASKS if name in inspect.signature(encoder.forward).parameters]
+        names = names_of_mask(inspect.signature(encoder.forward).parameters)
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            if "input_ids" in given:
+                given, mask = begin_left(given, mask)
+            if depends_on_padding(encoder, given, names) and not mask.all():
+                return run_by_length(lambda rows: run_encoder(encoder, rows, tokens)[0], given, mask)
         if not names:
             mask = None  # images, and spectrograms cut into patches: every token is real
         given |= dict.fromkeys(names, mask)
-    if mask is not None and "input_ids" in given:
-        warn_of_left_padding(encoder, given)
     if encoder.config.model_type == "vit_mae":  # by itself it drops 75% of the patches, in eval() too, and shuffles
         encoder.config.mask_ratio = 0.0
         order = torch.arange(encoder.embeddings.patch_embeddings.num_patches, device=encoder.device)
         given["noise"] = order.expand(given["pixel_values"].shape[0], -1)
     by_layer = isinstance(tokens, int)
-    with name_long_texts(encoder, given.get("input_ids")):
+    with name_inputs(encoder, given):
         outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
     return select_tokens(encoder, outputs, tokens, mask)
 
@@ -175,8 +180,9 @@ def select_tokens(
     if hidden.dim() == 4:  # a convolutional map
         if tokens == "cls":
             raise NoSuchTokensError(f"A `{encoder.config.model_type}` encoder has no class token; choose `pooled`.")
-        if by_layer and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None):
-            hidden = hidden.permute(0, 3, 1, 2)  # the layers of SAM: (B, H, W, D)
+        layer_of_sam = by_layer and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None)
+        if layer_of_sam or encoder.config.model_type in _CHANNELS_LAST:
+            hidden = hidden.permute(0, 3, 1, 2)
         hidden, mask = hidden.flatten(2).transpose(1, 2), None
     mask = _token_mask(encoder, hidden, mask)
     if tokens == "cls":

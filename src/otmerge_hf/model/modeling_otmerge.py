@@ -27,7 +27,7 @@ from .outputs_otmerge import (
 from .probing import check_encoder, gives_grid, measure_width
 from .scaling import LogitScale, Standardizer
 from .sources import align_in_memory
-from .validation import check_features, check_labels, check_pairs, images_a_row, read_side
+from .validation import check_features, check_labels, check_pairs, check_tensors, images_a_row, read_side
 
 
 Given = PreTrainedModel | None  # an encoder that was loaded; None for a new one, of the configuration
@@ -205,6 +205,7 @@ class OTMergeModel(OTMergePreTrainedModel):
 
     def read_inputs(self, inputs: dict[str, torch.Tensor | None]) -> list[tuple]:
         """Find both sides among the arguments of `forward`; each as [`OTMergeModel.embed_side`] takes it."""
+        check_tensors(inputs)
         return [read_side(side, getattr(self, f"{side}_encoder"), inputs) for side in SIDES]
 
     def reconstruct(self, context: EmbeddedSide, query: EmbeddedSide) -> dict[str, torch.Tensor | None]:

@@ -68,7 +68,9 @@ class OTMergeVQAPipeline(Pipeline):
             probabilities in [0, 1]: softmax; sigmoids if the configuration's `problem_type` is
             `"multi_label_classification"`, as for soft targets.
         """
-        looked_at = self.looked_at
+        looked_at, size = self.looked_at, kwargs.get("batch_size")
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"`batch_size` is {size!r}; expected a positive integer.")
         if context is not None:
             if looked_at != "context" or image is not None:
                 expected = f"expected `{looked_at}` alone: the merge looks at {self.row.name}s"

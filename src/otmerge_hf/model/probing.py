@@ -49,26 +49,30 @@ def gives_grid(encoder: PreTrainedModel) -> bool:
 
 
 def measure_width(side: str, encoder: PreTrainedModel, tokens: str | int, stated: int | None = None) -> int | None:
-    """Check what is selected, and measure its width: by running an image encoder on a black image.
+    """Check what is selected, and measure its width: by running an encoder on a black image, or on a few tokens.
 
     Returns:
         The width; what was `stated`; or None, where the configuration says it.
 
     Raises:
-        ValueError: If the encoder cannot be merged, has no such tokens, or does not run on one image.
+        ValueError: If the encoder cannot be merged, has no such tokens, or does not run on one image or text alone.
     """
     check_encoder(side, encoder, tokens)
     check_selection(side, encoder, tokens)
-    if stated is not None or encoder.main_input_name != "pixel_values":
+    of_text = encoder.main_input_name == "input_ids"
+    if stated is not None or not (of_text or encoder.main_input_name == "pixel_values"):
         return stated
     try:
-        return _probe(encoder, tokens).shape[-1]
+        width = _probe(encoder, tokens).shape[-1]
+        return None if of_text and width == getattr(encoder.config, "hidden_size", None) else width
     except NoSuchTokensError:
         raise
     except Exception as error:  # of any kind: remote code may raise what it likes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cause = error.__cause__ or error  # without the shapes of the trial
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         kind = encoder.config.model_type
-        raise ValueError(f"The {side} encoder is a `{kind}`, which does not run on one image: {reason}") from error
+        what = "a text alone" if of_text else "one image"
+        raise ValueError(f"The {side} encoder is a `{kind}`, which does not run on {what}: {reason}") from error
 
 
 def check_source(side: str, record: dict, tokens: str | int) -> None:
@@ -118,9 +122,9 @@ def unread_parameters(encoder: PreTrainedModel, tokens: str | int) -> list[nn.Pa
 
 
 def _probe(encoder: PreTrainedModel, tokens: str | int, last: int = 3, gradient: bool = False) -> torch.Tensor:
-    """Tokens (1, S, D) of one black image or of a text of three token ids that ends in `last`, in `eval()`."""
+    """Tokens (1, S, D) of one black image or of a text of eight token ids that ends in `last`, in `eval()`."""
     if encoder.main_input_name == "input_ids":
-        value = torch.tensor([[1, 2, last]])
+        value = torch.tensor([[1, 2, 2, 2, 2, 2, 2, last]])
     else:
         size = getattr(encoder.config, "image_size", None) or 224
         height, width = (size, size) if isinstance(size, int) else tuple(size)

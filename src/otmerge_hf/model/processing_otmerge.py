@@ -19,15 +19,13 @@ from transformers.utils import logging
 from .image_rows import fold_rows, images_by_row
 from .images import open_image
 from .modality import CONTEXTS, modality_of
-from .texts import as_batch, check_texts, load_tokenizer
+from .texts import as_batch, check_texts, load_tokenizer, name_given, text_options
 
 
 logger = logging.get_logger(__name__)
 
 # What a processor that is saved in a folder of its own needs beside it.
 _CODE_FILES = ("processing_otmerge.py", "modality.py", "image_rows.py", "images.py", "texts.py")
-# Batches of texts differ in length; a tensor needs padding, so it is on unless the user says otherwise.
-_TEXT_DEFAULTS = {"padding": True, "truncation": True}
 # What SAM's image processor adds for its decoder of masks; the encoder takes none of it.
 _OF_OTHER_PARTS = ("original_sizes", "reshaped_input_sizes")
 
@@ -74,8 +72,12 @@ class OTMergeProcessor(ProcessorMixin):
             images = [image for row in images for image in [*row, *row[-1:] * (max(counts) - len(row))]]
         # the tokenizer's options may come by name or in `text_kwargs`
         of_text = dict(kwargs.pop("text_kwargs", None) or {})
-        kwargs["text_kwargs"] = {name: on for name, on in _TEXT_DEFAULTS.items() if name not in kwargs} | of_text
-        made = super().__call__(images=images, text=text, **kwargs)
+        if text is not None:
+            options = text_options("tokenizer", self.tokenizer, kwargs | of_text)
+            of_text = {name: value for name, value in options.items() if name not in kwargs} | of_text
+        kwargs["text_kwargs"] = of_text
+        with name_given(images=images, text=text):
+            made = super().__call__(images=images, text=text, **kwargs)
         for name in _OF_OTHER_PARTS:
             made.pop(name, None)
         if counts:
@@ -179,13 +181,18 @@ class OTMergeAudioProcessor(OTMergeProcessor):
             expected = getattr(self.feature_extractor, "sampling_rate", "the one of the sound")
             raise ValueError(f"`sampling_rate` is missing; expected {expected} Hz, which the feature extractor takes.")
         tensors, of_audio = kwargs.pop("return_tensors", None), kwargs.pop("audio_kwargs", None) or {}
-        data = {} if text is None else dict(self.tokenizer(as_batch(text, tensors), **(_TEXT_DEFAULTS | kwargs)))
+        data = {}
+        if text is not None:
+            options = text_options("tokenizer", self.tokenizer, kwargs)
+            with name_given(text=text):
+                data = dict(self.tokenizer(as_batch(text, tensors), **options))
         if audio is not None:
             of_audio = {"return_attention_mask": True} | of_audio
             padding = inspect.signature(self.feature_extractor.__call__).parameters.get("padding")
             if padding is not None and padding.default is False:
                 of_audio.setdefault("padding", True)  # others pad to the length that their encoder needs
-            made = self.feature_extractor(audio, sampling_rate=sampling_rate, **of_audio)
+            with name_given(audio=audio):
+                made = self.feature_extractor(audio, sampling_rate=sampling_rate, **of_audio)
             if "is_longer" in made:
                 made["is_longer"] = self._are_longer(audio)
             data.update({"context_attention_mask" if k == "attention_mask" else k: v for k, v in made.items()})
@@ -220,11 +227,16 @@ class OTMergeTextProcessor(OTMergeProcessor):
         """
         _check_given("text", text, context_text=context_text)
         check_texts("context_text", context_text)
-        tensors, options = kwargs.pop("return_tensors", None), _TEXT_DEFAULTS | kwargs
-        data = {} if text is None else dict(self.tokenizer(as_batch(text, tensors), **options))
+        tensors, data = kwargs.pop("return_tensors", None), {}
+        if text is not None:
+            options = text_options("tokenizer", self.tokenizer, kwargs)
+            with name_given(text=text):
+                data = dict(self.tokenizer(as_batch(text, tensors), **options))
         if context_text is not None:
-            made = self.context_tokenizer(as_batch(context_text, tensors), **options)
-            data.update({f"context_{name}": made[name] for name in ("input_ids", "attention_mask")})
+            options = text_options("context_tokenizer", self.context_tokenizer, kwargs)
+            with name_given(context_text=context_text):
+                made = self.context_tokenizer(as_batch(context_text, tensors), **options)
+            data.update({f"context_{name}": made[name] for name in ("input_ids", "attention_mask") if name in made})
         return BatchFeature(data, tensor_type=tensors)
 
     def to_dict(self, *args, **kwargs) -> dict:

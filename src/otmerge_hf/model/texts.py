@@ -2,6 +2,7 @@
 
 import contextlib
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
@@ -30,8 +31,39 @@ def as_batch(text: Any, tensors: Any) -> Any:
     return [text] if isinstance(text, str) and tensors is not None else text
 
 
+def text_options(name: str, tokenizer: PreTrainedTokenizerBase, given: dict[str, Any]) -> dict[str, Any]:
+    """Options of a call of a tokenizer: padded, cut and with a mask, unless those `given` say otherwise.
+
+    Raises:
+        ValueError: If the tokenizer, called `name`, has nothing to pad with.
+    """
+    options: dict[str, Any] = {"padding": True, "truncation": True, "return_attention_mask": True}
+    if type(tokenizer).__name__.startswith("Siglip"):  # learnt from texts of 64 tokens, with the padding seen
+        length = min(tokenizer.model_max_length, 64)
+        options |= {"padding": "max_length", "max_length": length, "return_attention_mask": False}
+    options |= given
+    if tokenizer.pad_token is None and options["padding"]:
+        expected = "set `tokenizer.pad_token = tokenizer.eos_token`, or pass `padding=False`"
+        raise ValueError(f"`{name}` has no padding token, which texts of different lengths need; {expected}.")
+    return options
+
+
+@contextlib.contextmanager
+def name_given(**given: Any) -> Iterator[None]:
+    """Say in one line which arguments a part of a processor failed on; what is refused by name already stays."""
+    try:
+        yield
+    except Exception as error:  # the parts raise errors of many kinds, some of them validation's own
+        names = " or ".join(f"`{name}`" for name, value in given.items() if value is not None)
+        reason = ": ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
+        raise ValueError(f"{names}, or an option, is not what the processor takes: {reason}") from error
+
+
 def load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration."""
+    """Load a tokenizer; one that does not say how long a text may be learns it from its encoder's configuration.
+
+    One without a padding token pads with that of the end.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **kwargs)
     except ValueError as error:  # of several lines about libraries
@@ -41,4 +73,6 @@ def load_tokenizer(source: str, **kwargs: Any) -> PreTrainedTokenizerBase:
             positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
             if positions and positions > 2:
                 tokenizer.model_max_length = positions - 2  # those of RoBERTa and its kind begin at 2
+    if tokenizer.pad_token is None:  # GPT-2, Llama: what the mask hides may be anything
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -5,7 +5,6 @@ Values are looked at on the CPU only: on an accelerator each look would stall th
 
 import contextlib
 from collections.abc import Iterator
-from weakref import WeakSet
 
 import torch
 from transformers import PreTrainedModel
@@ -35,12 +34,17 @@ def read_side(
     if features is not None:
         mask = arguments.get(f"{side}_features_mask")
         return {}, mask if images is None else _mask_by_image(images, features, mask), features
+    if arguments.get(f"{side}_features_mask") is not None:
+        raise ValueError(f"`{side}_features_mask` is given without `{side}_features`; expected both or neither.")
     row = modality_of(side, encoder)
     value = arguments.get(row.argument)
     if value is None:
         raise ValueError(_missing(side, row, encoder, arguments))
     if side == "query":
         check_token_ids(value, encoder)
+        kinds = arguments.get("token_type_ids")
+        if kinds is not None and kinds.shape != value.shape:  # (1, S) would broadcast
+            raise ValueError(f"`token_type_ids` has shape {tuple(kinds.shape)}; expected {tuple(value.shape)}.")
     else:
         shape = tuple(value.shape)
         if _readable(value) and not value.numel():
@@ -109,7 +113,7 @@ def check_token_ids(input_ids: torch.Tensor, encoder: PreTrainedModel) -> None:
     """Check that there are tokens, and that the query encoder knows them."""
     if input_ids.dim() != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; expected (batch, at least one token).")
-    if input_ids.is_floating_point():
+    if input_ids.is_floating_point() or input_ids.is_complex() or input_ids.dtype == torch.bool:
         raise ValueError(f"`input_ids` are {input_ids.dtype}; expected whole numbers (torch.long).")
     vocab_size = getattr(encoder.config, "vocab_size", None)
     if not (vocab_size and _readable(input_ids) and input_ids.numel()):
@@ -142,6 +146,8 @@ def check_mask(mask: torch.Tensor, name: str, rows: int, lengths: tuple[int, ...
     if mask.dim() != 2 or mask.shape[0] != rows or mask.shape[1] not in lengths:
         expected = f"({rows}, {' or '.join(map(str, lengths))})"
         raise ValueError(f"`{name}` has shape {tuple(mask.shape)}; expected {expected}.")  # (B, 1) would broadcast
+    if mask.is_complex():
+        raise ValueError(f"`{name}` is {mask.dtype}; expected 1 for what is real and 0 for padding.")
     if not _readable(mask):
         return
     real = mask == 1
@@ -163,50 +169,31 @@ def check_finite(values: torch.Tensor, name: str) -> None:
         raise ValueError(f"`{name}` holds {kind} in rows {rows[:8]}; check those inputs.")
 
 
-_told: WeakSet[PreTrainedModel] = WeakSet()
-
-
-def warn_of_left_padding(encoder: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> None:
-    """Warn if a text that is padded on the left gets other tokens than alone; measured once an encoder, on that text.
-
-    Encoders with relative positions (T5), and those that count positions from the mask (RoBERTa), do not mind.
-    """
-    mask = inputs["attention_mask"]
-    if not _readable(mask) or encoder in _told or not (mask[:, 0] == 0).any():
-        return
-    _told.add(encoder)
-    row = int((mask[:, 0] == 0).int().argmax())
-    first = int((mask[row] != 0).int().argmax())
-    training = encoder.training
-    encoder.eval()
-    with torch.no_grad():
-        padded, alone = (
-            encoder(**{name: value[row : row + 1, start:] for name, value in inputs.items()}).last_hidden_state.float()
-            for start in (0, first)
-        )
-    encoder.train(training)
-    rounding = 1e-3 if encoder.dtype == torch.float32 else 0.05
-    if (padded[:, first:] - alone).norm() > rounding * alone.norm():
-        logger.warning_once(
-            f"A `{encoder.config.model_type}` encoder gets texts that are padded on the left: it does not count "
-            "positions from the first real token, so a text's tokens depend on its padding, and so on the batch. Set "
-            '`tokenizer.padding_side = "right"`.'
-        )
+def check_tensors(arguments: dict[str, torch.Tensor | None]) -> None:
+    """Refuse what is no tensor, with a ValueError that names it: a list, or an array of numpy."""
+    for name, value in arguments.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise ValueError(f"`{name}` is a {type(value).__name__}; expected a torch.Tensor.")
 
 
 @contextlib.contextmanager
-def name_long_texts(encoder: PreTrainedModel, input_ids: torch.Tensor | None) -> Iterator[None]:
-    """Say what is wrong where a text encoder fails on more tokens than it has positions."""
+def name_inputs(encoder: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Say in one line what an encoder failed on: more tokens than it has positions, or inputs of another shape."""
     try:
         yield
-    except (IndexError, RuntimeError) as error:
+    except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        if encoder.device.type != "cpu" or isinstance(error, torch.OutOfMemoryError):
+            raise  # the device may have failed; and trainers look for its messages
+        kind, ids = encoder.config.model_type, inputs.get("input_ids")
         positions = getattr(encoder.config, "max_position_embeddings", None)
-        if input_ids is None or positions is None or input_ids.shape[-1] <= positions - 2:  # RoBERTa's begin at 2
-            raise
-        raise ValueError(
-            f"A text has {input_ids.shape[-1]} tokens, and the positions of the `{encoder.config.model_type}` encoder "
-            f"end at {positions}: set `tokenizer.model_max_length`, by which the processor cuts."
-        ) from error
+        if ids is not None and positions is not None and ids.shape[-1] > positions - 2:  # RoBERTa's begin at 2
+            raise ValueError(
+                f"A text has {ids.shape[-1]} tokens, and the positions of the `{kind}` encoder end at {positions}: "
+                "set `tokenizer.model_max_length`, by which the processor cuts."
+            ) from error
+        shapes = ", ".join(f"`{name}` {tuple(value.shape)}" for name, value in inputs.items())
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"The `{kind}` encoder does not take {shapes}: {reason}") from error
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str | None = None) -> None:
@@ -214,6 +201,7 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str |
 
     Soft ones with no `problem_type` in the configuration get a warning, once: the pipeline would show a softmax.
     """
+    check_tensors({"labels": labels})
     (batch, num_labels), shape = logits.shape, tuple(labels.shape)
     if shape not in ((batch,), (batch, num_labels)):
         expected = f"({batch},) answer indices or ({batch}, {num_labels}) soft targets"
