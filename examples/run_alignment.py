@@ -123,8 +123,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
     result.save(args.output_dir)
     if args.do_train:
         checkpoint = args.resume_from_checkpoint or get_last_checkpoint(args.output_dir)
-        metrics = training.prioritize(trainer).train(resume_from_checkpoint=checkpoint).metrics
-        trainer.save_metrics("train", metrics)
+        trainer.save_metrics("train", training.prioritize(trainer).train(resume_from_checkpoint=checkpoint).metrics)
         trainer.save_state()
         trainer.save_model()
     if args.do_eval:
@@ -132,8 +131,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
         print(f"\n{retrieval_table(scores, *map(len, stores['test'].values()))}")
         trainer.save_metrics("eval", {f"eval_{name}": value for name, value in scores.items()})
     if args.push_to_hub:
-        keep_card(trainer)
-        trainer.push_to_hub()
+        keep_card(trainer).push_to_hub()
 
 
 def main() -> None:

@@ -131,8 +131,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
             json.dumps(found.to_dict() | {"scores": scores}, indent=2)
         )
     if args.push_to_hub:
-        keep_card(trainer)
-        trainer.push_to_hub()
+        keep_card(trainer).push_to_hub()
 
 
 def main() -> None:

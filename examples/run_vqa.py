@@ -129,8 +129,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: TrainingArgu
         trainer.save_metrics("eval", predicted.metrics | {"eval_score": found.score})
         (Path(args.output_dir) / "evaluation.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     if args.push_to_hub:
-        keep_card(trainer)
-        trainer.push_to_hub(tasks="visual-question-answering")
+        keep_card(trainer).push_to_hub(tasks="visual-question-answering")
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """Tiny random encoders, built once and copied for every test, and what goes with them."""
 
 import copy
+import logging
 
+import datasets
 import pytest
 import torch
 from PIL import Image
@@ -24,6 +26,7 @@ from transformers import (
     WhisperFeatureExtractor,
     WhisperModel,
 )
+from transformers.utils import logging as transformers_logging
 
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeProcessor
 
@@ -32,6 +35,23 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, "what", "color", "is", "the", "shape", "?", "there", "a", "red", "green", "blue", "yes", "no"]
 ANSWERS = ["red", "green", "blue"]
+
+
+LOGGERS = ("otmerge_hf", "otmerge_hf.features", "otmerge_hf.training", "huggingface_hub.repocard")
+
+
+@pytest.fixture(autouse=True)
+def loud_as_before():
+    """What a command says and shows is the process's: put back after each test, or other tests would hear of it."""
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    transformers_logging.set_verbosity(verbosity)
+    if bars:
+        transformers_logging.enable_progress_bar()
+    datasets.enable_progress_bars()
 
 
 def _build(name):

@@ -91,7 +91,7 @@ def write_hub_card(folder: str | os.PathLike, name: str, before: str | None = No
         logger.warning("%s keeps its model card and the figures in it: are they of the weights that go up?", name)
 
 
-def keep_card(trainer: Any) -> None:
+def keep_card(trainer: Any) -> Any:
     """Let a Trainer's `create_model_card`, and with it `push_to_hub`, keep the card that stands in its folder.
 
     What Trainer writes in place of ours becomes a part of it; a person's README stays as it is. Where there is none,
@@ -99,6 +99,9 @@ def keep_card(trainer: Any) -> None:
 
     Args:
         trainer: The stock Trainer; `trainer.save_model()` of a merge writes the card, where there is none.
+
+    Returns:
+        The same Trainer.
     """
     create, readme = trainer.create_model_card, Path(trainer.args.output_dir, _README)
 
@@ -114,6 +117,7 @@ def keep_card(trainer: Any) -> None:
             readme.write_text(before, encoding="utf-8")
 
     trainer.create_model_card = create_and_keep
+    return trainer
 
 
 def card_of(folder: Path, name: str | None = None) -> ModelCard:
