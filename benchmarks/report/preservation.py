@@ -1,0 +1,90 @@
+"""Cells of `preservation` -> Markdown: what comes back, beside retrieval and beside answers."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from ..runner.cell import Record
+from ..suites.preservation import CLOSED, STATEMENTS, TRAINED
+from .intervals import estimate
+from .table import interval
+
+
+_FLICKR8K = (
+    "1,000 test photographs and 4,993 captions of Flickr8k; adapters aligned on 6,000 photographs with 30,000. Recall: "
+    "mean Recall@1 of both directions. Top-1, top-5: share that EfficientNet-Lite0's own ImageNet classifier keeps of "
+    "its first answer, and of its five, on features that went into the shared space and back; KL in nats. Spearman: of "
+    "20,000 cosines of MiniLM-L6's caption features before and after; nearest: share of captions whose nearest other "
+    "is still the same. Error: norm of the difference over that of the standardised features. Back by the exact "
+    "`inverse`, the `decoder` that learned, or the best linear map from shared to encoder, `fitted` afterwards on the "
+    "training photographs. Scale: of the coordinates that keep what the alignment does not read; 1 gives them full "
+    "weight in the cosine. Mean over seeds, 95% t interval; closed forms have no seed."
+)
+_STATEMENTS = (
+    "9,673 test questions of easy-VQA, answered by the nearest statement after contrastive alignment on statements of "
+    "unlabelled images; 128 numbers are read. `mlp`: two-layer networks into 128, no way back. `square`: the text "
+    "adapter is a bijection of R^384, one coupling after a linear bijection; the image features, 112 numbers, are "
+    "filled up with zeros. `beside`: the numbers that are read come from a network, and all features lie beside them."
+)
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """Both data sets, as far as they have cells."""
+    found: dict[str, dict[tuple, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        settings = record["settings"]
+        axes = ("read", "scale") if settings["data"] == "easy-vqa" else ("scale", "reconstruction_weight")
+        row = (settings["adapter"], settings["shared_dim"], *(settings[axis] for axis in axes))
+        found[settings["data"]][row].append(record)
+    machines = sorted({", ".join(f"{k} {v}" for k, v in record["machine"].items()) for record in records})
+    parts = ["; ".join(machines) + "."]
+    if rows := found["flickr8k"]:
+        parts += ["## Photographs", _FLICKR8K, _photographs(rows)]
+    if rows := found["easy-vqa"]:
+        parts += ["## easy-VQA", _STATEMENTS, _statements(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _photographs(found: dict[tuple, list[Record]]) -> str:
+    head = ("adapter", "width read", "scale", "reconstruction weight", "seeds", "recall", "back", "top-1", "top-5")
+    head += ("KL", "error, image", "Spearman", "nearest", "error, text", "condition, image / text")
+    rows = []
+    for row in [row for row in (*CLOSED, *TRAINED) if row in found]:
+        cells = found[row]
+
+        def mean(read: Callable[[Record], float], cells: list[Record] = cells) -> float:
+            return estimate([read(cell) for cell in cells]).mean
+
+        adapter, width, scale, weight = row
+        image, text = (lambda name, side=side: mean(lambda cell: cell[side][name]) for side in ("context", "query"))
+        rows.append(
+            [
+                *(adapter, str(width), "-" if scale is None else f"{scale:g}", f"{weight:g}", str(len(cells))),
+                interval(estimate([cell["recall"] for cell in cells])),
+                cells[0]["context"]["way"],
+                *(f"{image(name):.4f}" for name in ("top1", "top5")),
+                *(f"{image(name):.2g}" for name in ("kl", "error")),
+                *(f"{text(name):.4f}" for name in ("spearman", "nearest")),
+                f"{text('error'):.2g}",
+                f"{image('condition'):.3g} / {text('condition'):.3g}",
+            ]
+        )
+    return _table(head, rows)
+
+
+def _statements(found: dict[tuple, list[Record]]) -> str:
+    head = ("adapter", "width", "scale", "seeds", "accuracy", "error, image", "error, text", "adapters' parameters")
+    rows = []
+    for row in [row for row in STATEMENTS if row in found]:
+        cells = found[row]
+        errors = [
+            "-" if cells[0]["error"][side] is None else f"{max(cell['error'][side] for cell in cells):.2g}"
+            for side in ("context", "query")
+        ]
+        accuracy = interval(estimate([cell["accuracy"] for cell in cells]))
+        about = (row[0], str(row[1]), f"{row[3]:g}", str(len(cells)))
+        rows.append([*about, accuracy, *errors, f"{cells[0]['parameters']:,}"])
+    return _table(head, rows)
