@@ -50,12 +50,13 @@ class ReadOutAdapter(Adapter):
         if bias is not None:
             self.square.bias.data[:lead] = bias
         widths = [(read, out_dim - read), (out_dim - read, read)]  # of what changes, of what it is changed by
-        self.networks = nn.ModuleList(
+        networks = [
             mlp(by, hidden_dim, 2 * changed) for changed, by in (widths[step % 2] for step in range(couplings))
-        )
+        ]
         if start is not None:  # begin as the linear map
-            for parameter in (p for network in self.networks for p in network[2].parameters()):
+            for parameter in (parameter for network in networks for parameter in network[2].parameters()):
                 nn.init.zeros_(parameter)
+        self.networks = nn.ModuleList(networks)
 
     def forward(self, x: Tensor) -> Tensor:
         pad = nn.functional.pad

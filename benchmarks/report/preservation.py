@@ -1,7 +1,7 @@
 """Cells of `preservation` -> Markdown: what comes back, beside retrieval and beside answers."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..runner.cell import Record
 from ..suites.preservation import CLOSED, STATEMENTS, TRAINED
@@ -10,14 +10,15 @@ from .table import interval
 
 
 _FLICKR8K = (
-    "1,000 test photographs and 4,993 captions of Flickr8k; adapters aligned on 6,000 photographs with 30,000. Recall: "
+    "1,000 test photographs, 4,993 captions of Flickr8k; aligned on 6,000 photographs with 30,000 captions. Recall: "
     "mean Recall@1 of both directions. Top-1, top-5: share that EfficientNet-Lite0's own ImageNet classifier keeps of "
-    "its first answer, and of its five, on features that went into the shared space and back; KL in nats. Spearman: of "
+    "its first answer, and of its five, on features that went to the shared space and back; KL in nats. Spearman: of "
     "20,000 cosines of MiniLM-L6's caption features before and after; nearest: share of captions whose nearest other "
     "is still the same. Error: norm of the difference over that of the standardised features. Back by the exact "
     "`inverse`, the `decoder` that learned, or the best linear map from shared to encoder, `fitted` afterwards on the "
-    "training photographs. Scale: of the coordinates that keep what the alignment does not read; 1 gives them full "
-    "weight in the cosine. Mean over seeds, 95% t interval; closed forms have no seed."
+    "training photographs. `pca`: no alignment, about what a linear map to that width can keep at most. Scale: of the "
+    "coordinates that keep what the alignment does not read; 1 gives them full weight in the cosine. Mean over seeds, "
+    "95% t interval; closed forms have no seed."
 )
 _STATEMENTS = (
     "9,673 test questions of easy-VQA, answered by the nearest statement after contrastive alignment on statements of "
@@ -49,30 +50,29 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _photographs(found: dict[tuple, list[Record]]) -> str:
-    head = ("adapter", "width read", "scale", "reconstruction weight", "seeds", "recall", "back", "top-1", "top-5")
-    head += ("KL", "error, image", "Spearman", "nearest", "error, text", "condition, image / text")
+    head = ["adapter", "width read", "scale", "reconstruction weight", "seeds", "recall", "back", "top-1", "top-5"]
+    head += ["KL", "error, image", "Spearman", "nearest", "error, text", "condition, image / text"]
     rows = []
     for row in [row for row in (*CLOSED, *TRAINED) if row in found]:
-        cells = found[row]
-
-        def mean(read: Callable[[Record], float], cells: list[Record] = cells) -> float:
-            return estimate([read(cell) for cell in cells]).mean
-
-        adapter, width, scale, weight = row
-        image, text = (lambda name, side=side: mean(lambda cell: cell[side][name]) for side in ("context", "query"))
+        cells, (adapter, width, scale, weight) = found[row], row
+        image, text = (_means([cell[side] for cell in cells]) for side in ("context", "query"))
         rows.append(
             [
                 *(adapter, str(width), "-" if scale is None else f"{scale:g}", f"{weight:g}", str(len(cells))),
                 interval(estimate([cell["recall"] for cell in cells])),
                 cells[0]["context"]["way"],
-                *(f"{image(name):.4f}" for name in ("top1", "top5")),
-                *(f"{image(name):.2g}" for name in ("kl", "error")),
-                *(f"{text(name):.4f}" for name in ("spearman", "nearest")),
-                f"{text('error'):.2g}",
-                f"{image('condition'):.3g} / {text('condition'):.3g}",
+                *(f"{image[name]:.4f}" for name in ("top1", "top5")),
+                *(f"{image[name]:.2g}" for name in ("kl", "error")),
+                *(f"{text[name]:.4f}" for name in ("spearman", "nearest")),
+                f"{text['error']:.2g}",
+                f"{image['condition']:.3g} / {text['condition']:.3g}",
             ]
         )
     return _table(head, rows)
+
+
+def _means(cells: Sequence[Record]) -> dict[str, float]:
+    return {name: estimate([cell[name] for cell in cells]).mean for name in cells[0] if name != "way"}
 
 
 def _statements(found: dict[tuple, list[Record]]) -> str:

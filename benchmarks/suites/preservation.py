@@ -20,6 +20,7 @@ from ..tasks.folder import VARIABLE, add_data_argument, data_folder
 SEEDS = 3
 # adapter, shared_dim, scale of what is kept beside the alignment, weight of the reconstruction term
 CLOSED: list[tuple[str, int, float | None, float]] = [
+    *(("pca", width, None, 0.0) for width in (128, 384)),
     *(("cca", width, None, 0.0) for width in (64, 128, 384)),
     *(("cca", 128, scale, 0.0) for scale in (1.0, 0.1, 0.01)),
     ("procrustes", 384, None, 0.0),

@@ -3,22 +3,19 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForImageClassification, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
 from otmerge_hf.alignment import CCA, AffineMap, Procrustes
+from otmerge_hf.alignment.base import Alignment
 from otmerge_hf.alignment.encoder_pair import EncoderPair
-from otmerge_hf.analysis import jacobian_spectrum, relative_error
 from otmerge_hf.data import load_pair_splits
-from otmerge_hf.encoders import resolve_encoder
 from otmerge_hf.features import mean_features
-from otmerge_hf.metrics import mutual_knn, retrieval
-from otmerge_hf.model.adapters import Adapter
 from otmerge_hf.model.modality import SIDES
 from otmerge_hf.model.modeling_otmerge import OTMergeModel
 from otmerge_hf.training import (
@@ -32,31 +29,31 @@ from otmerge_hf.training.refining import RowCollator
 
 from ..methods.read_out import ReadOutAdapter
 from ..runner.cell import Record
+from .preservation_kept import measure_kept
 
 
 IMAGE_ENCODER, TEXT_ENCODER, TOKENS = "efficientnet-lite0", "minilm-l6", "last_hidden_state"
 REGULARIZATION = 0.3  # the best of five on the validation photographs
 STEPS, BATCH, LEARNING_RATE, DROPOUT = 150, 1024, 1e-3, 0.6
-SENTENCE_PAIRS, JACOBIANS = 20_000, 8
 Rows = tuple[Tensor, Tensor, Tensor]
 
 
 def measure(choices: Mapping[str, Any], data: Path, cache: Path) -> Record:
     """Align by the cell's adapter on the training photographs, measure on the test photographs."""
-    pair = EncoderPair(IMAGE_ENCODER, TEXT_ENCODER, dict.fromkeys(SIDES, [TOKENS]))
+    pair = EncoderPair(IMAGE_ENCODER, TEXT_ENCODER, {side: [TOKENS] for side in SIDES})
     rows = _rows(pair, data, cache)
     set_seed(choices["seed"])
     with tempfile.TemporaryDirectory() as scratch:
         model = _aligned(choices, pair, rows, Path(scratch))
-    return _measured(model.eval(), rows)
+    return measure_kept(model.eval(), rows, IMAGE_ENCODER)
 
 
 def _rows(pair: EncoderPair, data: Path, cache: Path) -> dict[str, Tensor]:
-    """Mean features, pairs and statistics, as `train.context`, `train.pairs`, `mean.context`; made once for all cells."""
+    """Mean features, pairs and statistics: `train.context`, `train.pairs`, `mean.context`; made once for all cells."""
     file = cache / "preservation.safetensors"
     if file.exists():
         return load_file(file)
-    rows = {}
+    rows: dict[str, Tensor] = {}
     splits = load_pair_splits(str(data / "flickr8k"))
     for side, kind in zip(SIDES, ("images", "texts"), strict=True):
         inputs = {name: getattr(split, kind) for name, split in splits.items()}
@@ -86,8 +83,7 @@ def _aligned(choices: Mapping[str, Any], pair: EncoderPair, rows: dict[str, Tens
     if kind == "mlp":
         terms = [ContrastiveLossCallback(1.0), *([ReconstructionLossCallback(weight)] if weight else [])]
         return _trained(model, rows, terms, choices["seed"], scratch)
-    fit = Procrustes(width) if kind == "procrustes" else CCA(REGULARIZATION, shared_dim=width)
-    fit.fit(*standard, rows["train.pairs"])
+    fit = _fit(kind, width).fit(standard[0], standard[1], rows["train.pairs"])
     if kind == "coupling":
         maps = fit.context_map_, fit.query_map_
         for side, affine in zip(SIDES, maps, strict=True):
@@ -113,6 +109,26 @@ def _aligned(choices: Mapping[str, Any], pair: EncoderPair, rows: dict[str, Tens
     return completed
 
 
+def _fit(kind: str, width: int) -> Alignment:
+    if kind == "pca":
+        return _PCA(width)
+    return Procrustes(width) if kind == "procrustes" else CCA(REGULARIZATION, shared_dim=width)
+
+
+class _PCA(Alignment):
+    """Principal components of each side by itself: aligned by nothing."""
+
+    def __init__(self, shared_dim: int) -> None:
+        self.shared_dim = shared_dim
+
+    def fit(self, context: Tensor, query: Tensor, pairs: Any = None) -> Self:
+        """Fit both sides; pairs are not used."""
+        sides = [side.double() for side in (context, query)]
+        weights = [torch.linalg.eigh(torch.cov(side.T)).eigenvectors.flip(1)[:, : self.shared_dim].T for side in sides]
+        self._set_maps((weights[0], weights[1]), (sides[0].mean(0), sides[1].mean(0)), context.dtype, n_pairs=0)
+        return self
+
+
 def _trained(
     model: OTMergeModel, rows: dict[str, Tensor], terms: list[LossTermCallback], seed: int, scratch: Path
 ) -> OTMergeModel:
@@ -122,7 +138,7 @@ def _trained(
     arguments = TrainingArguments(
         str(scratch),
         max_steps=STEPS,
-        per_device_train_batch_size=BATCH,
+        per_device_train_batch_size=min(BATCH, len(contexts)),
         learning_rate=LEARNING_RATE,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
@@ -141,67 +157,8 @@ def _trained(
         return nn.functional.dropout(given[0], DROPOUT, module.training)
 
     nn.init.constant_(model.logit_scale.log_scale, 3.0)  # 20, as `refine_alignment` starts
-    hook = model.context_adapter.register_forward_pre_hook(drop)
+    hook = model.get_submodule("context_adapter").register_forward_pre_hook(drop)
     features = {f"{side}_features": rows[f"train.{side}"] for side in SIDES}
     train_alignment(model, Dataset.from_dict(columns), RowCollator(features), arguments, terms)
     hook.remove()
     return model
-
-
-@torch.no_grad()
-def _measured(model: OTMergeModel, rows: dict[str, Tensor]) -> Record:
-    shared: dict[str, Tensor] = {}
-    found: Record = {}
-    for side in SIDES:
-        adapter, standardizer = getattr(model, f"{side}_adapter"), getattr(model, f"{side}_standardizer")
-        train, test = (standardizer(rows[f"{name}.{side}"]) for name in ("train", "test"))
-        shared[side] = adapter(test)
-        way, back = _way_back(adapter, train, test)
-        spectrum = jacobian_spectrum(adapter, test[:JACOBIANS])
-        found[side] = {
-            "way": way,
-            "error": relative_error(back, test),
-            "condition": spectrum.condition.median().item(),
-            "effective_dimension": spectrum.effective_dimension.mean().item(),
-        }
-        again = back * standardizer.std + standardizer.mean
-        found[side] |= (_classified if side == "context" else _compared)(rows[f"test.{side}"], again)
-    recall = retrieval(shared["context"], shared["query"], rows["test.pairs"])["mean_recall@1"]
-    return {"recall": recall} | found
-
-
-def _way_back(adapter: Adapter, train: Tensor, test: Tensor) -> tuple[str, Tensor]:
-    """By the inverse, else by the decoder, else by the best linear map from shared to encoder, fitted afterwards."""
-    z = adapter(test)
-    if adapter.invertibility in ("exact", "left-inverse"):
-        return "inverse", adapter.inverse(z)
-    if adapter.decoder is not None:
-        return "decoder", adapter.decoder(z)
-    shared = adapter(train).double()
-    centre = shared.mean(0)
-    weight = torch.linalg.lstsq(shared - centre, train.double(), driver="gelsd").solution
-    return "fitted", ((z.double() - centre) @ weight + train.double().mean(0)).to(test)
-
-
-def _classified(features: Tensor, again: Tensor) -> Record:
-    """The encoder's own ImageNet classifier on both; its input is the mean of the last map."""
-    folder = resolve_encoder(IMAGE_ENCODER, None)
-    classifier = AutoModelForImageClassification.from_pretrained(folder).eval().classifier
-    before, after = (classifier(x).double().log_softmax(1) for x in (features, again))
-    five = [scores.topk(5).indices for scores in (before, after)]
-    return {
-        "top1": (before.argmax(1) == after.argmax(1)).double().mean().item(),
-        "top5": (five[0][:, :, None] == five[1][:, None, :]).any(2).double().mean().item(),
-        "kl": (before.exp() * (before - after)).sum(1).mean().item(),
-    }
-
-
-def _compared(features: Tensor, again: Tensor) -> Record:
-    """Cosines of sentence pairs, and each sentence's nearest other, before and after."""
-    from scipy.stats import spearmanr
-
-    unit = [nn.functional.normalize(x, dim=1) for x in (features, again)]
-    drawn = torch.randint(len(features), (SENTENCE_PAIRS, 2), generator=torch.Generator().manual_seed(0))
-    first, second = drawn[drawn[:, 0] != drawn[:, 1]].T
-    cosines = [(x[first] * x[second]).sum(1) for x in unit]
-    return {"spearman": float(spearmanr(*cosines).statistic), "nearest": mutual_knn(*unit, k=1)}
