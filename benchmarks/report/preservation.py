@@ -50,29 +50,41 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _photographs(found: dict[tuple, list[Record]]) -> str:
-    head = ["adapter", "width read", "scale", "reconstruction weight", "seeds", "recall", "back", "top-1", "top-5"]
+    head = [
+        "adapter",
+        "width read",
+        "scale",
+        "reconstruction weight",
+        "seeds",
+        "recall",
+        "back, image",
+        "top-1",
+        "top-5",
+    ]
     head += ["KL", "error, image", "Spearman", "nearest", "error, text", "condition, image / text"]
     rows = []
     for row in [row for row in (*CLOSED, *TRAINED) if row in found]:
         cells, (adapter, width, scale, weight) = found[row], row
+        recall = interval(estimate([cell["recall"] for cell in cells]))
+        about = [adapter, str(width), "-" if scale is None else f"{scale:g}", f"{weight:g}", str(len(cells)), recall]
         image, text = (_means([cell[side] for cell in cells]) for side in ("context", "query"))
-        rows.append(
-            [
-                *(adapter, str(width), "-" if scale is None else f"{scale:g}", f"{weight:g}", str(len(cells))),
-                interval(estimate([cell["recall"] for cell in cells])),
-                cells[0]["context"]["way"],
-                *(f"{image[name]:.4f}" for name in ("top1", "top5")),
-                *(f"{image[name]:.2g}" for name in ("kl", "error")),
-                *(f"{text[name]:.4f}" for name in ("spearman", "nearest")),
-                f"{text['error']:.2g}",
-                f"{image['condition']:.3g} / {text['condition']:.3g}",
-            ]
-        )
+        condition = f"{image['condition']:.3g} / {text['condition']:.3g}"
+        rows.append([*about, cells[0]["context"]["way"], *_kept(image, text), condition])
+        if "fitted" in cells[0]["context"]:
+            afterwards = (_means([cell[side]["fitted"] for cell in cells]) for side in ("context", "query"))
+            rows.append([*about, "fitted", *_kept(*afterwards), condition])
     return _table(head, rows)
 
 
 def _means(cells: Sequence[Record]) -> dict[str, float]:
-    return {name: estimate([cell[name] for cell in cells]).mean for name in cells[0] if name != "way"}
+    return {
+        name: estimate([cell[name] for cell in cells]).mean for name, value in cells[0].items() if type(value) is float
+    }
+
+
+def _kept(image: dict[str, float], text: dict[str, float]) -> list[str]:
+    parts = [f"{image['top1']:.4f}", f"{image['top5']:.4f}", f"{image['kl']:.2g}", f"{image['error']:.2g}"]
+    return [*parts, f"{text['spearman']:.4f}", f"{text['nearest']:.4f}", f"{text['error']:.2g}"]
 
 
 def _statements(found: dict[tuple, list[Record]]) -> str:

@@ -32,32 +32,31 @@ def measure_kept(model: OTMergeModel, rows: dict[str, Tensor], image_encoder: st
         adapter, standardizer = getattr(model, f"{side}_adapter"), getattr(model, f"{side}_standardizer")
         train, test = (standardizer(rows[f"{name}.{side}"]) for name in ("train", "test"))
         shared[side] = adapter(test)
-        way, back = _way_back(adapter, train, test)
         spectrum = jacobian_spectrum(adapter, test[:JACOBIANS])
-        found[side] = {
-            "way": way,
-            "error": relative_error(back, test),
+        stretch = {
             "condition": spectrum.condition.median().item(),
             "effective_dimension": spectrum.effective_dimension.mean().item(),
         }
-        again = back * standardizer.std + standardizer.mean
-        before = rows[f"test.{side}"]
-        found[side] |= _classified(before, again, image_encoder) if side == "context" else _compared(before, again)
+        kept, before = [], rows[f"test.{side}"]
+        for way, back in _ways_back(adapter, train, test):
+            again = back * standardizer.std + standardizer.mean
+            found_again = _classified(before, again, image_encoder) if side == "context" else _compared(before, again)
+            kept.append({"way": way, "error": relative_error(back, test)} | found_again)
+        found[side] = kept[0] | stretch | {other["way"]: other for other in kept[1:]}
     recall = retrieval(shared["context"], shared["query"], rows["test.pairs"])["mean_recall@1"]
     return {"recall": recall} | found
 
 
-def _way_back(adapter: Adapter, train: Tensor, test: Tensor) -> tuple[str, Tensor]:
-    """By the inverse, else by the decoder, else by the best linear map from shared to encoder, fitted afterwards."""
+def _ways_back(adapter: Adapter, train: Tensor, test: Tensor) -> list[tuple[str, Tensor]]:
+    """By the inverse; without one, by the decoder if any, and by the best linear map back, fitted afterwards."""
     z = adapter(test)
     if adapter.invertibility in ("exact", "left-inverse"):
-        return "inverse", adapter.inverse(z)
-    if adapter.decoder is not None:
-        return "decoder", adapter.decoder(z)
+        return [("inverse", adapter.inverse(z))]
     shared = adapter(train).double()
     centre = shared.mean(0)
     weight = torch.linalg.lstsq(shared - centre, train.double(), driver="gelsd").solution
-    return "fitted", ((z.double() - centre) @ weight + train.double().mean(0)).to(test)
+    fitted = ((z.double() - centre) @ weight + train.double().mean(0)).to(test)
+    return [*([] if adapter.decoder is None else [("decoder", adapter.decoder(z))]), ("fitted", fitted)]
 
 
 def _classified(features: Tensor, again: Tensor, encoder: str) -> Record:
