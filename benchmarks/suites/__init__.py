@@ -18,6 +18,7 @@ SUITES = {
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",
     "explanations": "heat on the shape that an answer is about: attention, plan, cosines, occlusion",
     "zoo": "tiny models of every family in pairs: merged, trained a step, saved, loaded, asked; what differs and why",
+    "preservation": "what is left of each encoder's own abilities after an adapter and back, beside retrieval",
     "feature-extraction": "features of texts and photographs against a bare loop over the same encoder",
     "vqa-accuracy": "the official VQA accuracy against a plain loop: ratio of time",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",

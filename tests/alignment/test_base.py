@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from otmerge_hf.alignment import CCA, GaussianMonge, Procrustes, Ridge
+from otmerge_hf.alignment import CCA, AffineMap, GaussianMonge, Procrustes, Ridge
+from otmerge_hf.model.adapters import LinearAdapter
 
 
 PAIRED = [Ridge(), Ridge(target="context"), Procrustes(), CCA()]
@@ -148,3 +149,35 @@ def test_repr_shows_the_arguments():
 def test_unknown_moments_from(clouds):
     with pytest.raises(ValueError, match="moments_from must be"):
         CCA(moments_from="rows").fit(*clouds)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_completed_map_keeps_cosines_and_has_an_inverse(dtype):
+    """Also where the map itself is singular: its last row repeats the first."""
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.randn(5, 12, dtype=dtype, generator=draw)
+    weight[4] = weight[0]
+    narrow = AffineMap(weight, torch.randn(5, dtype=dtype, generator=draw))
+    with pytest.raises(ValueError, match="width must be at least 13: 5, and 8 lost; got 12"):
+        narrow.completed(12)
+    whole = narrow.completed(16)
+    x, y = (torch.randn(50, 12, dtype=dtype, generator=draw) for _ in range(2))
+    assert torch.allclose(whole(x)[:, :5], narrow(x), atol=1e-5)
+    of_narrow, of_whole, of_even = (
+        torch.cosine_similarity(affine(x), affine(y)) for affine in (narrow, whole, narrow.completed(16, scale=1.0))
+    )
+    assert (of_whole - of_narrow).abs().mean() < 1e-3 < 1e-1 < (of_even - of_narrow).abs().mean()
+    adapter = LinearAdapter(12, 16).to(dtype)
+    adapter.load_affine(*whole)
+    assert adapter.invertibility == "left-inverse"
+    with torch.no_grad():
+        error = (adapter.inverse(adapter(x)) - x).norm() / x.norm()
+    assert error < {torch.float32: 1e-5, torch.float64: 1e-12}[dtype]
+
+
+def test_completed_with_full_weight_and_refusals():
+    """Lost directions at the size of the kept ones: a square matrix with equal singular values."""
+    narrow = AffineMap(3 * torch.eye(2, 5), torch.zeros(2))
+    assert torch.linalg.svdvals(narrow.completed(5, scale=1.0).weight).tolist() == pytest.approx([3.0] * 5)
+    with pytest.raises(ValueError, match="scale must be positive, got 0"):
+        narrow.completed(5, scale=0)

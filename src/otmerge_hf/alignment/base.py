@@ -37,6 +37,39 @@ class AffineMap(NamedTuple):
         missing, pad = width - len(self.bias), torch.nn.functional.pad
         return AffineMap(pad(self.weight, (0, 0, 0, missing)), pad(self.bias, (0, missing)))
 
+    def completed(self, width: int, scale: float = 0.01) -> "AffineMap":
+        r"""Add what the map loses as further coordinates, small: it gets an exact inverse, cosines stay as they are.
+
+        $$ x \mapsto (W x + b, \; s \, \bar\sigma B x, \; 0), \quad B \text{ an orthonormal basis of } \ker W $$
+
+        with $\bar\sigma$ the root mean square of W's singular values other than 0. A coordinate's own rounding is
+        relative, so small ones keep what they hold. Cosines change by about $s^2$.
+
+        Args:
+            width: At least shared_dim plus the dimensions that the map loses: D + shared_dim - rank.
+            scale: s; 1 gives what was lost the same weight as the rest.
+
+        Raises:
+            ValueError: If `width` is too small, or `scale` is not positive.
+
+        Example:
+            >>> whole = AffineMap(torch.ones(1, 2), torch.ones(1)).completed(2, scale=0.1)
+            >>> whole.weight.abs().round(decimals=4)
+            tensor([[1.0000, 1.0000],
+                    [0.1000, 0.1000]])
+        """
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, got {scale}")
+        _, values, directions = torch.linalg.svd(self.weight.double())
+        rank = int((values > values[0] * max(self.weight.shape) * torch.finfo(self.weight.dtype).eps).sum())
+        lost = directions[rank:]  # (D - rank, D)
+        least = len(self.weight) + len(lost)
+        if width < least:
+            raise ValueError(f"width must be at least {least}: {len(self.weight)}, and {len(lost)} lost; got {width}")
+        rows = scale * values[:rank].square().mean().sqrt() * lost
+        weight = torch.cat([self.weight, rows.to(self.weight)])
+        return AffineMap(weight, torch.nn.functional.pad(self.bias, (0, len(lost)))).widened(width)
+
 
 class Alignment(ABC):
     """Base of the fits: `fit(context, query, pairs)`, `transform_*`, `score`.

@@ -90,7 +90,7 @@ def ksg_information(x: Tensor, z: Tensor, *, neighbours: int = 3) -> Information
 
     with n_x, n_z the rows nearer than the k-th joint neighbour in the largest norm. The ceiling is psi(N) - psi(k).
     On Gaussians with N = 5,000 and k = 3 it was within 5% up to half of that with D_x + D_z = 4; with 16 dimensions it
-    was 40% too low whatever the truth, with 64 by 90%: from 6 dimensions on nothing counts as reliable.
+    was 40% too low whatever the truth, with 64 (N = 1,000) 85%: from 6 dimensions on nothing counts as reliable.
 
     Args:
         x, z: Samples (N, D_x) and (N, D_z), row by row. Columns become normal scores, which changes no information.
