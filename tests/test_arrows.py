@@ -24,6 +24,7 @@ ALLOWED = {
     "features": {"model"},
     "data": {"metrics", "model", "features"},
     "encoders": set(),
+    "export": {"model"},
     "hub": {"model", "encoders"},  # results reach it as plain values: those who write them may look at it
     "training": {"losses", "transport", "metrics", "model", "features", "data", "alignment", "hub"},
     "analysis": {"metrics", "alignment", "transport", "model", "features", "data", "training", "hub"},

@@ -13,8 +13,9 @@ from transformers import (
 from transformers import pipelines as _pipelines
 
 from .encoders.names import find_packaged
+from .export import export_sentence_transformers
 from .hub.write import write_hub_card, write_missing_card
-from .model.checkpoint import AFTER_SAVING, BEFORE_UPLOADING
+from .model.checkpoint import AFTER_SAVING, BEFORE_UPLOADING, EXPORTERS
 from .model.configuration_otmerge import OTMergeConfig
 from .model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from .model.pipeline_otmerge import OTMergeClassificationPipeline, OTMergeVQAPipeline
@@ -35,6 +36,7 @@ ENCODER_FINDERS.append(find_packaged)
 # A saved folder says what it is; one that has a README keeps it.
 AFTER_SAVING.append(write_missing_card)
 BEFORE_UPLOADING.append(write_hub_card)
+EXPORTERS["sentence-transformers"] = export_sentence_transformers
 
 # transformers 5 dropped the task `visual-question-answering` and refuses its name before looking it up; where the
 # table of refused names is reachable the name is freed, elsewhere only `otmerge-vqa` exists.

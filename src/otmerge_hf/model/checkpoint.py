@@ -24,6 +24,8 @@ AFTER_SAVING: list[Callable[[str | os.PathLike], None]] = []
 # Each is called with a folder that goes up to the Hub, the name there, and the README that the folder had before
 # transformers put its own there.
 BEFORE_UPLOADING: list[Callable[[str | os.PathLike, str, str | None], None]] = []
+# Formats of other libraries, by name; each is called with a merge and what its method was given. As above.
+EXPORTERS: dict[str, Callable[..., Path]] = {}
 TAGS = ("otmerge", "optimal-transport", "multimodal", "merge")  # by which the Hub finds merges
 
 
@@ -185,6 +187,12 @@ class CheckpointMixin:
             ValueError: If its features are of another width than the adapter takes, or its weights are others.
         """
         put_encoder(self, side, encoder, force, options)
+
+    def export_sentence_transformers(self, directory: str | os.PathLike, processor: Any, sides=SIDES) -> Path:
+        """Write a folder for `SentenceTransformer(folder)`; see [`export.export_sentence_transformers`]."""
+        if "sentence-transformers" not in EXPORTERS:
+            raise ImportError("this export needs the package itself: `pip install otmerge-hf`, `import otmerge_hf`")
+        return EXPORTERS["sentence-transformers"](self, directory, processor, sides)
 
     def _is_thin(self, folder: str | os.PathLike) -> bool:
         """Whether a folder is a checkpoint of the training that asked for thin ones."""

@@ -1,0 +1,6 @@
+"""A merge in other libraries' formats: folders that sentence-transformers and onnxruntime load."""
+
+from .sentence_transformers import export_sentence_transformers
+
+
+__all__ = ["export_sentence_transformers"]
