@@ -128,7 +128,7 @@ def test_what_their_modules_cannot_express_is_refused(
     merge, processor, tokenizer, feature_extractor, tmp_path, library
 ):
     flow, sound = merge(adapter_type="coupling"), merge("wav2vec2", adapter_type="linear")
-    with pytest.raises(ValueError, match="cannot express the context side: an adapter of type `coupling` is no chain"):
+    with pytest.raises(ValueError, match="an adapter of type `coupling` is no chain"):
         flow.export_sentence_transformers(tmp_path / "st", processor)
     hears = OTMergeAudioProcessor(feature_extractor("wav2vec2"), tokenizer)
     with pytest.raises(ValueError, match=r"the context is a sound \(input_values\)"):

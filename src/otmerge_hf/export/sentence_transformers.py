@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import nn
 
-from ..model.modality import CONTEXTS, IMAGE, SIDES, modality_of
-from .folder import new_folder
-
-
-TOLERANCE = 1e-4  # of unit vectors, in float32; what both libraries compute alike differs by far less
-# What the exported folder is tried on: two texts of different lengths, two pictures of colours at random.
-_TEXTS: list[Any] = ["a", "what is the shape that is seen here?"]
+from ..model.modality import IMAGE, SIDES, modality_of
+from .checks import TOLERANCE, affine_map, check_no_sound, new_folder, probe
 
 
 def export_sentence_transformers(
@@ -49,8 +43,12 @@ def export_sentence_transformers(
         raise ValueError(f"`sides` is {sides!r}; expected one or both of {', '.join(SIDES)}.")
     library = _library()
     processor.check_model(model)
-    for side in sides:
-        _check_expressible(base, side)
+    if "context" in sides:
+        check_no_sound(base)
+    if (kind := base.config.adapter_type) not in ("linear", "mlp", "monge", "orthogonal"):
+        raise ValueError(
+            f"an adapter of type `{kind}` is no chain of their Dense modules; expected `linear` or `mlp`."
+        )
     with tempfile.TemporaryDirectory() as temporary:
         encoders = model.unmerge(temporary, processor)
         try:
@@ -81,21 +79,10 @@ def _library() -> Any:
         from sentence_transformers.sentence_transformer import modules
     except ImportError as error:
         wanted = 'pip install "otmerge-hf[sentence-transformers]"'
-        raise ImportError(f"this export needs sentence-transformers 6 or newer: {wanted} ({error})") from error
+        raise ImportError(f"this export needs sentence-transformers 5.4.1 or newer: {wanted} ({error})") from error
     names = ("Dense", "Normalize", "Pooling", "Router", "Transformer")
     parts = {name: getattr(modules, name) for name in names}
     return type("library", (), {**parts, "SentenceTransformer": sentence_transformers.SentenceTransformer})
-
-
-def _check_expressible(base: Any, side: str) -> None:
-    row, adapter_type = modality_of(side, getattr(base, f"{side}_encoder")), base.config.adapter_type
-    if row not in (IMAGE, CONTEXTS[-1]) and side == "context":
-        why = f"the context is a sound ({row.argument}), whose mask their Pooling does not bring to the tokens' length"
-    elif adapter_type not in ("linear", "mlp", "monge", "orthogonal"):
-        why = f"an adapter of type `{adapter_type}` is no chain of their Dense modules"
-    else:
-        return
-    raise ValueError(f"sentence-transformers cannot express the {side} side: {why}.")
 
 
 @torch.no_grad()
@@ -105,7 +92,7 @@ def _modules(library: Any, base: Any, side: str, folder: Path) -> list[nn.Module
     An affine map commutes with the mean of tokens, and follows it; the bend of an `mlp` does not, and stands before.
     """
     tokens = getattr(base.config, f"{side}_tokens")
-    adapter = copy.deepcopy(getattr(base, f"{side}_adapter")).double()
+    adapter = getattr(base, f"{side}_adapter")
     output = {"cls": "last_hidden_state", "pooled": "pooler_output"}.get(tokens, tokens)
     pooled, name = tokens == "pooled", "sentence_embedding" if tokens == "pooled" else "token_embeddings"
     transformer = library.Transformer(
@@ -119,14 +106,12 @@ def _modules(library: Any, base: Any, side: str, folder: Path) -> list[nn.Module
         module_output_name=name,
     )
     if base.config.adapter_type == "mlp":
-        first, bend, last = adapter.map
+        first, bend, last = copy.deepcopy(adapter.map).double()
         before = [_dense(library, *_fold(base, side, first.weight, first.bias), bend, name)]
         weight, bias = last.weight, last.bias
     else:
         before = []
-        points = torch.eye(adapter.in_dim, dtype=torch.float64, device=next(adapter.parameters()).device)
-        bias = adapter(torch.zeros_like(points[:1]))[0]
-        weight, bias = _fold(base, side, (adapter(points) - bias).T, bias)
+        weight, bias = _fold(base, side, *affine_map(adapter))
     pooling = [] if pooled else [library.Pooling(weight.shape[1], "cls" if tokens == "cls" else "mean")]
     return [transformer, *before, *pooling, _dense(library, weight, bias, nn.Identity(), "sentence_embedding")]
 
@@ -161,12 +146,7 @@ def _join(library: Any, base: Any, modules: dict[str, list[nn.Module]]) -> list[
 @torch.no_grad()
 def _difference(made: Any, base: Any, processor: Any, side: str) -> float:
     """Largest difference between an entry of their embeddings and of ours."""
-    row = modality_of(side, getattr(base, f"{side}_encoder"))
-    inputs = _TEXTS
-    if row is IMAGE:
-        noise = torch.randint(0, 256, (2, 48, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        inputs = [Image.fromarray(picture.numpy()) for picture in noise]
-    batch = processor(**{row.call_argument: inputs}, return_tensors="pt").to(base.device)
+    inputs, batch = probe(base, processor, side)
     ours = getattr(base, f"get_{side}_embeds")(**batch)
     encode = made.encode_query if side == "query" else made.encode_document
     theirs = encode(inputs, convert_to_tensor=True, show_progress_bar=False)
