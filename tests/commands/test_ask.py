@@ -102,5 +102,5 @@ def test_imports_no_data_sets_and_no_fits(saved):
     assert code == "0", result.stderr
     folders = {name.split(".")[1] for name in modules if name != "datasets"}
     assert "datasets" not in modules
-    # encoders: names alone, to find packaged weights; hub: what writes a card where one is saved
-    assert folders == {"cli", "commands", "encoders", "hub", "model"}
+    # encoders: names alone, to find packaged weights; hub: what writes a card; export: behind a method
+    assert folders == {"cli", "commands", "encoders", "export", "hub", "model"}

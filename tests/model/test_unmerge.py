@@ -6,11 +6,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoImageProcessor,
     AutoModel,
+    AutoProcessor,
     AutoTokenizer,
     BertConfig,
     BertModel,
     CLIPConfig,
     CLIPModel,
+    PreTrainedTokenizerBase,
     SiglipConfig,
     SiglipModel,
     T5Config,
@@ -42,6 +44,8 @@ def t5():
 
 def test_folders_are_the_originals(encoder_folders, processor, images, batch, tmp_path):
     merged = OTMergeForQuestionAnswering.from_encoders_pretrained(*encoder_folders, **SHARED).eval()
+    processor.save_pretrained(tmp_path / "processor")
+    processor = AutoProcessor.from_pretrained(tmp_path / "processor")  # its parts now name the whole
     parts = merged.unmerge(tmp_path / "parts", processor=processor)
     assert parts == {side: tmp_path / "parts" / side for side in ("context", "query")}
     for folder, original in zip(parts.values(), encoder_folders, strict=True):
@@ -53,6 +57,7 @@ def test_folders_are_the_originals(encoder_folders, processor, images, batch, tm
     pixels = AutoImageProcessor.from_pretrained(parts["context"])(images, return_tensors="pt")["pixel_values"]
     assert torch.equal(pixels, processor(images=images, return_tensors="pt")["pixel_values"])
     asked = "what color is the shape ?"
+    assert isinstance(AutoProcessor.from_pretrained(parts["query"]), PreTrainedTokenizerBase)
     assert AutoTokenizer.from_pretrained(parts["query"])(asked)["input_ids"] == processor.tokenizer(asked)["input_ids"]
     again = OTMergeForQuestionAnswering.from_encoders_pretrained(*parts.values(), **SHARED)  # they merge again
     again.load_state_dict(merged.state_dict())

@@ -75,7 +75,8 @@ def export_onnx(model: Any, directory: str | os.PathLike, processor: Any, int8: 
         model: A merge in float32; one without an answer head has no answerer.
         directory: A new or an empty folder.
         processor: The merge's.
-        int8: Write the same graphs with weights of 8 bits into `int8/`: matrix products and word embeddings.
+        int8: Write the same graphs with weights of 8 bits into `int8/`: matrix products and word embeddings, a scale a
+            column; convolutions stay as they are.
 
     Returns:
         The folder.
@@ -193,7 +194,12 @@ def _quantise(folder: Path, parts: Iterable[str]) -> None:
     )  # it advises a preparation that these graphs, traced with their shapes, do without
     try:
         for name in parts:
-            options = {"weight_type": quantization.QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gather"]}
-            quantization.quantize_dynamic(folder / f"{name}.onnx", folder / "int8" / f"{name}.onnx", **options)
+            quantization.quantize_dynamic(
+                folder / f"{name}.onnx",
+                folder / "int8" / f"{name}.onnx",
+                op_types_to_quantize=["MatMul", "Gather"],
+                per_channel=True,
+                weight_type=quantization.QuantType.QInt8,
+            )
     finally:
         logging.disable(before)

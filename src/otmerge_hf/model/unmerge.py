@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .encoders import encoder_part, load_encoder
 from .modality import SIDES
@@ -30,8 +30,14 @@ def write_encoders(model: PreTrainedModel, directory: str | os.PathLike, process
     for side, encoder in encoders.items():
         _write(encoder, getattr(model.config, f"{side}_config"), side, folders[side])
     if processor is not None:
-        getattr(processor, processor.context_part).save_pretrained(folders["context"])
-        processor.tokenizer.save_pretrained(folders["query"])
+        for side, name in (("context", processor.context_part), ("query", "tokenizer")):
+            part = copy.copy(getattr(processor, name))
+            if isinstance(
+                part, PreTrainedTokenizerBase
+            ):  # saved with a merge, it names its processor to AutoProcessor
+                part._set_processor_class(None)
+                part.init_kwargs = {name: v for name, v in part.init_kwargs.items() if name != "processor_class"}
+            part.save_pretrained(folders[side])
     return folders
 
 
