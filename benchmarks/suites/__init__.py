@@ -20,6 +20,7 @@ SUITES = {
     "zoo": "tiny models of every family in pairs: merged, trained a step, saved, loaded, asked; what differs and why",
     "preservation": "what is left of each encoder's own abilities after an adapter and back, beside retrieval",
     "feature-extraction": "features of texts and photographs against a bare loop over the same encoder",
+    "int8": "a trained merge by onnxruntime, in float32 and with weights of 8 bits: accuracy and size",
     "vqa-accuracy": "the official VQA accuracy against a plain loop: ratio of time",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",
 }
