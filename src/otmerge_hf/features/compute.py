@@ -14,15 +14,15 @@ from tqdm.auto import tqdm
 
 from . import shards
 from .batches import Encode, encode_rows, in_batches, name_rows, open_ahead
+from .finished import Span, difference, name_stale_siblings, usable_shards
 from .keys import digest, inputs_key
+from .ranks import joined_ranks
 from .reading import ShardReader, open_files
-from .shards import INDEX, Shard, Verify, read_index
+from .shards import INDEX, Shard, Verify
 from .store import FeatureStore, check_verify
 
 
 logger = logging.getLogger(__name__)
-
-Span = tuple[int, int]
 
 
 def compute_features(
@@ -39,11 +39,15 @@ def compute_features(
     length: Callable[[Any], int] | None = None,
     load: Callable[[Any], Any] = lambda item: item,
     workers: int = 0,
+    share: bool = True,
 ) -> FeatureStore:
     """Encode every input once and keep the tokens on disk, row by row; later calls with the same key read them.
 
     The folder is named by a hash of `key`, the inputs' content and `dtype`. Finished shards of an interrupted
     run are kept; a shard that is damaged or belongs to something else is named in a warning and computed again.
+
+    Under `accelerate launch` or `torchrun` every rank calls with the same arguments and computes its share of the
+    missing shards; all return the same store, equal byte for byte to that of one process.
 
     Args:
         encode: Turns a list of B inputs, as `load` returns them, into tokens (B, S, D) and a mask (B, S), non-zero
@@ -59,11 +63,15 @@ def compute_features(
             little is padded; they are kept in the order of `inputs`.
         load: Opens an input, just before `encode`; by default it is taken as it is.
         workers: Threads that open inputs ahead of `encode`; then `inputs` and `load` are used by several at once.
+        share: Whether the ranks of a launch share the work, which all have to call for. False: this process alone,
+            as where only one rank calls (`main_process_first`).
 
     Raises:
         FileNotFoundError: If `load` finds no file; the message has the row.
         ValueError: If `inputs` is empty, a size is not positive, `key` is not JSON, or `encode` returns
-            NaN, infinity, a row without tokens, a wrong shape, or another D than before.
+            NaN, infinity, a row without tokens, a wrong shape, or another D than before. If ranks were given
+            different inputs or encoders.
+        RuntimeError: If another rank failed or ended; what is finished is kept.
 
     Example:
         >>> import tempfile
@@ -72,89 +80,85 @@ def compute_features(
         >>> compute_features(encode, **arguments).reused, compute_features(encode, **arguments).reused
         (False, True)
     """
-    _check_arguments(inputs, batch_size, shard_size, dtype, workers)
-    check_verify(verify)
-    full_key = {"encoder": key, "inputs": inputs_key(inputs), "stored_dtype": str(dtype).removeprefix("torch.")}
-    name = digest(full_key)
-    full_key = json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
-    folder = Path(cache_dir) / name[:32]
-    folder.mkdir(parents=True, exist_ok=True)
-    shards.remove_leftovers(folder)
 
-    spans, done = _usable(folder, full_key, len(inputs), shard_size, verify)
-    missing = [span for span in spans if span not in done]
-    if missing and not done:
-        _name_stale_siblings(folder, full_key)
-    feature_dim = ShardReader(folder / next(iter(done.values())).file, open_files()).feature_dim if done else 0
-    rows = sum(last - first for first, last in missing)
-    batches = (rows for span in missing for rows in in_batches(inputs, *span, batch_size, load, length))
-    with (
-        tqdm(total=rows, desc="features", unit="row", disable=not progress or not missing) as bar,
-        closing(open_ahead(inputs, batches, load, workers)) as opened,
-    ):
-        for first, last in missing:
-            made: dict[int, Tensor] = {}  # row -> its real tokens (T, D)
-            while len(made) < last - first:
-                batch, items = next(opened)
-                tokens = encode_rows(encode, items, batch, inputs, dtype)
-                found = tokens[0].shape[1]
-                feature_dim = feature_dim or found
-                if found != feature_dim:
-                    got = f"{found} features per token for {name_rows(batch)}"
-                    raise ValueError(f"encode returned {got}, but {feature_dim} before")
-                made |= zip(batch, tokens, strict=True)
-                bar.update(len(batch))
-            in_order = [made[row] for row in range(first, last)]
-            lengths = torch.tensor([len(row) for row in in_order])
-            done[first, last] = shards.write_shard(folder, first, torch.cat(in_order), lengths, name)
-    if missing or not (folder / INDEX).is_file():
-        shards.write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
+    def identify() -> tuple[str, dict[str, Any]]:
+        _check_arguments(inputs, batch_size, shard_size, dtype, workers)
+        check_verify(verify)
+        full_key = {"encoder": key, "inputs": inputs_key(inputs), "stored_dtype": str(dtype).removeprefix("torch.")}
+        return digest(full_key), json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
+
+    with joined_ranks(share) as ranks:
+        identities = ranks.gather(identify)
+        name, full_key = identities[0]
+        for rank, (_, other) in enumerate(identities):
+            if other != full_key:
+                raise ValueError(f"rank {rank} has another {difference(other, full_key)} than rank 0")
+        folder = Path(cache_dir) / name[:32]
+
+        def look() -> tuple[list[Span], dict[Span, Shard], int]:
+            folder.mkdir(parents=True, exist_ok=True)
+            shards.remove_leftovers(folder)
+            spans, done = usable_shards(folder, full_key, len(inputs), shard_size, verify)
+            if not done:
+                name_stale_siblings(folder, full_key)
+                return spans, done, 0
+            return spans, done, ShardReader(folder / next(iter(done.values())).file, open_files()).feature_dim
+
+        # rank 0 alone: what another finishes meanwhile would make the ranks' lists of what is missing differ
+        spans, done, known_dim = ranks.gather(look if ranks.number == 0 else lambda: ([], {}, 0))[0]
+        missing = [span for span in spans if span not in done]
+        mine = missing[ranks.number :: ranks.count]
+
+        hidden = not (progress and mine) or ranks.number > 0
+
+        def compute() -> tuple[dict[Span, Shard], int]:
+            batches = (rows for span in mine for rows in in_batches(inputs, *span, batch_size, load, length))
+            with (
+                tqdm(total=_rows(mine), desc="features", unit="row", disable=hidden) as bar,
+                closing(open_ahead(inputs, batches, load, workers)) as opened,
+            ):
+                made, feature_dim = {}, known_dim
+                for first, last in mine:
+                    found: dict[int, Tensor] = {}  # row -> its real tokens (T, D)
+                    while len(found) < last - first:
+                        batch, items = next(opened)
+                        tokens = encode_rows(encode, items, batch, inputs, dtype)
+                        feature_dim = _same_dim(tokens[0].shape[1], feature_dim, name_rows(batch))
+                        found |= zip(batch, tokens, strict=True)
+                        bar.update(len(batch))
+                    in_order = [found[row] for row in range(first, last)]
+                    lengths = torch.tensor([len(row) for row in in_order])
+                    made[first, last] = shards.write_shard(folder, first, torch.cat(in_order), lengths, name)
+            return made, feature_dim
+
+        feature_dim = known_dim
+        for rank, (made, found) in enumerate(ranks.gather(compute)):
+            done |= made
+            feature_dim = _same_dim(found or feature_dim, feature_dim, f"the rows of rank {rank}")
+
+        def finish() -> None:
+            if missing or not (folder / INDEX).is_file():
+                shards.write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
+
+        ranks.gather(finish if ranks.number == 0 else lambda: None)
 
     store = FeatureStore(folder, verify="size")  # every shard was checked or written just now
     store.reused = not missing
     if missing:
-        logger.info("computed features of %d of %d rows, kept in %s", rows, len(store), folder)
+        logger.info("computed features of %d of %d rows, kept in %s", _rows(mine), len(store), folder)
     else:
         logger.info("reused features of %d rows from %s", len(store), folder)
     return store
 
 
-def _usable(folder: Path, key: dict, rows: int, size: int, verify: Verify) -> tuple[list[Span], dict[Span, Shard]]:
-    """The row ranges of the store's shards, and the shards that are there and sound."""
-    spans = [(first, min(first + size, rows)) for first in range(0, rows, size)]
-    problems: dict[str, str] = {}
-    try:
-        index = read_index(folder)
-        if index["key"] != key or index["rows"] != rows:
-            raise ValueError(f"{folder / INDEX} belongs to another key")
-        found = index["shards"]
-        spans = [(shard.first, shard.last) for shard in found]
-        problems = {s.file: problem for s in found if (problem := shards.shard_problem(folder, s, verify))}
-    except (FileNotFoundError, ValueError) as error:
-        if isinstance(error, ValueError):
-            logger.warning("%s; rebuilt from the shards that are sound", error)
-            (folder / INDEX).unlink(missing_ok=True)
-        found, problems = shards.find_shards(folder, digest(key))
-        others = [shard.file for shard in found if (shard.first, shard.last) not in spans]
-        problems |= dict.fromkeys(others, f"does not hold {size} rows as asked for")
-    for file, problem in problems.items():
-        logger.warning("%s %s; its rows are computed again", folder / file, problem)
-        (folder / file).unlink(missing_ok=True)
-    return spans, {(shard.first, shard.last): shard for shard in found if shard.file not in problems}
+def _rows(spans: Sequence[Span]) -> int:
+    return sum(last - first for first, last in spans)
 
 
-def _name_stale_siblings(folder: Path, key: dict) -> None:
-    """Warn of finished stores of the very same inputs that cannot be used, and say what is different."""
-    for path in sorted(folder.parent.glob(f"*/{INDEX}")):
-        try:
-            other = read_index(path.parent)["key"]
-        except ValueError as error:
-            logger.warning("not used: %s", error)
-            continue
-        if other.get("inputs") == key["inputs"] and other != key:
-            ours, theirs = ({**k["encoder"], "stored_dtype": k["stored_dtype"]} for k in (key, other))
-            names = ", ".join(sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)))
-            logger.warning("%s has features of the same inputs with another %s; not used", path.parent, names)
+def _same_dim(found: int, before: int, where: str) -> int:
+    if before not in (0, found):
+        raise ValueError(f"encode returned {found} features per token for {where}, but {before} before")
+    return found
 
 
 def _check_arguments(

@@ -43,7 +43,7 @@ def encode(
         model: The merge; its encoder of `side` must be frozen, or the features would go stale.
         side: `"context"` or `"query"`.
         inputs: Distinct images (PIL or paths), waveforms, or texts: what the side's encoder takes.
-        cache_dir: As `options` (`shard_size`, `dtype`, `progress`, `verify`) in [`compute_features`].
+        cache_dir: As `options` (`shard_size`, `dtype`, `progress`, `verify`, `share`) in [`compute_features`].
         batch_size: Inputs per forward; by default what [`usual_batch_size`] says.
         sampling_rate: Of waveforms, in Hz; needed for them.
         workers: Threads that open images ahead of the encoder; by default what [`usual_workers`] says.
