@@ -21,6 +21,7 @@ SUITES = {
     "preservation": "what is left of each encoder's own abilities after an adapter and back, beside retrieval",
     "feature-extraction": "features of texts and photographs against a bare loop over the same encoder",
     "int8": "a trained merge by onnxruntime, in float32 and with weights of 8 bits: accuracy and size",
+    "scaling": "features shared by two ranks against one process; a batch out of a store of ten million rows",
     "vqa-accuracy": "the official VQA accuracy against a plain loop: ratio of time",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",
 }
