@@ -34,6 +34,8 @@ def compare_ranks(
 ) -> list[dict[str, dict[str, float]]]:
     """Wall and CPU seconds of one process and of two ranks, turn by turn; every process lives through all turns.
 
+    `cpu` is of all processes, `slowest` of the one that took most: the clock's seconds if nothing else ran.
+
     Raises:
         RuntimeError: If the stores are not the same bytes.
     """
@@ -56,7 +58,8 @@ def compare_ranks(
                     start = time.perf_counter()
                     jobs = [pool.submit(encode_once, inputs, listed, cache_dir) for pool in members]
                     made = [job.result() for job in jobs]
-                    found[arm] = {"wall": time.perf_counter() - start, "cpu": sum(seconds for seconds, _ in made)}
+                    wall, cpu = time.perf_counter() - start, [seconds for seconds, _ in made]
+                    found[arm] = {"wall": wall, "cpu": sum(cpu), "slowest": max(cpu)}
                     digests |= {digest for _, digest in made}
             if len(digests) != 1:
                 raise RuntimeError(f"the stores of one process and of two ranks differ: {sorted(digests)}")

@@ -17,6 +17,7 @@ from benchmarks.suites.alignment_few_pairs import _few_data
 from benchmarks.suites.alignment_flickr8k import flickr8k
 from benchmarks.suites.alignment_parts import trained
 from benchmarks.suites.alignment_report import markdown
+from benchmarks.suites.scaling_timing import time_lookup
 
 
 def test_trained_heads_need_the_closed_forms(tmp_path):
@@ -93,3 +94,11 @@ def test_smallest_run(words, fields, tmp_path, capsys):
     assert (tmp_path / "table.md").read_text().startswith("# ")
     assert main(["run", *words, "--output", str(tmp_path)]) == 0
     assert "1 cells were done already, 0 ran" in capsys.readouterr().out
+
+
+def test_a_store_of_sparse_files_is_opened_and_read(tmp_path):
+    found = time_lookup(2000, tmp_path)
+    assert found["files"] == 4
+    assert found["bytes"] > 2000 * 20 * 384 * 2 > 100 * found["disk"] > 0
+    assert found["batch"] > 0
+    assert not list(tmp_path.iterdir())
