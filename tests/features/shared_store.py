@@ -59,6 +59,7 @@ if __name__ == "__main__":
     said["failed"] = message(lambda: run(folder / "failed", stop=fail, at=[TEXTS[16]]))
     said["after"] = run(folder / "failed")[1]
     said["inputs"] = message(lambda: run(folder / "others", TEXTS[rank:]))
+    said["folder"] = message(lambda: run(folder / f"own-{rank}"))
     said["width"] = message(lambda: run(folder / "width", dim=6 - rank))
     said["alone"] = run(folder / f"alone-{rank}", TEXTS[: 3 + rank], share=False)[1]
     said["killed"] = message(

@@ -77,6 +77,7 @@ def test_two_ranks_make_the_store_of_one(two_ranks, tmp_path):
 def test_ranks_that_disagree_are_refused(two_ranks):
     folder, said, _ = two_ranks
     assert said["inputs"] == "ValueError: rank 1 has another inputs than rank 0"
+    assert said["folder"].startswith(f"ValueError: rank 1 has `cache_dir` {folder / 'own-1'} and rank 0 {folder}")
     assert said["width"] == "ValueError: encode returned 5 features per token for the rows of rank 1, but 6 before"
     assert not list(folder.glob("width/*/index.json"))
     assert said["alone"] == TEXTS[:3]

@@ -92,11 +92,10 @@ class EncoderPair:
         cache_dir: str | os.PathLike,
         batch_size: int | None,
         device: str | torch.device,
+        share: bool = True,
     ) -> dict[str, FeatureStore]:
         """Features of one side and choice of tokens, for several named lists of inputs."""
         model = self.probe({side: choice})
         model.to(device)  # type: ignore[arg-type]  # transformers wraps it and loses the signature
-        return {
-            name: encode(model, self.processor, side, items, cache_dir=cache_dir, batch_size=batch_size)
-            for name, items in inputs.items()
-        }
+        options: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": batch_size, "share": share}
+        return {name: encode(model, self.processor, side, items, **options) for name, items in inputs.items()}

@@ -70,7 +70,7 @@ def compute_features(
         FileNotFoundError: If `load` finds no file; the message has the row.
         ValueError: If `inputs` is empty, a size is not positive, `key` is not JSON, or `encode` returns
             NaN, infinity, a row without tokens, a wrong shape, or another D than before. If ranks were given
-            different inputs or encoders.
+            different inputs, encoders or folders.
         RuntimeError: If another rank failed or ended; what is finished is kept.
 
     Example:
@@ -81,18 +81,21 @@ def compute_features(
         (False, True)
     """
 
-    def identify() -> tuple[str, dict[str, Any]]:
+    def identify() -> tuple[str, dict[str, Any], str]:
         _check_arguments(inputs, batch_size, shard_size, dtype, workers)
         check_verify(verify)
         full_key = {"encoder": key, "inputs": inputs_key(inputs), "stored_dtype": str(dtype).removeprefix("torch.")}
-        return digest(full_key), json.loads(json.dumps(full_key))  # as it will be read back: tuples become lists
+        # as it will be read back: tuples become lists
+        return digest(full_key), json.loads(json.dumps(full_key)), str(Path(cache_dir).absolute())
 
     with joined_ranks(share) as ranks:
         identities = ranks.gather(identify)
-        name, full_key = identities[0]
-        for rank, (_, other) in enumerate(identities):
+        name, full_key, place = identities[0]
+        for rank, (_, other, where) in enumerate(identities):
             if other != full_key:
                 raise ValueError(f"rank {rank} has another {difference(other, full_key)} than rank 0")
+            if where != place:
+                raise ValueError(f"rank {rank} has `cache_dir` {where} and rank 0 {place}; expected one that all see")
         folder = Path(cache_dir) / name[:32]
 
         def look() -> tuple[list[Span], dict[Span, Shard], int]:

@@ -100,6 +100,7 @@ def plan_merge(
     set_seed(seed)
     with tempfile.TemporaryDirectory() as scratch:
         options: dict[str, Any] = {"cache_dir": scratch, "batch_size": encode_batch_size, "device": device}
+        options["share"] = False  # another rank has another scratch folder
         for side, items in some.items():
             started = time.perf_counter()
             stores[side] = encoders.encode(side, tokens[side], {"some": items}, **options)["some"]

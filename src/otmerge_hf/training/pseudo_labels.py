@@ -177,6 +177,7 @@ def make_pseudo_labels(
     texts, places = index_distinct([text for made, _ in found for text in made.values()])
     place = iter(places)
     candidates = [{answer: next(place) for answer in made} for made, _ in found]
+    options = {"share": cache_dir is not None} | options  # each rank has a scratch folder of its own
     with tempfile.TemporaryDirectory() as scratch:
         store = encode(base, processor, "query", texts, cache_dir=cache_dir or scratch, **options)
         statement_embeds = embed(base, store, "query")
