@@ -16,7 +16,7 @@ from . import shards
 from .batches import Encode, encode_rows, in_batches, name_rows, open_ahead
 from .finished import Span, difference, name_stale_siblings, usable_shards
 from .keys import digest, inputs_key
-from .ranks import joined_ranks
+from .ranks import join_ranks
 from .reading import ShardReader, open_files
 from .shards import INDEX, Shard, Verify
 from .store import FeatureStore, check_verify
@@ -88,62 +88,62 @@ def compute_features(
         # as it will be read back: tuples become lists
         return digest(full_key), json.loads(json.dumps(full_key)), str(Path(cache_dir).absolute())
 
-    with joined_ranks(share) as ranks:
-        identities = ranks.gather(identify)
-        name, full_key, place = identities[0]
-        for rank, (_, other, where) in enumerate(identities):
-            if other != full_key:
-                raise ValueError(f"rank {rank} has another {difference(other, full_key)} than rank 0")
-            if where != place:
-                raise ValueError(f"rank {rank} has `cache_dir` {where} and rank 0 {place}; expected one that all see")
-        folder = Path(cache_dir) / name[:32]
+    ranks = join_ranks(share)
+    identities = ranks.gather(identify)
+    name, full_key, place = identities[0]
+    for rank, (_, other, where) in enumerate(identities):
+        if other != full_key:
+            raise ValueError(f"rank {rank} has another {difference(other, full_key)} than rank 0")
+        if where != place:
+            raise ValueError(f"rank {rank} has `cache_dir` {where} and rank 0 {place}; expected one that all see")
+    folder = Path(cache_dir) / name[:32]
 
-        def look() -> tuple[list[Span], dict[Span, Shard], int]:
-            folder.mkdir(parents=True, exist_ok=True)
-            shards.remove_leftovers(folder)
-            spans, done = usable_shards(folder, full_key, len(inputs), shard_size, verify)
-            if not done:
-                name_stale_siblings(folder, full_key)
-                return spans, done, 0
-            return spans, done, ShardReader(folder / next(iter(done.values())).file, open_files()).feature_dim
+    def look() -> tuple[list[Span], dict[Span, Shard], int]:
+        folder.mkdir(parents=True, exist_ok=True)
+        shards.remove_leftovers(folder)
+        spans, done = usable_shards(folder, full_key, len(inputs), shard_size, verify)
+        if not done:
+            name_stale_siblings(folder, full_key)
+            return spans, done, 0
+        return spans, done, ShardReader(folder / next(iter(done.values())).file, open_files()).feature_dim
 
-        # rank 0 alone: what another finishes meanwhile would make the ranks' lists of what is missing differ
-        spans, done, known_dim = ranks.gather(look if ranks.number == 0 else lambda: ([], {}, 0))[0]
-        missing = [span for span in spans if span not in done]
-        mine = missing[ranks.number :: ranks.count]
+    # rank 0 alone: what another finishes meanwhile would make the ranks' lists of what is missing differ
+    spans, done, known_dim = ranks.gather(look if ranks.number == 0 else lambda: ([], {}, 0))[0]
+    missing = [span for span in spans if span not in done]
+    mine = missing[ranks.number :: ranks.count]
 
-        hidden = not (progress and mine) or ranks.number > 0
+    hidden = not (progress and mine) or ranks.number > 0
 
-        def compute() -> tuple[dict[Span, Shard], int]:
-            batches = (rows for span in mine for rows in in_batches(inputs, *span, batch_size, load, length))
-            with (
-                tqdm(total=_rows(mine), desc="features", unit="row", disable=hidden) as bar,
-                closing(open_ahead(inputs, batches, load, workers)) as opened,
-            ):
-                made, feature_dim = {}, known_dim
-                for first, last in mine:
-                    found: dict[int, Tensor] = {}  # row -> its real tokens (T, D)
-                    while len(found) < last - first:
-                        batch, items = next(opened)
-                        tokens = encode_rows(encode, items, batch, inputs, dtype)
-                        feature_dim = _same_dim(tokens[0].shape[1], feature_dim, name_rows(batch))
-                        found |= zip(batch, tokens, strict=True)
-                        bar.update(len(batch))
-                    in_order = [found[row] for row in range(first, last)]
-                    lengths = torch.tensor([len(row) for row in in_order])
-                    made[first, last] = shards.write_shard(folder, first, torch.cat(in_order), lengths, name)
-            return made, feature_dim
+    def compute() -> tuple[dict[Span, Shard], int]:
+        batches = (rows for span in mine for rows in in_batches(inputs, *span, batch_size, load, length))
+        with (
+            tqdm(total=_rows(mine), desc="features", unit="row", disable=hidden) as bar,
+            closing(open_ahead(inputs, batches, load, workers)) as opened,
+        ):
+            made, feature_dim = {}, known_dim
+            for first, last in mine:
+                found: dict[int, Tensor] = {}  # row -> its real tokens (T, D)
+                while len(found) < last - first:
+                    batch, items = next(opened)
+                    tokens = encode_rows(encode, items, batch, inputs, dtype)
+                    feature_dim = _same_dim(tokens[0].shape[1], feature_dim, name_rows(batch))
+                    found |= zip(batch, tokens, strict=True)
+                    bar.update(len(batch))
+                in_order = [found[row] for row in range(first, last)]
+                lengths = torch.tensor([len(row) for row in in_order])
+                made[first, last] = shards.write_shard(folder, first, torch.cat(in_order), lengths, name)
+        return made, feature_dim
 
-        feature_dim = known_dim
-        for rank, (made, found) in enumerate(ranks.gather(compute)):
-            done |= made
-            feature_dim = _same_dim(found or feature_dim, feature_dim, f"the rows of rank {rank}")
+    feature_dim = known_dim
+    for rank, (made, found) in enumerate(ranks.gather(compute)):
+        done |= made
+        feature_dim = _same_dim(found or feature_dim, feature_dim, f"the rows of rank {rank}")
 
-        def finish() -> None:
-            if missing or not (folder / INDEX).is_file():
-                shards.write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
+    def finish() -> None:
+        if missing or not (folder / INDEX).is_file():
+            shards.write_index(folder, full_key, feature_dim, dtype, [done[span] for span in spans])
 
-        ranks.gather(finish if ranks.number == 0 else lambda: None)
+    ranks.gather(finish if ranks.number == 0 else lambda: None)
 
     store = FeatureStore(folder, verify="size")  # every shard was checked or written just now
     store.reused = not missing

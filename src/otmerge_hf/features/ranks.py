@@ -2,10 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -66,23 +66,27 @@ class Ranks:
         return [result for result, _ in said]
 
 
-@contextmanager
-def joined_ranks(share: bool) -> Iterator[Ranks]:
-    """All ranks of an `accelerate launch` or `torchrun`; this process alone if there is no other, or not `share`."""
-    if (
-        share
-        and not dist.is_initialized()
-        and int(os.environ.get("WORLD_SIZE", "1")) > 1
-        and "LOCAL_RANK" in os.environ
-    ):
+def join_ranks(share: bool) -> Ranks:
+    """All ranks of an `accelerate launch` or `torchrun`; this process alone if there is no other, or not `share`.
+
+    Raises:
+        RuntimeError: If a rank does not come within half an hour.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_RANK" in os.environ
+    if share and launched and not dist.is_initialized():
         PartialState(cpu=not torch.cuda.is_available())  # a script may come here before its TrainingArguments
     if not (share and dist.is_initialized() and dist.get_world_size() > 1):
-        yield Ranks()
-        return
-    # gloo, also between GPUs: words are exchanged, no tensors, and NCCL would end a wait after ten minutes
-    dist.destroy_process_group(dist.new_group(backend="gloo", timeout=_MEETING))
-    group = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), group)
-    finally:
-        dist.destroy_process_group(group)
+        return Ranks()
+    meeting, patient = _groups(dist.group.WORLD)
+    dist.monitored_barrier(meeting, timeout=_MEETING)
+    return Ranks(dist.get_rank(), dist.get_world_size(), patient)
+
+
+@lru_cache(maxsize=1)
+def _groups(world: Any) -> tuple[Any, Any]:
+    """Two groups of all ranks, of gloo also between GPUs: words are exchanged, no tensors.
+
+    Made once: one that is closed as soon as a rank is done with it breaks those that still connect to it.
+    """
+    meeting = dist.new_group(backend="gloo", timeout=_MEETING)
+    return meeting, dist.new_group(backend="gloo", timeout=_PATIENCE)
