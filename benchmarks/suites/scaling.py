@@ -97,7 +97,7 @@ def _markdown(records: Sequence[Record]) -> str:
     if shared:
         lines += [
             "Ratios are of each round, then their median. Wall: seconds of one process over those of two ranks. "
-            "Slower rank: CPU seconds of one process over those of the rank that took more, which is what the clock "
+            "Slower rank: CPU seconds of one process over those of the rank that took more, roughly what the clock "
             "would say on two cores with nothing else to do. CPU: seconds of both ranks over those of one process.",
             "",
             "| inputs | rounds | one process, s | two ranks, s | wall, by round | wall | slower rank | CPU | load |",
