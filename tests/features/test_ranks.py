@@ -46,6 +46,7 @@ def two_ranks(tmp_path_factory):
     return folder, json.loads((folder / "rank-0.json").read_text()), errors
 
 
+@pytest.mark.slow  # two processes import everything anew
 @pytest.mark.distributed
 def test_two_ranks_make_the_store_of_one(two_ranks, tmp_path):
     folder, said, errors = two_ranks
@@ -73,6 +74,7 @@ def test_two_ranks_make_the_store_of_one(two_ranks, tmp_path):
     assert content(folder / "killed") == expected
 
 
+@pytest.mark.slow  # two processes import everything anew
 @pytest.mark.distributed
 def test_ranks_that_disagree_are_refused(two_ranks):
     folder, said, _ = two_ranks
