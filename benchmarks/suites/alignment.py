@@ -69,7 +69,7 @@ class Alignment(Suite):
         from ..report.write import write_table
         from .alignment_report import markdown
 
-        title = "Alignment of EfficientNet-Lite0 and MiniLM-L6 on emoji"
+        title = "Alignment of EfficientNet-Lite0 and MiniLM-L6 on emoji and photographs"
         return [write_table(folder, markdown(records, PARTS), title)]
 
 
