@@ -17,6 +17,7 @@ from otmerge_hf.alignment import Alignment, Procrustes, SinkhornProcrustes, Wass
 from otmerge_hf.alignment.base import AffineMap, unpaired_rows
 from otmerge_hf.alignment.choice import WASSERSTEIN, Candidate, choose_fit
 from otmerge_hf.alignment.encoder_pair import EncoderPair
+from otmerge_hf.alignment.recommendations import FitName
 from otmerge_hf.data import load_pair_splits
 from otmerge_hf.features import mean_features
 from otmerge_hf.losses import contrastive_loss, sinkhorn_loss
@@ -28,7 +29,7 @@ from . import alignment_flickr8k
 from .alignment_flickr8k import flickr8k_folder
 
 
-CLOSED_FORMS = ("procrustes", "cca", "ridge")
+CLOSED_FORMS: tuple[FitName, ...] = ("procrustes", "cca", "ridge")
 UNPAIRED = "SinkhornProcrustes"
 WASSERSTEIN_UP_TO = 500  # pairs; it is the slowest
 STEPS, EVALUATIONS = 48, 6
@@ -43,7 +44,8 @@ def flickr8k_few(choices: Mapping[str, Any], place: Place) -> dict[str, Any]:
         FileNotFoundError: If no folder is named, or it has no `flickr8k`.
     """
     train, test, frame = _features(place)
-    count, made = choices["pairs"], {}
+    count = choices["pairs"]
+    made: dict[str, list[dict[str, Any]]] = {}
     for seed in range(choices["seeds"]):
         for name, (fit, maps) in _methods(train, frame, _draw(train[2], count, seed), seed).items():
             score = retrieval(maps[0](test[0]), maps[1](test[1]), test[2], ks=())["mean_recall@1"]
@@ -105,9 +107,10 @@ def _methods(rows: Sides, frame: Tensor, pairs: Tensor, seed: int) -> dict[str, 
     best = made["auto: one of the three"] = made[CLOSED_FORMS[[pair[1] for pair in closed].index(start)]]
     neighbours, _ = pseudo_pairs(best, context, query, known=pairs)
     made["auto + mutual neighbours as pairs"] = _fresh(best).fit(context, query, torch.cat([pairs, neighbours]))
+    base = Procrustes(min(128, *frame.shape, query.shape[1]))
     plans = [
-        SinkhornProcrustes(Procrustes(min(128, *frame.shape, query.shape[1])), **choices, iterations=15)
-        for choices in ({"epsilon": 0.03, "pair_weight": w, "batch_size": 1024} for w in (0.1, 0.3, 0.7))
+        SinkhornProcrustes(base, epsilon=0.03, pair_weight=weight, batch_size=1024, iterations=15)
+        for weight in (0.1, 0.3, 0.7)
     ]
     scores = [fit.fit(context, query, fitted).score(*validation) for fit in plans]
     plan = plans[scores.index(max(scores))]
@@ -142,7 +145,7 @@ def _train(
         The maps and the step they are of: the best on `held` by Recall@1, the start if none gains; else the last.
     """
     torch.manual_seed(seed)
-    heads = nn.ModuleList([_head(affine) for affine in start])
+    heads: Any = nn.ModuleList([_head(affine) for affine in start])
     scale = nn.Parameter(torch.tensor(20.0).log())
     size = torch.cat([head.weight.detach().flatten() for head in heads]).square().mean().sqrt().item()
     optimizer = torch.optim.AdamW([*heads.parameters(), scale], lr=0.09 * size, weight_decay=0.01)
@@ -157,10 +160,8 @@ def _train(
         context = heads[0](F.dropout(rows[0][some[:, 0]], 0.6))
         loss = contrastive_loss(context, heads[1](rows[1][some[:, 1]]), scale.exp())
         if weight:
-            drawn = (side[index[torch.randperm(len(index))[:256]]] for side, index in zip(rows[:2], free, strict=True))
-            loss = loss + weight * sinkhorn_loss(
-                *(head(x) for head, x in zip(heads, drawn, strict=True)), normalize=True
-            )
+            drawn = [side[index[torch.randperm(len(index))[:256]]] for side, index in zip(rows[:2], free, strict=True)]
+            loss = loss + weight * sinkhorn_loss(heads[0](drawn[0]), heads[1](drawn[1]), normalize=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -173,7 +174,7 @@ def _train(
 
 
 @torch.no_grad()
-def _recall(heads: nn.ModuleList, rows: Sides, held: Tensor | None) -> float:
+def _recall(heads: Any, rows: Sides, held: Tensor | None) -> float:
     if held is None:
         return 0.0
     return retrieval(heads[0](rows[0][held[:, 0]]), heads[1](rows[1][held[:, 1]]), ks=())["mean_recall@1"]

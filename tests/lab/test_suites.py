@@ -83,10 +83,10 @@ def test_a_draw_takes_one_caption_of_each_photograph():
 def test_few_photographs_of_a_rotation_are_found_by_every_method_and_reported(monkeypatch, tmp_path):
     """Rows behind a rotation stand for features; what reads those is the part `flickr8k`'s."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(260, 8, generator=generator)
+    x = torch.randn(160, 8, generator=generator)
     rotated = x @ torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]
-    index = torch.arange(200)[:, None].expand(-1, 2)
-    features = (x[:200], rotated[:200], index), (x[200:], rotated[200:], index[:60]), torch.eye(8)
+    index = torch.arange(120)[:, None].expand(-1, 2)
+    features = (x[:120], rotated[:120], index), (x[120:], rotated[120:], index[:40]), torch.eye(8)
     monkeypatch.setattr(alignment_flickr8k_few, "_features", lambda place: features)
     records = []
     for count in (60, 40):

@@ -41,7 +41,7 @@ class Recommendation:
 
 
 _RESULTS = "benchmarks/results/alignment/table.md"
-_MANY = f"measured: `cca` is the best closed form at 500 to 2,000 photographs; the training: 1,192 emoji, {_RESULTS}"
+_MANY = f"measured: the fit, 500 to 2,000 pairs of photographs; the training, 1,192 emoji, {_RESULTS}"
 _FEW = f"measured: 50 to 200 pairs of emoji and of photographs, {_RESULTS}"
 _UNPAIRED = (
     "measured: photographs, 1.9 times the best closed form at 50 pairs, 1.4 at 100, within its error at 200, no gain at "
