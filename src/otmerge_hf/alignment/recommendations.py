@@ -44,8 +44,8 @@ _RESULTS = "benchmarks/results/alignment/table.md"
 _MANY = f"measured: the fit, 500 to 2,000 pairs of photographs; the training, 1,192 emoji, {_RESULTS}"
 _FEW = f"measured: 50 to 200 pairs of emoji and of photographs, {_RESULTS}"
 _UNPAIRED = (
-    "measured: photographs, 1.9 times the best closed form at 50 pairs, 1.4 at 100, within its error at 200, no gain at "
-    f"500; emoji, a gain within its error at 50 to 200, {_RESULTS}"
+    "measured: photographs, 1.9 times the best closed form at 50 pairs, 1.4 at 100, within its error at 200, no gain "
+    f"at 500; emoji, a gain within its error at 50 to 200, {_RESULTS}"
 )
 _FIFTY = f"measured at no fewer than 50 pairs: above closed forms there, on emoji and on photographs, {_RESULTS}"
 _PAPER = "from a paper, not measured here: arXiv 2602.23353"
