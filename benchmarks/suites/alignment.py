@@ -9,8 +9,9 @@ from ..runner.cell import Cell, Place, Record, Suite
 
 
 # In the order of the report.
-PARTS = ("closed", "trained", "flickr8k", "few_pairs", "text_text", "shared", "cost")
-_WITH_SEEDS = ("few_pairs", "text_text")
+PARTS = ("closed", "trained", "flickr8k", "few_pairs", "flickr8k_few", "text_text", "shared", "cost")
+_WITH_SEEDS = ("few_pairs", "flickr8k_few", "text_text")
+PAIRS = (50, 100, 200, 500, 1000, 2000)  # of flickr8k_few, a cell for each: it is the longest part
 VARIABLE = "OTMERGE_DATA"
 
 
@@ -39,9 +40,10 @@ class Alignment(Suite):
             os.environ[VARIABLE] = str(data.resolve())  # for the workers, which inherit it
         where = {} if arguments.emoji is None else {"emoji": str(arguments.emoji)}
         return [
-            Cell(self.name, {"part": part} | ({"seeds": arguments.seeds} if part in _WITH_SEEDS else {}) | where)
+            Cell(self.name, {"part": part} | ({"seeds": arguments.seeds} if part in _WITH_SEEDS else {}) | more)
             for part in PARTS
-            if part in arguments.parts and (part != "flickr8k" or data is not None)
+            if part in arguments.parts and (not part.startswith("flickr8k") or data is not None)
+            for more in ([{"pairs": count} for count in PAIRS] if part == "flickr8k_few" else [where])
         ]
 
     def label(self, cell: Cell) -> str:
@@ -49,13 +51,14 @@ class Alignment(Suite):
 
     def measure(self, cell: Cell, place: Place) -> Record:
         from ..runner.machine import machine
-        from . import alignment_few_pairs, alignment_flickr8k, alignment_parts
+        from . import alignment_few_pairs, alignment_flickr8k, alignment_flickr8k_few, alignment_parts
 
         measures = {
             "closed": alignment_parts.closed,
             "trained": alignment_parts.trained,
             "flickr8k": alignment_flickr8k.flickr8k,
             "few_pairs": alignment_few_pairs.few_pairs,
+            "flickr8k_few": alignment_flickr8k_few.flickr8k_few,
             "text_text": alignment_few_pairs.text_text,
             "shared": alignment_parts.shared_structure,
             "cost": alignment_parts.cost,
@@ -66,7 +69,7 @@ class Alignment(Suite):
         from ..report.write import write_table
         from .alignment_report import markdown
 
-        title = "Alignment of EfficientNet-Lite0 and MiniLM-L6 on emoji"
+        title = "Alignment of EfficientNet-Lite0 and MiniLM-L6 on emoji and photographs"
         return [write_table(folder, markdown(records, PARTS), title)]
 
 

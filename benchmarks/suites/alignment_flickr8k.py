@@ -6,6 +6,7 @@ test of the closed form and of what it was refined to.
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from otmerge_hf.alignment import align_encoders
@@ -26,12 +27,9 @@ def flickr8k(choices: Mapping[str, Any], place: Place) -> dict[str, Any]:
     Raises:
         FileNotFoundError: If no folder is named, or it has no `flickr8k`.
     """
-    data = data_folder()
-    if data is None or not (data / "flickr8k").is_dir():
-        raise FileNotFoundError(f"No flickr8k at {data}: --data or {VARIABLE} names the folder that has it.")
     result = align_encoders(
         *ENCODERS,
-        load_pair_splits(str(data / "flickr8k")),
+        load_pair_splits(str(flickr8k_folder())),
         cache_dir=place.cache / "flickr8k",
         batch_size=16,
         refine=partial(refine_alignment, output_dir=place.cache / "flickr8k"),
@@ -43,6 +41,18 @@ def flickr8k(choices: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "refinement": result.refinement._asdict(),
         "seconds": result.seconds,
     }
+
+
+def flickr8k_folder() -> Path:
+    """The imagefolder of the data set.
+
+    Raises:
+        FileNotFoundError: If no folder is named, or it has no `flickr8k`.
+    """
+    data = data_folder()
+    if data is None or not (data / "flickr8k").is_dir():
+        raise FileNotFoundError(f"No flickr8k at {data}: --data or {VARIABLE} names the folder that has it.")
+    return data / "flickr8k"
 
 
 def markdown(part: Record) -> str:

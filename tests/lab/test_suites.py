@@ -11,10 +11,11 @@ from transformers import ViTImageProcessor
 from benchmarks.command_line import main
 from benchmarks.runner.cell import Place
 from benchmarks.runner.records import Records
-from benchmarks.suites import alignment_flickr8k
-from benchmarks.suites.alignment import PARTS, SUITE, VARIABLE
+from benchmarks.suites import alignment_flickr8k, alignment_flickr8k_few
+from benchmarks.suites.alignment import PAIRS, PARTS, SUITE, VARIABLE
 from benchmarks.suites.alignment_few_pairs import _few_data
 from benchmarks.suites.alignment_flickr8k import flickr8k
+from benchmarks.suites.alignment_flickr8k_few import flickr8k_few
 from benchmarks.suites.alignment_parts import trained
 from benchmarks.suites.alignment_report import markdown
 from benchmarks.suites.scaling_timing import time_lookup
@@ -32,14 +33,15 @@ def test_flickr8k_is_a_part_where_its_folder_is_named(named, monkeypatch, tmp_pa
     SUITE.add_arguments(parser)
     cells = SUITE.cells(parser.parse_args(["--data", str(tmp_path)] if named == "argument" else []))
     assert [cell.choices for cell in cells if "flickr8k" in cell.choices["part"]] == (
-        [{"part": "flickr8k"}] if named else []
+        [{"part": "flickr8k"}, *({"part": "flickr8k_few", "seeds": 5, "pairs": n} for n in PAIRS)] if named else []
     )
     with pytest.raises(FileNotFoundError, match=f"No flickr8k at {tmp_path if named else None}: --data or {VARIABLE}"):
         flickr8k({"part": "flickr8k"}, Place(tmp_path, tmp_path))
 
 
-def test_flickr8k_is_aligned_refined_and_reported(monkeypatch, tmp_path, encoder, tokenizer):
-    """The part itself on coloured pictures of its layout, with tiny encoders in place of the real ones."""
+@pytest.fixture
+def coloured(monkeypatch, tmp_path, encoder, tokenizer):
+    """Coloured pictures in flickr8k's layout, and tiny encoders in place of the real ones."""
     for split, count in (("train", 40), ("validation", 12), ("test", 12)):
         folder = tmp_path / "flickr8k" / split
         folder.mkdir(parents=True)
@@ -57,13 +59,50 @@ def test_flickr8k_is_aligned_refined_and_reported(monkeypatch, tmp_path, encoder
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
     monkeypatch.setattr(alignment_flickr8k, "ENCODERS", (str(tmp_path / "vit"), str(tmp_path / "bert")))
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    made = json.loads(json.dumps(flickr8k({"part": "flickr8k"}, Place(tmp_path / "results", tmp_path / "cache"))))
+    return Place(tmp_path / "results", tmp_path / "cache")
+
+
+def test_flickr8k_is_aligned_refined_and_reported(coloured):
+    made = json.loads(json.dumps(flickr8k({"part": "flickr8k"}, coloured)))
     assert made["refinement"]["after"] >= made["refinement"]["before"]
     assert made["counts"]["train"] == {"images": 40, "texts": 6, "pairs": 80}
     record = made | {"settings": {"part": "flickr8k"}, "machine": {"cores": 2}}
     shown = markdown([record], PARTS)
     assert f"{made['scores']['test']['query_to_context_recall@1']:9.4f}" in shown
     assert "40 photographs with 80 captions to fit on, 12 to choose by" in shown
+
+
+def test_a_draw_takes_one_caption_of_each_photograph():
+    pairs = torch.stack([torch.arange(30) // 3, torch.arange(30)], dim=1)
+    drawn = alignment_flickr8k_few._draw(pairs, 8, seed=0)
+    assert drawn.shape == (8, 2)
+    assert len(drawn[:, 0].unique()) == 8
+    assert torch.equal(drawn[:, 1] // 3, drawn[:, 0])
+    assert not torch.equal(drawn, alignment_flickr8k_few._draw(pairs, 8, seed=1))
+
+
+def test_few_photographs_of_a_rotation_are_found_by_every_method_and_reported(monkeypatch, tmp_path):
+    """Rows behind a rotation stand for features; what reads those is the part `flickr8k`'s."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(160, 8, generator=generator)
+    rotated = x @ torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]
+    index = torch.arange(120)[:, None].expand(-1, 2)
+    features = (x[:120], rotated[:120], index), (x[120:], rotated[120:], index[:40]), torch.eye(8)
+    monkeypatch.setattr(alignment_flickr8k_few, "_features", lambda place: features)
+    records = []
+    for count in (60, 40):
+        settings = {"part": "flickr8k_few", "seeds": 2, "pairs": count}
+        made = json.loads(json.dumps(flickr8k_few(settings, Place(tmp_path, tmp_path))))
+        records.append(made | {"settings": settings, "machine": {"cores": 2}})
+        exact = {name: [run["test"] for run in row["runs"]] for name, row in made["by_pairs"][str(count)].items()}
+        assert exact.pop("ridge") > [0.9, 0.9]
+        assert exact == {name: [1.0, 1.0] for name in exact}, "no training moves a start that validation cannot better"
+    shown = [line for line in markdown(records, PARTS).splitlines() if line.startswith("| ")][1:]
+    assert [line.split(" | ")[0] for line in shown] == ["| 40"] * 11 + ["| 60"] * 11
+    assert shown[0].endswith("1.0000 [1.0000, 1.0000] | - |  |"), (
+        "the best closed form is what others are compared with"
+    )
+    assert shown[1].endswith("+0.0000 [+0.0000, +0.0000] | no |")
 
 
 @pytest.mark.parametrize("disjoint", [False, True])

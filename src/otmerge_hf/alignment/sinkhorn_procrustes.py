@@ -29,7 +29,7 @@ class SinkhornProcrustes(Alignment):
        (W_x, W_y)^{t+1} = \operatorname{base}(C^{t+1}) $$
 
     The pairs stay in the moment matrix at every step, so that the matching cannot drift away from them. Worth
-    it between about 20 and a few hundred pairs; beyond that the pairs alone are as good.
+    it between about 20 and some 200 pairs; beyond that the pairs alone are as good or better.
 
     Args:
         base: Closed form solved at each step; [`Procrustes`] when None.
