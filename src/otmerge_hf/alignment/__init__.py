@@ -7,6 +7,7 @@ from .align import align_encoders
 from .base import AffineMap, Alignment
 from .cca import CCA
 from .choice import Candidate, Choice, choose_fit
+from .forecasting import Forecast, Needed, forecast
 from .gaussian_monge import GaussianMonge
 from .preflight import LayerPair, PreflightReport, preflight
 from .procrustes import Procrustes
@@ -26,8 +27,10 @@ __all__ = [
     "AlignmentResult",
     "Candidate",
     "Choice",
+    "Forecast",
     "GaussianMonge",
     "LayerPair",
+    "Needed",
     "PreflightReport",
     "Procrustes",
     "PseudoPairs",
@@ -37,6 +40,7 @@ __all__ = [
     "WassersteinProcrustes",
     "align_encoders",
     "choose_fit",
+    "forecast",
     "preflight",
     "pseudo_pairs",
     "recommend",

@@ -200,3 +200,16 @@ def unpaired_rows(pairs: Tensor, n_context: int, n_query: int) -> tuple[Tensor, 
         free[column] = False
         rows.append(free.nonzero()[:, 0])
     return rows[0], rows[1]
+
+
+def one_to_one(pairs: Tensor, seed: int) -> Tensor:
+    """Shuffled pairs in which no row appears twice: a repeated image would be its own neighbour."""
+    pairs = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))]
+    seen: tuple[set[int], set[int]] = (set(), set())
+    keep = []
+    for position, (i, j) in enumerate(pairs.tolist()):
+        if i not in seen[0] and j not in seen[1]:
+            keep.append(position)
+            seen[0].add(i)
+            seen[1].add(j)
+    return pairs[keep]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..metrics.neighbours import check_vectors
 from ..metrics.retrieval import check_pairs
 from ..metrics.similarity import hsic, neighbour_overlap, neighbour_sets
-from .base import unpaired_rows
+from .base import one_to_one, unpaired_rows
 from .cca import CCA
 from .moment_fit import MomentFit
 from .procrustes import Procrustes
@@ -135,7 +135,7 @@ def preflight(
     sides = [_layers("context_features", context_features), _layers("query_features", query_features)]
     sizes = [len(next(iter(side.values()))) for side in sides]
     known = check_pairs(pairs, *sizes)
-    index = _one_to_one(known, seed)
+    index = one_to_one(known, seed)
     if len(index) < LEAST_PAIRS:
         raise ValueError(
             f"preflight needs at least {LEAST_PAIRS} pairs of distinct rows, got {len(index)}: "
@@ -176,19 +176,6 @@ def _layers(name: str, features: Features) -> dict[str, Tensor]:
     if len(set(rows.values())) > 1:
         raise ValueError(f"{name} must have the same rows in every layer, got {rows}")
     return layers
-
-
-def _one_to_one(pairs: Tensor, seed: int) -> Tensor:
-    """Shuffled pairs in which no row appears twice: a repeated image would be its own neighbour."""
-    pairs = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))]
-    seen: tuple[set[int], set[int]] = (set(), set())
-    keep = []
-    for position, (i, j) in enumerate(pairs.tolist()):
-        if i not in seen[0] and j not in seen[1]:
-            keep.append(position)
-            seen[0].add(i)
-            seen[1].add(j)
-    return pairs[keep]
 
 
 def _centred(x: Tensor) -> Tensor:

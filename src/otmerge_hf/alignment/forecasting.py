@@ -1,0 +1,228 @@
+"""What recall a closed form will reach among N candidates, and with how many pairs: forecast from few pairs alone."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..metrics.neighbours import normalise
+from .base import Alignment, check_fit, one_to_one, unpaired_rows
+from .cca import CCA
+from .procrustes import Procrustes
+from .ridge import Ridge
+
+
+LEAST_FORECAST = 40
+# How far beyond the pairs at hand the learning curve is read.
+FARTHEST = 8
+# (share of the pairs that a fit sees, number of such fits); what it does not see gives the distractors.
+_SHARES = ((0.25, 2), (0.5, 2), (0.75, 4))
+_DRAWS = 400
+_MOST_UNPAIRED = 2000
+# Quadrature over a standard normal, and twice the prior's variance of mean and log spread.
+_NODES = torch.linspace(-4, 4, 41, dtype=torch.float64)
+_LOG_WEIGHTS = (-(_NODES**2) / 2).log_softmax(0)
+_PRIOR = torch.tensor([18.0, 1.0], dtype=torch.float64)
+
+
+class Needed(NamedTuple):
+    """Pairs that a recall needs, with a 90% interval; `high` is infinite where the curve may never reach it."""
+
+    pairs: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What [`forecast`] found; `str()` of it is a line or two to read.
+
+    Attributes:
+        fit: The closed form of the best forecast.
+        pairs: Pairs at hand, n.
+        candidates: N, among which the partner is looked for.
+        recall: Recall@k by k, with all n pairs, the mean of both directions, in [0, 1].
+        low: 5% quantile of Recall@1; it holds what the pairs leave open, and not what is wrong with the model.
+        high: 95% quantile.
+        by_fit: Recall@1 of every closed form.
+    """
+
+    fit: str
+    pairs: int
+    candidates: int
+    recall: dict[int, float]
+    low: float
+    high: float
+    by_fit: dict[str, float]
+    _lines: Tensor = field(repr=False)  # (draws, 2): logit of Recall@1 with n pairs, and its slope over log pairs
+
+    def with_pairs(self, pairs: int) -> float:
+        """Recall@1 with another number of pairs, at most 8 times those at hand."""
+        if not 0 < pairs <= FARTHEST * self.pairs:
+            raise ValueError(
+                f"pairs is {pairs}; expected 1 to {FARTHEST * self.pairs}, {FARTHEST} times those at hand"
+            )
+        level, slope = self._lines.T
+        return float((level + slope * math.log(pairs / self.pairs)).median().sigmoid())
+
+    def needed(self, recall: float) -> Needed | None:
+        """Pairs that Recall@1 of `recall` needs; None where that is more than 8 times those at hand."""
+        if not 0 < recall < 1:
+            raise ValueError(f"recall is {recall}; expected a number between 0 and 1")
+        level, slope = self._lines.T
+        gap = math.log(recall / (1 - recall)) - level
+        # A curve that does not rise has its recall at once, or never.
+        flat = torch.where(gap <= 0, -math.inf, math.inf)
+        steps = torch.where(slope > 1e-3, gap / slope.clamp_min(1e-3), flat)
+        low, middle, high = (steps.quantile(q, interpolation="nearest").item() for q in (0.05, 0.5, 0.95))
+        if middle > math.log(FARTHEST):
+            return None
+        return Needed(*(self.pairs * math.exp(min(value, 700.0)) for value in (middle, low, high)))
+
+    def __str__(self) -> str:
+        text = f"Forecast: Recall@1 {self.recall[1]:.3f} [{self.low:.3f}, {self.high:.3f}] "
+        return text + f"among {self.candidates:,} candidates (chance {1 / self.candidates:.4f}), {self.fit}"
+
+
+def forecast(
+    context: Tensor,
+    query: Tensor,
+    pairs: Any = None,
+    *,
+    candidates: int,
+    ks: tuple[int, ...] = (1, 5, 10),
+    seed: int = 0,
+) -> Forecast:
+    r"""Forecast retrieval among N candidates from n pairs alone.
+
+    Closed forms are fitted on a quarter, a half and three quarters of the pairs. Of a pair held out, a of m distractors
+    score at least as high as the partner. With a share $p$ of all distractors doing so, a is binomial;
+    $\Phi^{-1}(1 - p)$ is taken as normal over pairs, and
+    $$ R@k = \mathbb E_p \sum_{j<k} \binom{N-1}{j} p^j (1-p)^{N-1-j}. $$
+    The logit of R@1 is linear in the logarithm of the pairs, and read at n.
+
+    Args:
+        context, query: Features, (N, Dc) and (M, Dq); they are standardised here. Rows without a pair are distractors.
+        pairs: (P, 2) long, each row in one pair at most; None: row i with row i. At least 40.
+        candidates: N, at least 2, the partner among them.
+        ks: Depths of recall.
+        seed: Of the order of the pairs.
+
+    Raises:
+        ValueError: If features or pairs are malformed, or pairs or candidates too few.
+
+    Example:
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> found = forecast(x, x.flip(1) + x.roll(1, 1), candidates=1000)
+        >>> found.recall[1] > 0.9
+        True
+
+    Source: binormal model of signal detection (Green & Swets 1966); accuracy with more classes from fewer: Zheng, Achanta
+    & Benjamini 2018.
+    """
+    context, query, known = check_fit("forecast", context, query, pairs, LEAST_FORECAST)
+    index = one_to_one(known, seed)
+    if len(index) < LEAST_FORECAST:
+        raise ValueError(f"forecast needs at least {LEAST_FORECAST} pairs of distinct rows, got {len(index)}")
+    if candidates < 2:
+        raise ValueError(f"candidates is {candidates}; expected at least 2, the partner and another")
+    if not ks or min(ks) < 1:
+        raise ValueError(f"ks is {ks}; expected depths of at least 1")
+    free = unpaired_rows(known, len(context), len(query))
+    paired, unpaired = [], []
+    for side, column, rows in zip((context, query), index.T, free, strict=True):
+        centred = (side - side.mean(0)) / side.std(0).clamp_min(1e-6)
+        paired.append(centred[column])
+        unpaired.append(centred[rows[:_MOST_UNPAIRED]])
+    depths = sorted({1, *ks})
+    generator = torch.Generator().manual_seed(seed)
+    lines: dict[str, Tensor] = {}  # (depths, draws, 2)
+    for fit in closed_forms():
+        logits, sizes = [], []
+        for share, turns in _SHARES:
+            size = round(share * len(index))
+            above = [_above(fit, paired, unpaired, size, turn / turns) for turn in range(turns)]
+            others = [len(index) - size - 1 + len(rows) for rows in reversed(unpaired)]
+            sides = [
+                _recalls(_posterior(torch.cat(counts), m, generator), candidates, depths)
+                for counts, m in zip(zip(*above, strict=True), others, strict=True)
+            ]
+            logits.append(((sides[0] + sides[1]) / 2).logit(1e-9))
+            sizes.append(math.log(size / len(index)))
+        lines[repr(fit)] = _line(torch.tensor(sizes, dtype=torch.float64), torch.stack(logits))
+    level = {name: found[..., 0].sigmoid() for name, found in lines.items()}  # (depths, draws)
+    by_fit = {name: float(found[0].median()) for name, found in level.items()}
+    best = max(by_fit, key=lambda name: by_fit[name])
+    recall = {k: float(found.median()) for k, found in zip(depths, level[best], strict=True)}
+    low, high = (float(level[best][0].quantile(q)) for q in (0.05, 0.95))
+    return Forecast(best, len(index), candidates, recall, low, high, by_fit, lines[best][0])
+
+
+def closed_forms() -> list[Alignment]:
+    return [Ridge(), Ridge(target="context"), Procrustes(), CCA(regularization=1.0)]
+
+
+def _above(fit: Alignment, paired: list[Tensor], unpaired: list[Tensor], size: int, start: float) -> list[Tensor]:
+    """Fit on `size` pairs and count, for each of the others and by direction, distractors that score no less."""
+    order = torch.arange(len(paired[0])).roll(-round(start * len(paired[0])))
+    fit.fit(*(side[order[:size]] for side in paired))
+    maps = fit.transform_context, fit.transform_query
+    shared = [normalise(f(side[order[size:]])) for f, side in zip(maps, paired, strict=True)]
+    rest = [normalise(f(side)) for f, side in zip(maps, unpaired, strict=True)]
+    counts = []
+    for own, other, more in ((shared[0], shared[1], rest[1]), (shared[1], shared[0], rest[0])):
+        scores = own @ torch.cat([other, more]).T  # (held out, distractors and the partner)
+        counts.append((scores >= scores.diagonal()[:, None]).sum(1) - 1)
+    return counts
+
+
+def _binormal(parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and log spreads (..., 2) to log p and log(1 - p) at the nodes, (..., T)."""
+    mean, spread = parameters[..., :1], parameters[..., 1:].exp()
+    z = mean + spread * _NODES
+    return torch.special.log_ndtr(-z), torch.special.log_ndtr(z)
+
+
+def _posterior(above: Tensor, others: int, generator: torch.Generator) -> Tensor:
+    """Draws (draws, 2) of the normal posterior of mean and log spread, from counts (R,) of `others` distractors."""
+    values, times = above.double().cpu().unique(return_counts=True)
+
+    def energy(parameters: Tensor) -> Tensor:
+        log_p, log_q = _binormal(parameters)
+        fits = (values[:, None] * log_p + (others - values)[:, None] * log_q + _LOG_WEIGHTS).logsumexp(1)
+        # A weak prior keeps this finite where nothing scores above a partner. Shuffled pairs have mean and log 0.
+        return (parameters * parameters / _PRIOR).sum() - (fits * times).sum()
+
+    z = torch.special.ndtri((others - above.double().cpu() + 0.5) / (others + 1))
+    best = torch.stack([z.mean(), z.std().clamp_min(0.1).log()]).requires_grad_()
+    optimizer = torch.optim.LBFGS([best], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = energy(best)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    curvature, axes = torch.linalg.eigh(torch.autograd.functional.hessian(energy, best.detach()))
+    noise = torch.randn(_DRAWS, 2, generator=generator, dtype=torch.float64)
+    return best.detach() + noise / curvature.clamp_min(1.0).sqrt() @ axes.T
+
+
+def _recalls(parameters: Tensor, candidates: int, depths: list[int]) -> Tensor:
+    """Recall@k of draws (draws, 2): (depths, draws)."""
+    log_p, log_q = _binormal(parameters)
+    n, terms = candidates - 1, []
+    for j in range(min(depths[-1], candidates)):
+        ways = math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1)
+        terms.append((ways + j * log_p + (n - j) * log_q + _LOG_WEIGHTS).logsumexp(1).exp())
+    return torch.stack(terms).cumsum(0).clamp_max(1)[[min(k, candidates) - 1 for k in depths]]
+
+
+def _line(x: Tensor, y: Tensor) -> Tensor:
+    """Least squares of y (S, depths, draws) on x (S,): the value at x = 0, and the slope, (depths, draws, 2)."""
+    centred = x - x.mean()
+    slope = torch.einsum("s,skd->kd", centred, y) / (centred**2).sum()
+    return torch.stack([y.mean(0) - slope * x.mean(), slope], dim=-1)
