@@ -18,6 +18,9 @@ from ..tasks.one_to_one import Paired, load_one_to_one
 
 
 FEW = 100  # candidates, besides all test rows
+# As many test rows as a third of the set allows.
+TESTED = (1000, 300)
+TEST_SHARE = 1 / 3
 MORE = (2, 4)  # times the pairs, to test the learning curve by
 RECALLS = (0.1, 0.2, 0.5, 0.8)
 
@@ -27,12 +30,14 @@ def rows(choices: Mapping[str, Any], place: Place) -> list[dict[str, Any]]:
     named = os.environ.get(VARIABLE)
     data = load_one_to_one(choices["data"], Path(named) if named else None, place.cache)
     order = torch.randperm(len(data.context), generator=torch.Generator().manual_seed(choices["draw"]))
+    tested = next(size for size in TESTED if TEST_SHARE * len(order) >= size)
+    order, test = order[tested:], order[:tested]
     made = []
     for done, count in enumerate(choices["pairs"]):
         if count > len(order):
             break
         x, y = data.context[order[:count]], data.query[order[:count]]
-        for candidates in sorted({FEW, len(data.test_context)}):
+        for candidates in (FEW, tested):
             found = forecast(x, y, candidates=candidates, seed=choices["draw"])
             made.append(
                 {
@@ -47,7 +52,7 @@ def rows(choices: Mapping[str, Any], place: Place) -> list[dict[str, Any]]:
                         "needed": {recall: found.needed(recall) for recall in RECALLS},
                     },
                     "measured": {
-                        times: _measured(data, order[: times * count], candidates)
+                        times: _measured(data, order[: times * count], test, candidates)
                         for times in (1, *MORE)
                         if times * count <= len(order)
                     },
@@ -57,14 +62,13 @@ def rows(choices: Mapping[str, Any], place: Place) -> list[dict[str, Any]]:
     return made
 
 
-def _measured(data: Paired, drawn: Tensor, candidates: int) -> dict[str, dict[str, float]]:
+def _measured(data: Paired, drawn: Tensor, test: Tensor, candidates: int) -> dict[str, dict[str, float]]:
     """Recall@k by closed form, on test rows in blocks of so many candidates, the mean of both directions."""
     scores: dict[str, dict[str, float]] = {}
-    context, query = (_standardised(side, of[drawn]) for side, of in zip(data[:2], data[:2], strict=True))
-    tests = [_standardised(test, of[drawn]) for test, of in zip(data[2:], data[:2], strict=True)]
+    context, query = ((side - side[drawn].mean(0)) / side[drawn].std(0).clamp_min(1e-6) for side in data)
     for fit in closed_forms():
         fit.fit(context[drawn], query[drawn])
-        shared = fit.transform_context(tests[0]), fit.transform_query(tests[1])
+        shared = fit.transform_context(context[test]), fit.transform_query(query[test])
         blocks = [
             retrieval(*(side[start : start + candidates] for side in shared))
             for start in range(0, len(shared[0]) - candidates + 1, candidates)
@@ -79,7 +83,3 @@ def _measured(data: Paired, drawn: Tensor, candidates: int) -> dict[str, dict[st
             for k in (1, 5, 10)
         }
     return scores
-
-
-def _standardised(x: Tensor, of: Tensor) -> Tensor:
-    return (x - of.mean(0)) / of.std(0).clamp_min(1e-6)

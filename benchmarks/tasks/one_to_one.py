@@ -1,6 +1,7 @@
 """Data sets at hand as pairs of feature rows, each row in one pair: what the suite `forecast` draws from.
 
-In: the name of a set, the folder of data sets, a folder for the cache. Out: context and query features by split.
+In: the name of a set, the folder of data sets, a folder for the cache. Out: features of both sides, row by row. Sets
+are not split: new rows are to be like those that a forecast saw.
 """
 
 from collections import defaultdict
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from otmerge_hf.data import image_paths, index_distinct, load_easy_vqa_statements
@@ -23,13 +25,16 @@ from .flickr8k import read_photographs
 from .photographs import RECIPE
 
 
+# Wider features are turned to their leading directions, of all rows: a narrower fit is a matter of milliseconds.
+WIDTH = 384
+NARROW = 256
+
+
 class Paired(NamedTuple):
-    """Features of rows that belong together by place: (N, Dc) and (N, Dq), of training and of test."""
+    """Features of rows that belong together by place: (N, Dc) and (N, Dq)."""
 
     context: Tensor
     query: Tensor
-    test_context: Tensor
-    test_query: Tensor
 
 
 def load_one_to_one(name: str, data: Path | None, cache: Path) -> Paired:
@@ -41,7 +46,11 @@ def load_one_to_one(name: str, data: Path | None, cache: Path) -> Paired:
     """
     if name not in SETS:
         raise ValueError(f"`data` is {name!r}; expected one of {', '.join(SETS)}.")
-    return SETS[name](data, cache)
+    return Paired(*(_narrowed(side) for side in SETS[name](data, cache)))
+
+
+def _narrowed(x: Tensor) -> Tensor:
+    return x if x.shape[1] <= WIDTH else emoji.principal({"train": x}, NARROW)["train"]
 
 
 def _flickr8k(data: Path | None, cache: Path, texts_only: bool = False) -> Paired:
@@ -56,27 +65,20 @@ def _flickr8k(data: Path | None, cache: Path, texts_only: bool = False) -> Paire
     else:
         files = [one.file for one in photographs]
         sides = _means(RECIPE, "context", files, cache), _means(RECIPE, "query", first, cache)
-    parts: dict[str, list[int]] = defaultdict(list)
-    for number, one in enumerate(photographs):
-        parts[one.split].append(number)
-    train = [*parts["train"], *parts["validation"]]
-    return Paired(*(side[rows] for rows in (train, parts["test"]) for side in sides))
+    return Paired(*sides)
 
 
 def _easy_vqa(data: Path | None, cache: Path) -> Paired:
     """Pictures of 64 pixels with all that is said truly of one, as one text."""
-    sides: list[Tensor] = []
+    sides: list[tuple[Tensor, Tensor]] = []
     for split in ("train", "test"):
         rows, files = load_easy_vqa_statements(split, affirmative_only=True), image_paths(split)
         said: dict[int, list[str]] = defaultdict(list)
         for image, text in zip(rows["image_id"], rows["statement"], strict=True):
             said[image].append(text)
-        pictures = _means(Recipe(), "context", files, cache)
-        sides += [
-            pictures[list(said)],
-            _means(Recipe(), "query", [", ".join(texts) for texts in said.values()], cache),
-        ]
-    return Paired(*sides)
+        pictures, texts = _means(Recipe(), "context", files, cache), [", ".join(each) for each in said.values()]
+        sides.append((pictures[list(said)], _means(Recipe(), "query", texts, cache)))
+    return Paired(*(torch.cat(side) for side in zip(*sides, strict=True)))
 
 
 def _emoji(data: Path | None, cache: Path, texts_only: bool = False) -> Paired:
@@ -85,11 +87,10 @@ def _emoji(data: Path | None, cache: Path, texts_only: bool = False) -> Paired:
     own = cache / "emoji"
     read: Any = emoji.load(folder, [] if texts_only else [160], own)
     other = emoji.load_minilm_l3(folder, own) if texts_only else {}
-    sides: list[Tensor] = []
-    for split in ("train", "test"):
-        texts = read.texts[split]["text"][-1]
-        sides += [other[split]["text"][-1] if texts_only else read.images[160][split]["mean"][-1], texts]
-    return Paired(*sides)
+    texts = torch.cat([read.texts[split]["text"][-1] for split in emoji.SPLITS])
+    if texts_only:
+        return Paired(torch.cat([other[split]["text"][-1] for split in emoji.SPLITS]), texts)
+    return Paired(torch.cat([read.images[160][split]["mean"][-1] for split in emoji.SPLITS]), texts)
 
 
 def _means(recipe: Recipe, side: str, inputs: list[Path] | list[str], cache: Path) -> Tensor:

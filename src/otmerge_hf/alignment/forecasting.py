@@ -56,30 +56,38 @@ class Forecast:
     low: float
     high: float
     by_fit: dict[str, float]
-    _lines: Tensor = field(repr=False)  # (draws, 2): logit of Recall@1 with n pairs, and its slope over log pairs
+    _lines: Tensor = field(
+        repr=False, compare=False
+    )  # (draws, 2): logit of Recall@1 with n pairs, and its rise to come
 
     def with_pairs(self, pairs: int) -> float:
-        """Recall@1 with another number of pairs, at most 8 times those at hand."""
+        """Recall@1 with another number of pairs, at most 8 times those at hand.
+
+        Raises:
+            ValueError: If it is more, or none.
+        """
         if not 0 < pairs <= FARTHEST * self.pairs:
             raise ValueError(
                 f"pairs is {pairs}; expected 1 to {FARTHEST * self.pairs}, {FARTHEST} times those at hand"
             )
-        level, slope = self._lines.T
-        return float((level + slope * math.log(pairs / self.pairs)).median().sigmoid())
+        level, rise = self._lines.T
+        return float((level + rise * (1 - (self.pairs / pairs) ** 0.5)).median().sigmoid())
 
     def needed(self, recall: float) -> Needed | None:
-        """Pairs that Recall@1 of `recall` needs; None where that is more than 8 times those at hand."""
+        """Pairs that a Recall@1 needs; None where that is more than 8 times those at hand.
+
+        Raises:
+            ValueError: If `recall` is not between 0 and 1.
+        """
         if not 0 < recall < 1:
             raise ValueError(f"recall is {recall}; expected a number between 0 and 1")
-        level, slope = self._lines.T
+        level, rise = self._lines.T
         gap = math.log(recall / (1 - recall)) - level
-        # A curve that does not rise has its recall at once, or never.
-        flat = torch.where(gap <= 0, -math.inf, math.inf)
-        steps = torch.where(slope > 1e-3, gap / slope.clamp_min(1e-3), flat)
-        low, middle, high = (steps.quantile(q, interpolation="nearest").item() for q in (0.05, 0.5, 0.95))
-        if middle > math.log(FARTHEST):
-            return None
-        return Needed(*(self.pairs * math.exp(min(value, 700.0)) for value in (middle, low, high)))
+        # 1 - share^(1/2), share the pairs at hand by those needed: 1 and more is out of reach, as is a fall's rise.
+        part = torch.where(rise > 0, gap / rise.clamp_min(1e-9), gap.sign() * math.inf)
+        times = torch.where(part < 1, (1 - part.clamp_max(1)) ** -2.0, math.inf)
+        low, middle, high = (times.quantile(q, interpolation="nearest").item() for q in (0.05, 0.5, 0.95))
+        return None if middle > FARTHEST else Needed(*(self.pairs * value for value in (middle, low, high)))
 
     def __str__(self) -> str:
         text = f"Forecast: Recall@1 {self.recall[1]:.3f} [{self.low:.3f}, {self.high:.3f}] "
@@ -97,11 +105,11 @@ def forecast(
 ) -> Forecast:
     r"""Forecast retrieval among N candidates from n pairs alone.
 
-    Closed forms are fitted on a quarter, a half and three quarters of the pairs. Of a pair held out, a of m distractors
-    score at least as high as the partner. With a share $p$ of all distractors doing so, a is binomial;
+    Closed forms are fitted on a quarter, a half and three quarters of the pairs. Of a pair held out, a of m
+    distractors score at least as high as the partner. With a share $p$ of all distractors doing so, a is binomial;
     $\Phi^{-1}(1 - p)$ is taken as normal over pairs, and
     $$ R@k = \mathbb E_p \sum_{j<k} \binom{N-1}{j} p^j (1-p)^{N-1-j}. $$
-    The logit of R@1 is linear in the logarithm of the pairs, and read at n.
+    The logit of R@k is a line in one over the root of the pairs, and read at n.
 
     Args:
         context, query: Features, (N, Dc) and (M, Dq); they are standardised here. Rows without a pair are distractors.
@@ -119,8 +127,8 @@ def forecast(
         >>> found.recall[1] > 0.9
         True
 
-    Source: binormal model of signal detection (Green & Swets 1966); accuracy with more classes from fewer: Zheng, Achanta
-    & Benjamini 2018.
+    Source: binormal model of signal detection (Green & Swets 1966); accuracy with more classes from
+    fewer: Zheng, Achanta & Benjamini 2018. How far off it is: `docs/forecast.md`.
     """
     context, query, known = check_fit("forecast", context, query, pairs, LEAST_FORECAST)
     index = one_to_one(known, seed)
@@ -140,7 +148,7 @@ def forecast(
     generator = torch.Generator().manual_seed(seed)
     lines: dict[str, Tensor] = {}  # (depths, draws, 2)
     for fit in closed_forms():
-        logits, sizes = [], []
+        logits, roots = [], []
         for share, turns in _SHARES:
             size = round(share * len(index))
             above = [_above(fit, paired, unpaired, size, turn / turns) for turn in range(turns)]
@@ -150,8 +158,8 @@ def forecast(
                 for counts, m in zip(zip(*above, strict=True), others, strict=True)
             ]
             logits.append(((sides[0] + sides[1]) / 2).logit(1e-9))
-            sizes.append(math.log(size / len(index)))
-        lines[repr(fit)] = _line(torch.tensor(sizes, dtype=torch.float64), torch.stack(logits))
+            roots.append(1 - (len(index) / size) ** 0.5)
+        lines[repr(fit)] = _line(torch.tensor(roots, dtype=torch.float64), torch.stack(logits))
     level = {name: found[..., 0].sigmoid() for name, found in lines.items()}  # (depths, draws)
     by_fit = {name: float(found[0].median()) for name, found in level.items()}
     best = max(by_fit, key=lambda name: by_fit[name])
@@ -161,6 +169,7 @@ def forecast(
 
 
 def closed_forms() -> list[Alignment]:
+    """Make the closed forms among which the best is forecast."""
     return [Ridge(), Ridge(target="context"), Procrustes(), CCA(regularization=1.0)]
 
 
@@ -222,7 +231,7 @@ def _recalls(parameters: Tensor, candidates: int, depths: list[int]) -> Tensor:
 
 
 def _line(x: Tensor, y: Tensor) -> Tensor:
-    """Least squares of y (S, depths, draws) on x (S,): the value at x = 0, and the slope, (depths, draws, 2)."""
+    """Least squares of y (S, depths, draws) on x (S,): the value at 0, n pairs, and the slope, (depths, draws, 2)."""
     centred = x - x.mean()
     slope = torch.einsum("s,skd->kd", centred, y) / (centred**2).sum()
     return torch.stack([y.mean(0) - slope * x.mean(), slope], dim=-1)
