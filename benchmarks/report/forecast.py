@@ -1,4 +1,4 @@
-"""Cells of `forecast` -> Markdown: forecast beside measured recall, the control that says the mean, and longer reach."""
+"""Cells of `forecast` -> Markdown: forecast beside measured recall, and the control that says the mean."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -67,9 +67,9 @@ def error(found: Sequence[Point]) -> float:
 def markdown(records: Sequence[Record]) -> str:
     """What the forecasts are worth in all, and a table by data set, candidates and pairs."""
     lines = [
-        "Recall@1, the mean of both directions, of the closed form that the forecast chose; measured on test rows. The "
-        "control says the mean of what was measured on the other data sets, of all points or of those with as many "
-        "pairs. The curve, a line in one over the root of the pairs, was chosen on these data sets; nothing else "
+        "Recall@1, the mean of both directions, of the closed form that the forecast chose; measured on test rows. "
+        "The control says the mean of what was measured on the other data sets, of all points or of those with as "
+        "many pairs. The curve, a line in one over the root of the pairs, was chosen on these data sets; nothing else "
         "of the forecast is fitted to any other data than its own pairs.",
         "",
         "| pairs | points | mean absolute error | correlation | the mean | the mean of as many pairs |",
@@ -84,14 +84,15 @@ def markdown(records: Sequence[Record]) -> str:
             str(len(found)),
             f"{error(found):.3f}",
             f"{together:.3f}",
-            *(f"{value:.3f}" for value in controls),
+            *map(_three, controls),
         )
         lines.append("| " + " | ".join(row) + " |")
     found = points(records)
     lines += [
         "",
         f"The 90% interval held the measured recall in {100 * fmean(point.inside for point in found):.0f}% of "
-        f"{len(found)} forecasts. The chosen closed form was {fmean(point.best - point.measured for point in found):.3f}"
+        f"{len(found)} forecasts. The chosen closed form was "
+        f"{fmean(point.best - point.measured for point in found):.3f}"
         " below the best in the mean.",
         "",
         "| " + " | ".join(_HEAD) + " |",
@@ -103,7 +104,11 @@ def markdown(records: Sequence[Record]) -> str:
     for (data, candidates, pairs), own in sorted(groups.items()):
         means = (fmean(point.measured for point in own), fmean(point.forecast for point in own), error(own))
         inside = f"{sum(point.inside for point in own)} of {len(own)}"
-        row = (data, f"{candidates:,}", f"{pairs:,}", str(len(own)), *(f"{value:.3f}" for value in means), inside)
+        row = (data, f"{candidates:,}", f"{pairs:,}", str(len(own)), *map(_three, means), inside)
         lines.append("| " + " | ".join(row) + " |")
     machines = sorted({f"{r['machine']['cpu']}, torch {r['machine']['torch']}" for r in records})
     return "\n".join(lines) + f"\n\n{'; '.join(machines)}.\n"
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..metrics.neighbours import normalise
 from .base import Alignment, check_fit, one_to_one, unpaired_rows
+from .binormal import posterior, recalls
 from .cca import CCA
 from .procrustes import Procrustes
 from .ridge import Ridge
@@ -19,12 +20,7 @@ LEAST_FORECAST = 40
 FARTHEST = 8
 # (share of the pairs that a fit sees, number of such fits); what it does not see gives the distractors.
 _SHARES = ((0.25, 2), (0.5, 2), (0.75, 4))
-_DRAWS = 400
 _MOST_UNPAIRED = 2000
-# Quadrature over a standard normal, and twice the prior's variance of mean and log spread.
-_NODES = torch.linspace(-4, 4, 41, dtype=torch.float64)
-_LOG_WEIGHTS = (-(_NODES**2) / 2).log_softmax(0)
-_PRIOR = torch.tensor([18.0, 1.0], dtype=torch.float64)
 
 
 class Needed(NamedTuple):
@@ -56,9 +52,8 @@ class Forecast:
     low: float
     high: float
     by_fit: dict[str, float]
-    _lines: Tensor = field(
-        repr=False, compare=False
-    )  # (draws, 2): logit of Recall@1 with n pairs, and its rise to come
+    # (draws, 2): logit of Recall@1 with n pairs, and its rise to come
+    _lines: Tensor = field(repr=False, compare=False)
 
     def with_pairs(self, pairs: int) -> float:
         """Recall@1 with another number of pairs, at most 8 times those at hand.
@@ -101,6 +96,7 @@ def forecast(
     *,
     candidates: int,
     ks: tuple[int, ...] = (1, 5, 10),
+    max_pairs: int = 2000,
     seed: int = 0,
 ) -> Forecast:
     r"""Forecast retrieval among N candidates from n pairs alone.
@@ -113,9 +109,10 @@ def forecast(
 
     Args:
         context, query: Features, (N, Dc) and (M, Dq); they are standardised here. Rows without a pair are distractors.
-        pairs: (P, 2) long, each row in one pair at most; None: row i with row i. At least 40.
+        pairs: (P, 2) long; None: row i with row i. Those of distinct rows count, at least 40.
         candidates: N, at least 2, the partner among them.
         ks: Depths of recall.
+        max_pairs: Most pairs looked at, n; time grows with the square.
         seed: Of the order of the pairs.
 
     Raises:
@@ -131,7 +128,7 @@ def forecast(
     fewer: Zheng, Achanta & Benjamini 2018. How far off it is: `docs/forecast.md`.
     """
     context, query, known = check_fit("forecast", context, query, pairs, LEAST_FORECAST)
-    index = one_to_one(known, seed)
+    index = one_to_one(known, seed)[:max_pairs]
     if len(index) < LEAST_FORECAST:
         raise ValueError(f"forecast needs at least {LEAST_FORECAST} pairs of distinct rows, got {len(index)}")
     if candidates < 2:
@@ -154,7 +151,7 @@ def forecast(
             above = [_above(fit, paired, unpaired, size, turn / turns) for turn in range(turns)]
             others = [len(index) - size - 1 + len(rows) for rows in reversed(unpaired)]
             sides = [
-                _recalls(_posterior(torch.cat(counts), m, generator), candidates, depths)
+                recalls(posterior(torch.cat(counts), m, generator), candidates, depths)
                 for counts, m in zip(zip(*above, strict=True), others, strict=True)
             ]
             logits.append(((sides[0] + sides[1]) / 2).logit(1e-9))
@@ -185,49 +182,6 @@ def _above(fit: Alignment, paired: list[Tensor], unpaired: list[Tensor], size: i
         scores = own @ torch.cat([other, more]).T  # (held out, distractors and the partner)
         counts.append((scores >= scores.diagonal()[:, None]).sum(1) - 1)
     return counts
-
-
-def _binormal(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and log spreads (..., 2) to log p and log(1 - p) at the nodes, (..., T)."""
-    mean, spread = parameters[..., :1], parameters[..., 1:].exp()
-    z = mean + spread * _NODES
-    return torch.special.log_ndtr(-z), torch.special.log_ndtr(z)
-
-
-def _posterior(above: Tensor, others: int, generator: torch.Generator) -> Tensor:
-    """Draws (draws, 2) of the normal posterior of mean and log spread, from counts (R,) of `others` distractors."""
-    values, times = above.double().cpu().unique(return_counts=True)
-
-    def energy(parameters: Tensor) -> Tensor:
-        log_p, log_q = _binormal(parameters)
-        fits = (values[:, None] * log_p + (others - values)[:, None] * log_q + _LOG_WEIGHTS).logsumexp(1)
-        # A weak prior keeps this finite where nothing scores above a partner. Shuffled pairs have mean and log 0.
-        return (parameters * parameters / _PRIOR).sum() - (fits * times).sum()
-
-    z = torch.special.ndtri((others - above.double().cpu() + 0.5) / (others + 1))
-    best = torch.stack([z.mean(), z.std().clamp_min(0.1).log()]).requires_grad_()
-    optimizer = torch.optim.LBFGS([best], max_iter=60, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = energy(best)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    curvature, axes = torch.linalg.eigh(torch.autograd.functional.hessian(energy, best.detach()))
-    noise = torch.randn(_DRAWS, 2, generator=generator, dtype=torch.float64)
-    return best.detach() + noise / curvature.clamp_min(1.0).sqrt() @ axes.T
-
-
-def _recalls(parameters: Tensor, candidates: int, depths: list[int]) -> Tensor:
-    """Recall@k of draws (draws, 2): (depths, draws)."""
-    log_p, log_q = _binormal(parameters)
-    n, terms = candidates - 1, []
-    for j in range(min(depths[-1], candidates)):
-        ways = math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1)
-        terms.append((ways + j * log_p + (n - j) * log_q + _LOG_WEIGHTS).logsumexp(1).exp())
-    return torch.stack(terms).cumsum(0).clamp_max(1)[[min(k, candidates) - 1 for k in depths]]
 
 
 def _line(x: Tensor, y: Tensor) -> Tensor:

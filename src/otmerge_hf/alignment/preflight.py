@@ -13,6 +13,7 @@ from ..metrics.retrieval import check_pairs
 from ..metrics.similarity import hsic, neighbour_overlap, neighbour_sets
 from .base import one_to_one, unpaired_rows
 from .cca import CCA
+from .forecasting import LEAST_FORECAST, Forecast, forecast
 from .moment_fit import MomentFit
 from .procrustes import Procrustes
 from .recommendations import Recommendation, recommend
@@ -23,6 +24,8 @@ Features = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 LEAST_PAIRS = 20
 # Held-out Recall@1 below this many times chance counts as "share little".
 LITTLE = 3.0
+# Among so many candidates recall is forecast.
+CANDIDATES = 1000
 
 
 class LayerPair(NamedTuple):
@@ -60,6 +63,7 @@ class PreflightReport:
         n_pairs: Pairs available.
         n_sampled: Pairs looked at.
         recommendation: Fit and loss terms for so many pairs and unpaired rows.
+        forecast: Recall at the best layers among 1,000 candidates; None below 40 sampled pairs.
     """
 
     layers: list[LayerPair]
@@ -71,6 +75,7 @@ class PreflightReport:
     n_pairs: int
     n_sampled: int
     recommendation: Recommendation
+    forecast: Forecast | None = None
 
     def __str__(self) -> str:
         head = f"{'context layer':>14} {'query layer':>12} {'CKA':>7} {'shuffled':>9} {'k-NN':>7} {'shuffled':>9}"
@@ -94,6 +99,7 @@ class PreflightReport:
             f"Recommended layers: context {self.best.context_layer}, query {self.best.query_layer}",
             f"Held-out Recall@1 of closed forms there: {held_out} (chance {self.chance:.3f})",
             f"These two encoders share {found}",
+            *([] if self.forecast is None else [str(self.forecast)]),
             str(self.recommendation),
         ]
         return "\n".join(lines)
@@ -161,9 +167,12 @@ def preflight(
     above_chance = best.mutual_knn > max(pair.knn_baseline for pair in layers)
     chosen = sides[0][best.context_layer], sides[1][best.query_layer]
     held_out, chance = _held_out(*(side[column] for side, column in zip(chosen, sample.T, strict=True)))
+    seen = None
+    if n >= LEAST_FORECAST:
+        seen = forecast(*chosen, known, candidates=CANDIDATES, max_pairs=max_pairs, seed=seed)
     advice = recommend(len(known), unpaired=min(len(rows) for rows in unpaired_rows(known, *sizes)))
     little = not above_chance or max(held_out.values()) < LITTLE * chance
-    return PreflightReport(layers, best, above_chance, held_out, chance, little, len(known), n, advice)
+    return PreflightReport(layers, best, above_chance, held_out, chance, little, len(known), n, advice, seen)
 
 
 def _layers(name: str, features: Features) -> dict[str, Tensor]:
