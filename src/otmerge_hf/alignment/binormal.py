@@ -10,6 +10,8 @@ from torch import Tensor
 
 
 _DRAWS = 400
+# As many pairs' worth of the model is mixed into what was counted.
+_MIXED = 4.0
 # Quadrature over a standard normal, and twice the prior's variance of mean and log spread.
 _NODES = torch.linspace(-4, 4, 41, dtype=torch.float64)
 _LOG_WEIGHTS = (-(_NODES**2) / 2).log_softmax(0)
@@ -66,3 +68,38 @@ def recalls(parameters: Tensor, candidates: int, depths: list[int]) -> Tensor:
         ways = math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1)
         terms.append((ways + j * log_p + (n - j) * log_q + _LOG_WEIGHTS).logsumexp(1).exp())
     return torch.stack(terms).cumsum(0).clamp_max(1)[[min(k, candidates) - 1 for k in depths]]
+
+
+def counted(above: Tensor, others: int, candidates: int, depths: list[int]) -> Tensor:
+    """Recall@k among N candidates, N at most m + 1, over all choices of distractors: (depths,), without bias.
+
+    Example:
+        >>> counted(torch.tensor([0, 1, 2]), 2, 2, [1])
+        tensor([0.5000], dtype=torch.float64)
+    """
+    above, n = above.double().cpu(), candidates - 1
+    all_ways = _log_ways(torch.full_like(above, others), n)
+    terms = [
+        (_log_ways(above, j) + _log_ways(others - above, n - j) - all_ways).exp().mean()
+        for j in range(min(depths[-1], candidates))
+    ]
+    return torch.stack(terms).cumsum(0).clamp_max(1)[[min(k, candidates) - 1 for k in depths]]
+
+
+def _log_ways(n: Tensor, k: int) -> Tensor:
+    """Logarithm of n choose k, minus infinity where k is more than n."""
+    ways = torch.lgamma(n + 1) - math.lgamma(k + 1) - torch.lgamma((n - k).clamp_min(0) + 1)
+    return torch.where(n >= k, ways, -math.inf)
+
+
+def extrapolate(above: Tensor, others: int, candidates: int, depths: list[int], generator: torch.Generator) -> Tensor:
+    """Draws of Recall@k among N candidates, (depths, draws), from counts (R,) of m distractors.
+
+    What was counted among N or, where they are fewer, m + 1 candidates; the model carries it on to N, in logits.
+    """
+    near = min(candidates, others + 1)
+    parameters = posterior(above, others, generator)
+    base = recalls(parameters, near, depths).median(1, keepdim=True).values
+    seen = (counted(above, others, near, depths)[:, None] * len(above) + base * _MIXED) / (len(above) + _MIXED)
+    logits = recalls(parameters, candidates, depths).logit(1e-9) + seen.logit(1e-9) - base.logit(1e-9)
+    return logits.sigmoid().cummax(0).values

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..metrics.neighbours import normalise
 from .base import Alignment, check_fit, one_to_one, unpaired_rows
-from .binormal import posterior, recalls
+from .binormal import extrapolate
 from .cca import CCA
 from .procrustes import Procrustes
 from .ridge import Ridge
@@ -103,8 +103,8 @@ def forecast(
 
     Closed forms are fitted on a quarter, a half and three quarters of the pairs. Of a pair held out, a of m
     distractors score at least as high as the partner. With a share $p$ of all distractors doing so, a is binomial;
-    $\Phi^{-1}(1 - p)$ is taken as normal over pairs, and
     $$ R@k = \mathbb E_p \sum_{j<k} \binom{N-1}{j} p^j (1-p)^{N-1-j}. $$
+    It is counted up to N = m + 1, and carried on by a model in which $\Phi^{-1}(1 - p)$ is normal over pairs.
     The logit of R@k is a line in one over the root of the pairs, and read at n.
 
     Args:
@@ -151,13 +151,13 @@ def forecast(
             above = [_above(fit, paired, unpaired, size, turn / turns) for turn in range(turns)]
             others = [len(index) - size - 1 + len(rows) for rows in reversed(unpaired)]
             sides = [
-                recalls(posterior(torch.cat(counts), m, generator), candidates, depths)
+                extrapolate(torch.cat(counts), m, candidates, depths, generator)
                 for counts, m in zip(zip(*above, strict=True), others, strict=True)
             ]
             logits.append(((sides[0] + sides[1]) / 2).logit(1e-9))
             roots.append(1 - (len(index) / size) ** 0.5)
         lines[repr(fit)] = _line(torch.tensor(roots, dtype=torch.float64), torch.stack(logits))
-    level = {name: found[..., 0].sigmoid() for name, found in lines.items()}  # (depths, draws)
+    level = {name: found[..., 0].sigmoid().cummax(0).values for name, found in lines.items()}  # (depths, draws)
     by_fit = {name: float(found[0].median()) for name, found in level.items()}
     best = max(by_fit, key=lambda name: by_fit[name])
     recall = {k: float(found.median()) for k, found in zip(depths, level[best], strict=True)}
