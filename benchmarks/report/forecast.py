@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from statistics import correlation, fmean
+from math import log
+from statistics import correlation, fmean, median
 from typing import Any, NamedTuple
 
 from ..runner.cell import Record
@@ -64,6 +65,38 @@ def error(found: Sequence[Point]) -> float:
     return fmean(abs(point.forecast - point.measured) for point in found)
 
 
+def needs(records: Sequence[Record]) -> tuple[list[float], list[bool]]:
+    """How well needed pairs are forecast.
+
+    Returns:
+        Forecast by measured number of pairs, where both lie between n and 4 n, the measured curve's logit being a line
+        between numbers that are twice one another; and whether what was refused as more than 8 n was indeed not
+        reached with 4 n.
+    """
+    ratios, refused = [], []
+    for record in records:
+        for row in record["rows"]:
+            said, scores = row["forecast"], row["measured"]
+            if "4" not in scores:
+                continue
+            curve = [scores[times][said["fit"]]["1"] for times in ("1", "2", "4")]
+            for recall, needed in said["needed"].items():
+                if needed is None:
+                    refused.append(curve[-1] < float(recall))
+                    continue
+                steps = [place for place in (0, 1) if curve[place] <= float(recall) < curve[place + 1]]
+                if steps and 1 <= needed[0] / row["pairs"] <= 4:
+                    low, high = (_logit(curve[place]) for place in (steps[0], steps[0] + 1))
+                    reached = 2 ** (steps[0] + (_logit(float(recall)) - low) / (high - low))
+                    ratios.append(needed[0] / row["pairs"] / reached)
+    return ratios, refused
+
+
+def _logit(p: float) -> float:
+    p = min(max(p, 1e-4), 1 - 1e-4)
+    return log(p / (1 - p))
+
+
 def markdown(records: Sequence[Record]) -> str:
     """What the forecasts are worth in all, and a table by data set, candidates and pairs."""
     lines = [
@@ -87,13 +120,18 @@ def markdown(records: Sequence[Record]) -> str:
             *map(_three, controls),
         )
         lines.append("| " + " | ".join(row) + " |")
-    found = points(records)
+    found, (ratios, refused) = points(records), needs(records)
     lines += [
         "",
         f"The 90% interval held the measured recall in {100 * fmean(point.inside for point in found):.0f}% of "
         f"{len(found)} forecasts. The chosen closed form was "
         f"{fmean(point.best - point.measured for point in found):.3f}"
         " below the best in the mean.",
+        "",
+        f"Pairs that a Recall@1 of 0.1, 0.2, 0.5 or 0.8 needs, where forecast and measurement both lie between n and "
+        f"4 n: {len(ratios)} forecasts, {100 * fmean(0.5 <= ratio <= 2 for ratio in ratios):.0f}% within a factor of "
+        f"two, median {median(ratios):.2f} of what was needed. Refused as more than 8 n: {len(refused)}, of which "
+        f"{100 * fmean(refused):.0f}% were not reached with 4 n.",
         "",
         "| " + " | ".join(_HEAD) + " |",
         "|" + "---|" * len(_HEAD),

@@ -16,6 +16,8 @@ from .ridge import Ridge
 
 
 LEAST_FORECAST = 40
+# Mean absolute error of Recall@1 by times the pairs at hand: benchmarks/results/forecast/table.md.
+MEASURED_ERRORS = {1: 0.03, 2: 0.05, 4: 0.08}
 # How far beyond the pairs at hand the learning curve is read.
 FARTHEST = 8
 # (share of the pairs that a fit sees, number of such fits); what it does not see gives the distractors.
@@ -33,7 +35,7 @@ class Needed(NamedTuple):
 
 @dataclass(frozen=True)
 class Forecast:
-    """What [`forecast`] found; `str()` of it is a line or two to read.
+    """What [`forecast`] found; `str()` of it is three lines to read.
 
     Attributes:
         fit: The closed form of the best forecast.
@@ -85,8 +87,18 @@ class Forecast:
         return None if middle > FARTHEST else Needed(*(self.pairs * value for value in (middle, low, high)))
 
     def __str__(self) -> str:
-        text = f"Forecast: Recall@1 {self.recall[1]:.3f} [{self.low:.3f}, {self.high:.3f}] "
-        return text + f"among {self.candidates:,} candidates (chance {1 / self.candidates:.4f}), {self.fit}"
+        later = (
+            f"{self.with_pairs(times * self.pairs):.2f} +- {MEASURED_ERRORS[times]} with {times} times as many"
+            for times in (2, 4)
+        )
+        needed = self.needed(0.5)
+        half = f"more than {FARTHEST * self.pairs:,}" if needed is None else f"about {needed.pairs:,.0f}"
+        return (
+            f"Forecast among {self.candidates:,} candidates (chance {1 / self.candidates:.4f}), {self.fit}:\n"
+            f"  Recall@1 {self.recall[1]:.2f} +- {MEASURED_ERRORS[1]} with these {self.pairs:,} pairs, "
+            f"{', '.join(later)}; 0.5 needs {half} pairs.\n"
+            "  (+- is the mean absolute error on five data sets, docs/forecast.md; new rows are to be like these.)"
+        )
 
 
 def forecast(

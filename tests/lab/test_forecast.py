@@ -1,0 +1,36 @@
+"""The forecast's evidence: figures in code and document are those of the committed cells, and the control loses."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report.forecast import Point, control_error, error, points
+from benchmarks.runner.records import Records
+from otmerge_hf.alignment.forecasting import MEASURED_ERRORS
+
+
+ROOT = Path(__file__).parents[2]
+RECORDS = list(Records(ROOT / "benchmarks/results/forecast/cells.jsonl").read().values())
+DOCUMENT = (ROOT / "docs/forecast.md").read_text()
+
+
+@pytest.mark.parametrize("times", MEASURED_ERRORS)
+def test_error_that_is_shown_is_the_measured_one_and_better_than_the_mean(times):
+    found = points(RECORDS, times)
+    assert error(found) == pytest.approx(MEASURED_ERRORS[times], abs=0.005)
+    for alike in (lambda point: None, lambda point: point.pairs, lambda point: point.candidates):
+        assert error(found) < 0.5 * control_error(found, alike)
+
+
+def test_control_says_the_mean_of_the_other_sets():
+    found = [Point(name, 50, 100, 0.5, value, value, True) for name, value in (("a", 0.1), ("b", 0.3), ("b", 0.5))]
+    assert control_error(found) == pytest.approx((0.3 + 0.2 + 0.4) / 3)
+    assert error(found) == pytest.approx((0.4 + 0.2 + 0) / 3)
+
+
+def test_document_has_the_table_and_its_example_runs(capsys):
+    table = (ROOT / "benchmarks/results/forecast/table.md").read_text().partition("\n\n")[2]
+    assert table in DOCUMENT
+    exec(re.search(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)[1], {})
+    assert "Forecast among 1,000 candidates" in capsys.readouterr().out
