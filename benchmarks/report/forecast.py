@@ -144,7 +144,7 @@ def markdown(records: Sequence[Record]) -> str:
         inside = f"{sum(point.inside for point in own)} of {len(own)}"
         row = (data, f"{candidates:,}", f"{pairs:,}", str(len(own)), *map(_three, means), inside)
         lines.append("| " + " | ".join(row) + " |")
-    machines = sorted({f"{r['machine']['cpu']}, torch {r['machine']['torch']}" for r in records})
+    machines = sorted({f"{r['machine']['architecture']}, torch {r['machine']['torch']}" for r in records})
     return "\n".join(lines) + f"\n\n{'; '.join(machines)}.\n"
 
 
