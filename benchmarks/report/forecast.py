@@ -11,6 +11,8 @@ from ..runner.cell import Record
 
 _HEAD = ("data", "candidates", "pairs", "draws", "measured", "forecast", "mean absolute error", "in the interval")
 
+FEW = 200
+
 
 class Point(NamedTuple):
     """One forecast and what became of it; `best` is the measured recall of the best closed form."""
@@ -108,8 +110,14 @@ def markdown(records: Sequence[Record]) -> str:
         "| pairs | points | mean absolute error | correlation | the mean | the mean of as many pairs |",
         "|---|---|---|---|---|---|",
     ]
-    for times, name in ((1, "those at hand"), (2, "twice as many"), (4, "four times as many")):
-        found = points(records, times)
+    at_hand = points(records)
+    for name, found in (
+        ("those at hand", at_hand),
+        ("at most 200", [point for point in at_hand if point.pairs <= FEW]),
+        ("more than 200", [point for point in at_hand if point.pairs > FEW]),
+        ("twice those at hand", points(records, 2)),
+        ("four times those at hand", points(records, 4)),
+    ):
         together = correlation([point.forecast for point in found], [point.measured for point in found])
         controls = (control_error(found), control_error(found, lambda point: point.pairs))
         row = (
@@ -120,7 +128,7 @@ def markdown(records: Sequence[Record]) -> str:
             *map(_three, controls),
         )
         lines.append("| " + " | ".join(row) + " |")
-    found, (ratios, refused) = points(records), needs(records)
+    found, (ratios, refused) = at_hand, needs(records)
     lines += [
         "",
         f"The 90% interval held the measured recall in {100 * fmean(point.inside for point in found):.0f}% of "

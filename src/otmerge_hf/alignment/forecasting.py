@@ -42,8 +42,8 @@ class Forecast:
         pairs: Pairs at hand, n.
         candidates: N, among which the partner is looked for.
         recall: Recall@k by k, with all n pairs, the mean of both directions, in [0, 1].
-        low: 5% quantile of Recall@1. It knows what the pairs leave open and not how wrong the model is: too narrow, see
-            `docs/forecast.md`.
+        low: 5% quantile of Recall@1. It knows what the pairs leave open and not how wrong the model is: it is too
+            narrow, `docs/forecast.md` says by how much.
         high: 95% quantile.
         by_fit: Recall@1 of every closed form.
     """
