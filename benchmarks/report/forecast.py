@@ -11,6 +11,7 @@ from ..runner.cell import Record
 
 _HEAD = ("data", "candidates", "pairs", "draws", "measured", "forecast", "mean absolute error", "in the interval")
 
+# As in `forecasting.FEW`; a report imports no torch.
 FEW = 200
 
 

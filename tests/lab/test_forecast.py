@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.report import forecast as report
 from benchmarks.report.forecast import Point, control_error, error, points
 from benchmarks.runner.records import Records
-from otmerge_hf.alignment.forecasting import MEASURED_ERRORS
+from otmerge_hf.alignment.forecasting import ERRORS_OF_FEW, ERRORS_OF_MORE, FEW
 
 
 ROOT = Path(__file__).parents[2]
@@ -15,10 +16,12 @@ RECORDS = list(Records(ROOT / "benchmarks/results/forecast/cells.jsonl").read().
 DOCUMENT = (ROOT / "docs/forecast.md").read_text()
 
 
-@pytest.mark.parametrize("times", MEASURED_ERRORS)
-def test_error_that_is_shown_is_the_measured_one_and_better_than_the_mean(times):
-    found = points(RECORDS, times)
-    assert error(found) == pytest.approx(MEASURED_ERRORS[times], abs=0.005)
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("times", ERRORS_OF_FEW)
+def test_error_that_is_shown_is_the_measured_one_and_better_than_the_mean(times, few):
+    assert report.FEW == FEW
+    found = [point for point in points(RECORDS, times) if (point.pairs <= FEW) == few]
+    assert error(found) == pytest.approx((ERRORS_OF_FEW if few else ERRORS_OF_MORE)[times], abs=0.005)
     for alike in (lambda point: None, lambda point: point.pairs, lambda point: point.candidates):
         assert error(found) < 0.5 * control_error(found, alike)
 
