@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-_SCRIPT = """
-import importlib.util, json, os, sys, traceback
+#: First lines of a program in which nothing of the package can be found.
+HIDE_PACKAGE = """
+import importlib.util, os, sys
 sys.path[:] = [p for p in sys.path if p and not os.path.isdir(os.path.join(p, "otmerge_hf"))]
 sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", type(f).__module__)]
 sys.path_hooks[:] = [h for h in sys.path_hooks if "editable" not in getattr(h, "__module__", "")]
 sys.path_importer_cache.clear()
 assert importlib.util.find_spec("otmerge_hf") is None
+"""
+_SCRIPT = (
+    HIDE_PACKAGE
+    + """
+import json, traceback
 import torch
 from transformers import AutoModelForVisualQuestionAnswering
 
@@ -33,6 +39,7 @@ for name, work in json.loads(sys.argv[1]).items():
 assert "otmerge_hf" not in sys.modules
 print("FOUND" + json.dumps(found))
 """
+)
 
 
 def load_remotely(works: Mapping[str, Path], scratch: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from stand_in import TOKEN
 from transformers import AutoModel, AutoModelForVisualQuestionAnswering, AutoProcessor, pipeline
 
+from benchmarks.suites.zoo_remote import HIDE_PACKAGE
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel, OTMergeProcessor
 
 
@@ -130,13 +131,9 @@ def test_encoders_of_folders_are_asked_for(merged, encoder_folders, batch):
     assert torch.equal(logits(named, batch), logits(merged, batch))
 
 
-WITHOUT_PACKAGE = """
-import importlib.util, os, sys
-sys.path[:] = [p for p in sys.path if p and not os.path.isdir(os.path.join(p, "otmerge_hf"))]
-sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", type(f).__module__)]
-sys.path_hooks[:] = [h for h in sys.path_hooks if "editable" not in getattr(h, "__module__", "")]
-sys.path_importer_cache.clear()
-assert importlib.util.find_spec("otmerge_hf") is None
+WITHOUT_PACKAGE = (
+    HIDE_PACKAGE
+    + """
 import torch
 from transformers import AutoModel, AutoModelForVisualQuestionAnswering, AutoProcessor, pipeline
 
@@ -162,6 +159,7 @@ with torch.no_grad():
 torch.save(found, "found.pt")
 assert "otmerge_hf" not in sys.modules
 """
+)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 import otmerge_hf
+from benchmarks.suites.zoo_remote import HIDE_PACKAGE
 from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel, OTMergeProcessor
 from otmerge_hf.model.configuration_otmerge import LINEAR_PATHS
 
@@ -25,13 +26,9 @@ ANSWERS = ["red", "green", "blue"]
 
 
 # Runs first in every subprocess: nothing of the package can be found.
-WITHOUT_PACKAGE = """
-import importlib.util, os, sys
-sys.path[:] = [p for p in sys.path if p and not os.path.isdir(os.path.join(p, "otmerge_hf"))]
-sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", type(f).__module__)]
-sys.path_hooks[:] = [h for h in sys.path_hooks if "editable" not in getattr(h, "__module__", "")]
-sys.path_importer_cache.clear()
-assert importlib.util.find_spec("otmerge_hf") is None
+WITHOUT_PACKAGE = (
+    HIDE_PACKAGE
+    + """
 import torch
 from transformers import (
     AutoConfig,
@@ -44,6 +41,7 @@ from transformers import (
 folder, inputs, out = sys.argv[1:4]
 given = torch.load(inputs)
 """
+)
 
 
 def run_without_package(code, folder, inputs, tmp_path):
