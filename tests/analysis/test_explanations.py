@@ -41,7 +41,7 @@ def planted(merge):
     model.otmerge.context_encoder = Planted(model.config.context_config)
     token = 1 + 4 * ROW + COLUMN
 
-    def read(query, context):
+    def read(query, context, *of_shared):
         red = context.tokens[:, token, 0]
         return torch.stack([4 * red, 0 * red, 0 * red], dim=1)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..model.encoders import run_encoder
-from ..model.modality import IMAGE_MASK, SIDES
+from ..model.modality import CONTEXT_INDEX, IMAGE_MASK, SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.outputs_otmerge import EmbeddedSide
 from ..model.plans import entropic_plan, even_log_weights, token_cosines
@@ -70,7 +70,7 @@ def token_occlusion(model: OTMergeForQuestionAnswering, inputs: Inputs, reach: f
     """
     _refuse_several(inputs)
     base = model.otmerge
-    given, mask, tokens = base.read_inputs(dict(inputs))[0]
+    given, mask, tokens, _ = base.read_inputs(dict(inputs))[0]
     if tokens is None:
         tokens, _ = run_encoder(base.context_encoder, given, model.config.context_tokens, mask)
     rows, columns = grid_of(model.config.context_grid, tokens.shape[1])
@@ -138,6 +138,8 @@ def _refuse_several(inputs: Inputs) -> None:
     pixels, mask = inputs.get("pixel_values"), inputs.get(IMAGE_MASK)
     if mask is not None or (pixels is not None and pixels.dim() == 5):
         raise ValueError("`inputs` hold several images a row; heat is drawn over one image a row.")
+    if inputs.get(CONTEXT_INDEX) is not None:
+        raise ValueError(f"`inputs` hold `{CONTEXT_INDEX}`; heat is drawn over one image a row.")
 
 
 def _occlude(answer: Logits, whole: torch.Tensor, fill: torch.Tensor, grid: tuple, reach: float) -> torch.Tensor:
@@ -157,7 +159,7 @@ def _occlude(answer: Logits, whole: torch.Tensor, fill: torch.Tensor, grid: tupl
 
 def _answer_to_question(model: OTMergeForQuestionAnswering, inputs: Inputs) -> Logits:
     """Logits as a function of the context alone; the question is encoded once."""
-    given, mask, features = model.otmerge.read_inputs(dict(inputs))[1]
+    given, mask, features, _ = model.otmerge.read_inputs(dict(inputs))[1]
     if features is None:
         features, mask = run_encoder(model.otmerge.query_encoder, given, model.config.query_tokens, mask)
     return lambda **context: model(**context, query_features=features, query_features_mask=mask).logits

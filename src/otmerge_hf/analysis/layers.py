@@ -76,7 +76,7 @@ def _layer_means(
         for image, text in zip(images, texts, strict=True):
             made = processor(images=[image], text=[text], return_tensors="pt").to(base.device)
             inputs = base.read_inputs(dict(made))
-            for encoder, side, (given, mask, _) in zip(encoders, rows, inputs, strict=True):
+            for encoder, side, (given, mask, *_) in zip(encoders, rows, inputs, strict=True):
                 seen.clear()
                 run_encoder(encoder, given, 0, mask)  # one forward, of which the hook sees every layer
                 layers = range(len(seen[-1].hidden_states))

@@ -49,7 +49,7 @@ class Tower(_Part):
             getattr(self.model, f"{self.side}_encoder"),
             getattr(self.model.config, f"{self.side}_tokens"),
         )
-        inputs, mask, _ = read_side(self.side, encoder, {**given})
+        inputs, mask, *_ = read_side(self.side, encoder, {**given})
         features, mask = run_encoder(encoder, inputs, tokens, mask)
         embeds = nn.functional.normalize(self.model.embed_side(self.side, {}, mask, features).embeds, dim=-1)
         made = {"features": features, "embeds": embeds} | ({} if mask is None else {"features_mask": mask})

@@ -31,6 +31,8 @@ class FeatureCollator:
             losses on shared embeddings with affine adapters (`linear`, `orthogonal`, `monge`). A fuser and a
             reconstruction look at single tokens: for them leave it None.
         num_labels: Answers that there are; needed where labels are `{"answers": [...], "scores": [...]}`.
+        share_contexts: Whether rows that name one context share it: `context_features` (U, S_c, D_c) are then the U
+            distinct ones, and `context_index` (B,) says which is whose.
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.
@@ -54,19 +56,23 @@ class FeatureCollator:
         rest: Callable[[Rows], dict[str, Any]] | None = None,
         pooling: Literal["mean"] | None = None,
         num_labels: int | None = None,
+        share_contexts: bool = False,
     ) -> None:
         if pooling not in (None, "mean"):
             raise ValueError(f"pooling must be None or 'mean'; got {pooling!r}")
         stores = {"context_features": context_store, "query_features": query_store}
         self.stores = {column: store for column, store in stores.items() if store is not None}
         self.rest = rest or default_data_collator
-        self.pooling, self.num_labels = pooling, num_labels
+        self.pooling, self.num_labels, self.share_contexts = pooling, num_labels, share_contexts
         self._means = {column: mean_features(store) for column, store in self.stores.items() if pooling == "mean"}
 
     def __call__(self, rows: Rows) -> dict[str, Any]:
         batch: dict[str, Any] = {}
         for column, store in self.stores.items():
             ids = _column(rows, column)
+            if self.share_contexts and column == "context_features":
+                # first in the batch: Trainer counts its rows by the first tensor
+                ids, batch["context_index"] = distinct(ids)
             several = any(isinstance(item, list | tuple) for item in ids)
             if several and (column != "context_features" or self.pooling):
                 where = f"{column} of a batch" if self.pooling is None else f"{column} with pooling={self.pooling!r}"
@@ -89,6 +95,18 @@ class FeatureCollator:
         if any(left):
             batch |= self.rest(left)
         return batch
+
+
+def distinct(ids: Sequence[Any]) -> tuple[list[Any], torch.Tensor]:
+    """The distinct row numbers (or lists of them) in the order in which they come, and each row's place among them.
+
+    Example:
+        >>> distinct([7, 3, 7])
+        ([7, 3], tensor([0, 1, 0]))
+    """
+    keys = [tuple(item) if isinstance(item, list) else item for item in ids]
+    place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [list(key) if isinstance(key, tuple) else key for key in place], torch.tensor([place[key] for key in keys])
 
 
 def lay_in_rows(store: FeatureStore, ids: Sequence[Any]) -> tuple[torch.Tensor, ...]:

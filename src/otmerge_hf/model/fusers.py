@@ -40,6 +40,11 @@ def masked_mean(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
 
+def take(values: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    """Rows (B,) of values (U, ...), each as often as it is named: (B, ...). None: the values as they are."""
+    return values if rows is None else values.index_select(0, rows)
+
+
 def sine_cosine_positions(
     num_tokens: int, dim: int, like: torch.Tensor, grid=None, kind: str = "grid"
 ) -> torch.Tensor:
@@ -170,14 +175,23 @@ class OTMergeAttention(nn.Module):
         self.out_proj = nn.Linear(config.shared_dim, config.shared_dim)
 
     def forward(
-        self, tokens: torch.Tensor, source: torch.Tensor, source_mask: torch.Tensor | None
+        self,
+        tokens: torch.Tensor,
+        source: torch.Tensor,
+        source_mask: torch.Tensor | None,
+        rows: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Tokens (B, S, D) attend to source (B, T, D): attended (B, S, D) and weights (B, heads, S, T) if eager."""
+        """Tokens (B, S, D) attend to source (B, T, D): attended (B, S, D) and weights (B, heads, S, T) if eager.
+
+        With `rows` (B,), the source (U, T, D) is shared: tokens of row i attend to that of `rows[i]`.
+        """
         query, key, value = (
             projection(states).reshape(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
             for projection, states in ((self.q_proj, tokens), (self.k_proj, source), (self.v_proj, source))
         )
-        mask = create_bidirectional_mask(self.config, tokens, source_mask, encoder_hidden_states=source)
+        key, value = take(key, rows), take(value, rows)
+        shape = source if rows is None else source[:1].expand(len(rows), -1, -1)  # all that the mask needs
+        mask = create_bidirectional_mask(self.config, tokens, source_mask, encoder_hidden_states=shape)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.dropout if self.training else 0.0
         attended, weights = attend(self, query, key, value, mask, dropout=dropout, scaling=self.scaling)
@@ -193,8 +207,8 @@ class CrossAttentionLayer(nn.Module):
         self.norm = nn.LayerNorm(config.shared_dim)
         self.dropout = nn.Dropout(config.fuser_dropout)
 
-    def forward(self, tokens, source, source_mask):
-        attended, weights = self.attention(tokens, source, source_mask)
+    def forward(self, tokens, source, source_mask, rows=None):
+        attended, weights = self.attention(tokens, source, source_mask, rows)
         return self.norm(tokens + self.dropout(attended)), weights
 
 
@@ -219,10 +233,10 @@ class CrossAttentionFuser(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
 
-    def forward(self, query, context, query_mask=None, context_mask=None):
+    def forward(self, query, context, query_mask=None, context_mask=None, rows=None):
         hidden_states, attentions = (query,), ()
         for layer in self.layers:
-            query, weights = layer(query, context, context_mask)
+            query, weights = layer(query, context, context_mask, rows)
             hidden_states, attentions = (*hidden_states, query), (*attentions, weights)
         return Fused(masked_mean(query, query_mask), hidden_states, attentions)
 
@@ -236,7 +250,8 @@ class BidirectionalFuser(nn.Module):
         self.to_query = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
         self.join = nn.Linear(2 * config.shared_dim, config.shared_dim)
 
-    def forward(self, query, context, query_mask=None, context_mask=None):
+    def forward(self, query, context, query_mask=None, context_mask=None, rows=None):
+        context = take(context, rows)
         hidden_states, attentions = (query,), ()
         for to_context, to_query in zip(self.to_context, self.to_query, strict=True):
             attended, weights = to_context(query, context, context_mask)
@@ -256,13 +271,13 @@ class SelfCrossBlockFuser(nn.Module):
         self.cross_attention = nn.ModuleList(CrossAttentionLayer(config) for _ in range(config.fuser_num_layers))
         self.feed_forward = nn.ModuleList(FeedForwardLayer(config) for _ in range(config.fuser_num_layers))
 
-    def forward(self, query, context, query_mask=None, context_mask=None):
+    def forward(self, query, context, query_mask=None, context_mask=None, rows=None):
         hidden_states, attentions = (query,), ()
         for attend_self, attend_context, feed_forward in zip(
             self.self_attention, self.cross_attention, self.feed_forward, strict=True
         ):
             query, _ = attend_self(query, query, query_mask)
-            query, weights = attend_context(query, context, context_mask)
+            query, weights = attend_context(query, context, context_mask, rows)
             query = feed_forward(query)
             hidden_states, attentions = (*hidden_states, query), (*attentions, weights)
         return Fused(masked_mean(query, query_mask), hidden_states, attentions)
@@ -276,7 +291,8 @@ class ConcatFuser(nn.Module):
         dim = config.shared_dim
         self.join = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(config.fuser_dropout))
 
-    def forward(self, query, context, query_mask=None, context_mask=None):
+    def forward(self, query, context, query_mask=None, context_mask=None, rows=None):
+        context = take(context, rows)
         joined = torch.cat([masked_mean(query, query_mask), masked_mean(context, context_mask)], dim=-1)
         return Fused(self.join(joined), (query,))
 
@@ -287,7 +303,8 @@ class AverageFuser(nn.Module):
     def __init__(self, config):
         super().__init__()
 
-    def forward(self, query, context, query_mask=None, context_mask=None):
+    def forward(self, query, context, query_mask=None, context_mask=None, rows=None):
+        context = take(context, rows)
         return Fused((masked_mean(query, query_mask) + masked_mean(context, context_mask)) / 2, (query,))
 
 
@@ -309,7 +326,8 @@ class TransportFuser(nn.Module):
         """Start at epsilon = 0.05, in units of the cost."""
         init.constant_(self.log_epsilon, math.log(0.05))
 
-    def forward(self, query, context, query_mask=None, context_mask=None):
+    def forward(self, query, context, query_mask=None, context_mask=None, rows=None):
+        context = take(context, rows)
         cost = 1 - token_cosines(query, context)  # (B, S_q, S_c)
         weights = [even_log_weights(*side) for side in ((query, query_mask), (context, context_mask))]
         plan = entropic_plan(cost, *weights, self.log_epsilon.exp(), self.ITERATIONS, self.SLACK).to(query.dtype)
@@ -322,7 +340,8 @@ def build_fuser(config) -> nn.Module:
     """Make the fuser that `config.fuser_type` names.
 
     All are called as `fuser(query (B, S_q, D), context (B, S_c, D), query_mask (B, S_q), context_mask (B, S_c))` and
-    return a [`Fused`].
+    return a [`Fused`]. With `rows` (B,) as the last argument the context's tokens are (U, S_c, D), of the distinct
+    contexts; its mask is (B, S_c) all the same.
 
     Example:
         >>> from types import SimpleNamespace

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .fusers import masked_mean
+from .fusers import masked_mean, take
 from .outputs_otmerge import EmbeddedSide
 from .plans import entropic_plan, even_log_weights, token_cosines
 
@@ -85,14 +85,21 @@ class LinearPath(nn.Module):
             own = self.answer_scale if name == "answers" else self.maps[name].weight
             own.copy_(weights.get(name, torch.zeros_like(own)))
 
-    def measure(self, query: EmbeddedSide, context: EmbeddedSide) -> dict[str, torch.Tensor]:
-        """Each part before its map, (B, width)."""
+    def measure(
+        self,
+        query: EmbeddedSide,
+        context: EmbeddedSide,
+        distinct: EmbeddedSide | None = None,
+        rows: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Each part before its map, (B, width); `context` is `distinct` taken by `rows`, where rows share contexts."""
         numbers = {"cosine": cosine, "late_interaction": late_interaction, "transport": transport}
-        sides = {"query": query, "context": context}
+        sides = {"query": (query, None), "context": (context if distinct is None else distinct, rows)}
         measured = {}
         for name in self.parts:
             if name in sides:
-                measured[name] = masked_mean(sides[name].tokens, sides[name].mask)
+                side, taken = sides[name]
+                measured[name] = take(masked_mean(side.tokens, side.mask), taken)
             elif name == "answers":
                 directions = [
                     nn.functional.normalize(vectors, dim=-1) for vectors in (context.embeds, self.answer_embeds)
@@ -109,6 +116,6 @@ class LinearPath(nn.Module):
             logits = logits + (self.answer_scale * part if name == "answers" else self.maps[name](part))
         return logits
 
-    def forward(self, query: EmbeddedSide, context: EmbeddedSide) -> torch.Tensor:
-        """Logits (B, num_labels)."""
-        return self.combine(self.measure(query, context))
+    def forward(self, query: EmbeddedSide, context: EmbeddedSide, distinct=None, rows=None) -> torch.Tensor:
+        """Logits (B, num_labels); arguments as of `measure`."""
+        return self.combine(self.measure(query, context, distinct, rows))

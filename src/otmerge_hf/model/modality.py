@@ -14,6 +14,7 @@ from .images import open_image
 
 SIDES = ("context", "query")
 IMAGE_MASK = "image_mask"  # (B, n), of rows with several images
+CONTEXT_INDEX = "context_index"  # (B,), of questions that share their contexts
 
 
 def open_waveform(item: Any) -> Any:
@@ -110,7 +111,7 @@ def _forward_inputs() -> tuple[str, ...]:
     rare = (first.mask_argument, *(name for row in CONTEXTS for name in row.encoder_options))
     features = (f"{side}_features{end}" for side in SIDES for end in ("", "_mask"))
     names = (first.argument, *asked, *(row.argument for row in others), *masks, *features, "pair_mask", "group_ids")
-    return tuple(dict.fromkeys((*names, *rare, IMAGE_MASK)))
+    return tuple(dict.fromkeys((*names, *rare, IMAGE_MASK, CONTEXT_INDEX)))
 
 
 # Every tensor that `forward` takes besides labels: the rows' arguments and masks, cached features, marks of pairs.

@@ -198,10 +198,15 @@ class OTMergeModel(OTMergePreTrainedModel):
         inputs: dict[str, torch.Tensor | None],
         mask: torch.Tensor | None = None,
         features: torch.Tensor | None = None,
+        rows: torch.Tensor | None = None,
     ) -> EmbeddedSide:
-        """Bring one side into the shared space; arguments as of [`OTMergeModel.encode`]."""
+        """Bring one side into the shared space; arguments as of [`OTMergeModel.encode`].
+
+        `rows` (B,) are what is handed on of the inputs' rows, each as often as it is named; None: all, once.
+        """
         tokens, mask = self.encode(side, inputs, mask, features)
-        return EmbeddedSide(tokens, *self.embed_tokens(side, tokens, mask), mask)
+        embedded = EmbeddedSide(tokens, *self.embed_tokens(side, tokens, mask), mask)
+        return embedded if rows is None else embedded.take(rows)
 
     def read_inputs(self, inputs: dict[str, torch.Tensor | None]) -> list[tuple]:
         """Find both sides among the arguments of `forward`; each as [`OTMergeModel.embed_side`] takes it."""
@@ -239,6 +244,8 @@ class OTMergeModel(OTMergePreTrainedModel):
             context_features_mask, query_features_mask: (B, S), 1 for real tokens.
             pair_mask: (B,), 1 where row i's context and query belong together; all do if None. Only terms of pairs
                 look at it.
+            context_index: (B,) integers: of the rows of the context inputs, the one that each query is about. Queries
+                that share a context then run its encoder and adapter once. None: the rows belong together in order.
             group_ids: (B,) integers; pairs with one number (two captions of an image) are no negatives of each other.
             return_loss: Whether to evaluate the attached loss terms.
             output_hidden_states, output_attentions: See [`OTMergeOutput`]; the configuration's when None.
@@ -362,14 +369,16 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
             ValueError: If a side is missing or broken, the sides' batches differ, or a label is out of range.
         """
         context_inputs, query_inputs = self.otmerge.read_inputs(inputs)
-        context = self.otmerge.embed_side("context", *context_inputs)  # tokens (B, S_c, D_c), shared (B, S_c, D)
+        *context_inputs, rows = context_inputs
+        distinct = self.otmerge.embed_side("context", *context_inputs)  # of U contexts; U = B where none is shared
+        context = distinct if rows is None else distinct.take(rows)  # tokens (B, S_c, D_c), shared (B, S_c, D)
         query = self.otmerge.embed_side("query", *query_inputs)  # tokens (B, S_q, D_q), shared (B, S_q, D)
         check_pairs(context.embeds, query.embeds)
-        positioned = self.positions(context.shared, inputs.get("pixel_values"), images_a_row(inputs))  # (B, S_c, D)
-        fused = self.fuser(query.shared, positioned, query.mask, context.mask)  # vector (B, D)
+        positioned = self.positions(distinct.shared, inputs.get("pixel_values"), images_a_row(inputs))  # (U, S_c, D)
+        fused = self.fuser(query.shared, positioned, query.mask, context.mask, rows)  # vector (B, D)
         logits = self.classifier(fused.vector)  # (B, num_labels)
         if self.linear_path is not None:
-            logits = logits + self.linear_path(query, context)  # (B, num_labels)
+            logits = logits + self.linear_path(query, context, distinct, rows)  # (B, num_labels)
 
         # an attached term says whether it reads the decoders; a plain function does not say, and gets them
         decode = any(getattr(term, "needs_reconstruction", True) for term in self.loss_terms.values())

@@ -28,6 +28,10 @@ class EmbeddedSide(NamedTuple):
     embeds: torch.Tensor
     mask: torch.Tensor | None
 
+    def take(self, rows: torch.Tensor) -> "EmbeddedSide":
+        """The rows (B,) of this side's batch, each as often as it is named."""
+        return EmbeddedSide(*(None if field is None else field.index_select(0, rows) for field in self))
+
 
 @dataclass
 class OTMergeOutput(ModelOutput):

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from .modality import CONTEXTS, IMAGE, IMAGE_MASK, Modality, modality_of
+from .modality import CONTEXT_INDEX, CONTEXTS, IMAGE, IMAGE_MASK, Modality, modality_of
 
 
 logger = logging.get_logger(__name__)
@@ -20,16 +20,39 @@ LARGEST = 1e10  # far above any real value; sums of squares of much larger ones 
 
 def read_side(
     side: str, encoder: PreTrainedModel, arguments: dict[str, torch.Tensor | None]
-) -> tuple[dict[str, torch.Tensor | None], torch.Tensor | None, torch.Tensor | None]:
+) -> tuple[dict[str, torch.Tensor | None], torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
     """Find one side among the arguments of `forward`, and check it before an encoder runs.
 
     Returns:
-        The encoder's inputs (empty if there are features), the mask of either, and the features or None. The mask of
-        several images a row, (B, n, C, H, W), is theirs, (B, n).
+        The encoder's inputs (empty if there are features), the mask of either, the features or None, and which rows
+        of these are meant, or None for each once. The mask of several images a row, (B, n, C, H, W), is (B, n).
 
     Raises:
         ValueError: If the side is missing, or is not what its encoder takes.
     """
+    found = _read_inputs(side, encoder, arguments)
+    rows = arguments.get(CONTEXT_INDEX) if side == "context" else None
+    if rows is not None:
+        given = found[2] if found[2] is not None else next(iter(found[0].values()))
+        _check_rows(rows, given.shape[0])  # type: ignore[union-attr]
+    return (*found, rows)
+
+
+def _check_rows(rows: torch.Tensor, count: int) -> None:
+    """Check numbers of rows below `count`, (B,)."""
+    if rows.dim() != 1 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
+        came = f"{rows.dtype} of shape {tuple(rows.shape)}"
+        raise ValueError(f"`{CONTEXT_INDEX}` is {came}; expected whole numbers (torch.long), one a query.")
+    if _readable(rows) and rows.numel() and (int(rows.min()) < 0 or int(rows.max()) >= count):
+        wrong = int(rows[(rows < 0) | (rows >= count)][0])
+        raise ValueError(
+            f"`{CONTEXT_INDEX}` holds {wrong}, and there are {count} contexts; expected 0 to {count - 1}."
+        )
+
+
+def _read_inputs(
+    side: str, encoder: PreTrainedModel, arguments: dict[str, torch.Tensor | None]
+) -> tuple[dict[str, torch.Tensor | None], torch.Tensor | None, torch.Tensor | None]:
     features, images = arguments.get(f"{side}_features"), arguments.get(IMAGE_MASK) if side == "context" else None
     if features is not None:
         mask = arguments.get(f"{side}_features_mask")

@@ -42,6 +42,7 @@ def train_fuser(
     eval_rows: Any = None,
     folder: Path | None = None,
     optimizer: Any = None,
+    questions_per_context: int = 1,
 ) -> None:
     """Train what is set to learn; the linear path is to be zero: what it explains, a fuser learns more slowly.
 
@@ -50,6 +51,7 @@ def train_fuser(
         folder: Where checkpoints go, one at each evaluation of `args`; a training that was interrupted goes on from
             the last. None: no checkpoints.
         optimizer: In place of Trainer's own.
+        questions_per_context: As of [`train_answers`].
     """
     args, start = copy.copy(args), None
     if folder is not None:
@@ -64,7 +66,7 @@ def train_fuser(
         return
     marks = [] if folder is None else [AdapterCheckpoints(), MarkComplete()]
     options: dict[str, Any] = {"stage": None, "compute_metrics": None, "callbacks": [*callbacks, until, *marks]}
-    options["optimizers"] = (optimizer, None)
+    options["optimizers"], options["questions_per_context"] = (optimizer, None), questions_per_context
     if start is not None:
         logger.info("Going on from step %s of an interrupted run.", start.name.rpartition("-")[2])
     resume = None if start is None else str(start)

@@ -77,6 +77,7 @@ def grow_answers(
     refit: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
     keep: str | os.PathLike | None = None,
+    questions_per_context: int = 1,
 ) -> Growth:
     """Stage two, grown: fit the linear path, train the fuser by itself, and keep what validation gains by.
 
@@ -98,6 +99,7 @@ def grow_answers(
         keep: Folder where what is finished is kept, and the fuser's checkpoints: after an interruption the same call
             on the same model gives the same parameters, and does nothing twice. Other rows, settings or models need
             another folder. None: nothing is kept.
+        questions_per_context: As of [`train_answers`], for the fuser's trainings.
 
     Raises:
         ValueError: If the model has no linear path, or rows are missing or unlabelled.
@@ -149,13 +151,13 @@ def grow_answers(
     start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
     set_stage(model, stage)
     planned, best = plan_evaluations(args, len(questions)), KeepBest(host)
+    options: dict[str, Any] = {"callbacks": callbacks, "questions_per_context": questions_per_context}
     path.load({}, torch.zeros_like(path.bias))
     if not best.load(kept, "fuser"):
         folder = kept.folder and kept.folder / "fuser"
         said = "Learning from the training rows, at most %d steps: fewer where validation gains no more."
         logger.info(said, planned.max_steps)
-        further: dict[str, Any] = {"callbacks": callbacks, "eval_rows": eval_questions, "folder": folder}
-        train_fuser(model, questions, collator, planned, best, **further)
+        train_fuser(model, questions, collator, planned, best, eval_rows=eval_questions, folder=folder, **options)
         logger.info("Best on validation after %d steps.", best.steps)
         best.keep(kept, "fuser")
     best.restore()
@@ -179,7 +181,7 @@ def grow_answers(
             if (trained := kept.read("refit")) is None:
                 logger.info("Learning once more, from training and validation rows: %d steps.", best.steps)
                 folder = kept.folder and kept.folder / "refit"
-                train_fuser(model, every, collator, planned, StopAt(best.steps), callbacks=callbacks, folder=folder)
+                train_fuser(model, every, collator, planned, StopAt(best.steps), folder=folder, **options)
                 kept.write("refit", {name: value for name, value in host.named_parameters() if name in start}, {})
             else:
                 host.load_state_dict(trained[0], strict=False)

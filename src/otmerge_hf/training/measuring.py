@@ -73,8 +73,8 @@ def measure_parts(
     for batch in DataLoader(rows, batch_size=batch_size, collate_fn=collator):
         found["labels"].append(batch.pop("labels"))
         inputs = model.otmerge.read_inputs({name: value.to(model.device) for name, value in batch.items()})
-        sides = {side: model.otmerge.embed_side(side, *given) for side, given in zip(SIDES, inputs, strict=True)}
-        for name, part in path.measure(**sides).items():
+        context, query = (model.otmerge.embed_side(side, *given) for side, given in zip(SIDES, inputs, strict=True))
+        for name, part in path.measure(query, context).items():
             found[name].append(part.float().cpu())
     labels = torch.cat(found.pop("labels"))
     return {name: torch.cat(part) for name, part in found.items()}, labels

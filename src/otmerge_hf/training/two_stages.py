@@ -12,6 +12,7 @@ from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergePreTrai
 from .attachment import base_model, find_host
 from .callbacks import LossTermCallback, prioritize
 from .mixed import MixedCollator
+from .shared_contexts import share_contexts
 from .stages import set_stage
 
 
@@ -87,6 +88,7 @@ def train_answers(
     callbacks: Sequence[TrainerCallback] = (),
     optimizers: tuple[Any, Any] = (None, None),
     resume_from_checkpoint: str | bool | None = None,
+    questions_per_context: int = 1,
 ) -> Trainer:
     """Stage two: fuser and answer head learn from labelled questions. Returns the Trainer, after its training.
 
@@ -98,6 +100,9 @@ def train_answers(
         eval_questions: Rows to evaluate on, during the training (if `args` says so) or by `evaluate()` after it.
         terms: Loss terms beside the answers' loss.
         args, compute_metrics, callbacks, optimizers, resume_from_checkpoint: As the stock Trainer takes them.
+        questions_per_context: How many questions about one context a batch holds at most. Above 1 those that there
+            are come together, and their context is encoded and adapted once: faster, with less varied batches. A
+            step has about as many questions, and Trainer counts contexts.
 
     Raises:
         ValueError: If there are no questions, the collator makes no `labels` of them, a term is no
@@ -126,6 +131,8 @@ def train_answers(
     check_questions(questions, collator, "questions")
     if stage is not None:
         set_stage(model, stage, terms)
+    if questions_per_context > 1:
+        questions, collator, args = share_contexts(questions, collator, args, questions_per_context)
     further: dict[str, Any] = {"compute_metrics": compute_metrics, "optimizers": optimizers}
     trainer = Trainer(model, args, collator, questions, eval_questions, callbacks=[*terms, *callbacks], **further)
     return _train(trainer, resume_from_checkpoint)

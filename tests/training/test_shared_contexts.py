@@ -1,0 +1,103 @@
+"""Trainings whose batches hold several questions of a context: the same rows, the same gradients, fewer contexts."""
+
+import copy
+
+import pytest
+import torch
+from tiny_training import CONTEXT_DIM, QUERY_DIM, TinyFeatures
+from transformers import TrainingArguments, default_data_collator
+
+from otmerge_hf.features import FeatureCollator, compute_features
+from otmerge_hf.training import grow_answers, train_answers
+from otmerge_hf.training.shared_contexts import QuestionGroups
+
+
+@pytest.fixture
+def collator(tmp_path):
+    """Four contexts and twelve queries of random tokens."""
+    generator = torch.Generator().manual_seed(0)
+
+    def store(name, count, width):
+        def encode(items):
+            return torch.stack([torch.randn(3, width, generator=generator) for _ in items]), None
+
+        return compute_features(encode, list(range(count)), cache_dir=tmp_path / name, key={}, progress=False)
+
+    return FeatureCollator(store("contexts", 4, CONTEXT_DIM), store("queries", 12, QUERY_DIM))
+
+
+ROWS = [{"context_features": i % 4, "query_features": i, "labels": i % 3 % 2} for i in range(12)]
+
+
+def arguments(folder, **options):
+    quiet = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "logging_strategy": "no"}
+    defaults = {"max_steps": 2, "learning_rate": 1e-2, "save_strategy": "no", "per_device_train_batch_size": 12}
+    return TrainingArguments(str(folder), **quiet | defaults | options)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 8])
+def test_groups_hold_every_row_once_and_one_context_each(most):
+    groups = [
+        group for group in (QuestionGroups(ROWS, most, seed=3)[i] for i in range(len(QuestionGroups(ROWS, most, 3))))
+    ]
+    assert sorted(row["query_features"] for group in groups for row in group) == list(range(12))
+    assert all(len({row["context_features"] for row in group}) == 1 for group in groups)
+    assert max(map(len, groups)) <= most
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+    again = QuestionGroups(ROWS, most, seed=3)
+    assert [again[i] for i in range(len(again))] == groups
+
+
+def test_a_step_over_shared_contexts_is_the_step_over_single_rows(make_model, collator, tmp_path):
+    start, adapted = make_model(answers=2), []
+    plain = arguments(tmp_path, optim="sgd")  # Adam would magnify roundings of gradients that are zero
+    found = {}
+    for most in (1, 3):
+        model = copy.deepcopy(start)
+        model.otmerge.context_adapter.register_forward_hook(lambda *call: adapted.append(len(call[-1])))
+        trainer = train_answers(model, ROWS, collator, plain, eval_questions=ROWS[:7], questions_per_context=most)
+        found[most] = model.state_dict(), trainer.evaluate()
+    assert adapted == [12, 12, 7, 4, 4, 4]  # two steps and an evaluation each
+    for name, value in found[1][0].items():
+        torch.testing.assert_close(found[3][0][name], value, atol=1e-6, rtol=1e-4)
+    assert found[3][1]["eval_accuracy"] == found[1][1]["eval_accuracy"]
+    assert found[3][1]["eval_loss"] == pytest.approx(found[1][1]["eval_loss"], abs=1e-4)
+
+
+def test_a_step_has_about_as_many_questions_as_the_arguments_say(make_model, collator, tmp_path):
+    trainer = train_answers(
+        make_model(answers=2),
+        ROWS,
+        collator,
+        arguments(tmp_path, per_device_train_batch_size=6),
+        questions_per_context=3,
+    )
+    assert trainer.args.per_device_train_batch_size == 2
+    assert {len(batch["labels"]) for batch in trainer.get_train_dataloader()} == {6}
+
+
+def test_growing_takes_them_too_and_goes_on_where_it_stopped(make_model, collator, tmp_path):
+    def grow(model, keep):
+        options = {"eval_questions": ROWS[4:], "questions_per_context": 3, "keep": keep}
+        grow_answers(model, ROWS, collator, arguments(tmp_path / "run", max_steps=6), **options)
+        return model.state_dict()
+
+    start = make_model(answers=2, linear_path=["query", "context", "cosine"])
+    once = grow(copy.deepcopy(start), None)
+    kept = grow(copy.deepcopy(start), tmp_path / "kept")
+    again = grow(copy.deepcopy(start), tmp_path / "kept")
+    for name, value in once.items():
+        assert torch.equal(kept[name], value)
+        assert torch.equal(again[name], value)
+
+
+def test_what_cannot_be_shared_is_named(make_model, collator, tmp_path):
+    model = make_model(answers=2)
+    with pytest.raises(ValueError, match="`collator` is a function; expected a FeatureCollator or a RawCollator"):
+        train_answers(
+            model, TinyFeatures(answers=2), default_data_collator, arguments(tmp_path), questions_per_context=2
+        )
+    args = arguments(tmp_path)
+    args._n_gpu = 2
+    with pytest.raises(ValueError, match="feeds 2 devices"):
+        train_answers(model, ROWS, collator, args, questions_per_context=2)
