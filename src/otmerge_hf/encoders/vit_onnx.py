@@ -1,6 +1,7 @@
 """A ViT-S/14's weights out of an ONNX graph: the graph's file in, an equal transformers `Dinov2Model` out."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
@@ -41,9 +42,10 @@ def build_vit_small(graph_file: Path) -> Dinov2Model:
     if positions:
         weights["embeddings.position_embeddings"] = torch.cat(positions, dim=1)
     # by the names of DINOv2's checkpoints, which transformers brings to those of its own version
-    model, report = Dinov2Model.from_pretrained(
+    found: Any = Dinov2Model.from_pretrained(
         None, config=vit_small_config(), state_dict=weights, output_loading_info=True
     )
+    model, report = found
     if wrong := {kind: sorted(map(str, names)) for kind, names in report.items() if names}:
         raise ValueError(f"graph_file {str(graph_file)!r} does not hold the ViT's weights: {wrong}")
     return model.eval()
