@@ -77,8 +77,10 @@ def entailment_card(results: Path, name: str) -> CardFacts:
     cells: dict[str, dict[int, Record]] = {method: {} for method in _SHOWN}
     for record in Records(results / "photographs" / "cells.jsonl").read().values():
         settings = record["settings"]
-        if settings["task"] == _TASK and settings["method"] in cells and settings["recipe"]["label_fraction"] == 1.0:
-            cells[settings["method"]][settings["recipe"]["seed"]] = record
+        recipe = settings["recipe"]
+        usual = (recipe["context_encoder"], recipe["label_fraction"]) == ("efficientnet-lite0", 1.0)
+        if settings["task"] == _TASK and settings["method"] in cells and usual:
+            cells[settings["method"]][recipe["seed"]] = record
     if missing := [method for method, own in cells.items() if not own]:
         raise ValueError(f"{results}/photographs holds no cells of {', '.join(missing)}; run: {_COMMAND}")
     ours = cells[_METHOD]

@@ -83,5 +83,6 @@ def _reference(name: str) -> str:
         for cell in cells
         for settings in [cell["settings"]]
         if (settings["task"], settings["method"], settings["recipe"]["label_fraction"]) == (name, "grown", 1.0)
+        and settings["recipe"]["context_encoder"] == "efficientnet-lite0"
     ]
     return f"{interval(estimate(found))} (`grown`)" if found else "-"

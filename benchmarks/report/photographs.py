@@ -33,21 +33,27 @@ _HEAD = (
 
 def markdown(records: Sequence[Record]) -> str:
     """Every task and share of labels that has cells."""
-    found: dict[tuple[str, float], dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
+    found: dict[tuple[str, str, float], dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         settings, recipe = record["settings"], record["settings"]["recipe"]
         if "refused" not in record:
-            place = settings["task"], recipe["label_fraction"]
+            place = settings["task"], _encoder(recipe), recipe["label_fraction"]
             found[place][settings["method"]][recipe["seed"]] = record
     machines = sorted({", ".join(f"{k} {v}" for k, v in record["machine"].items()) for record in records})
     parts = [f"{_ABOUT}\n\n{'; '.join(machines)}."]
-    for (task, fraction), methods in sorted(found.items(), key=lambda item: (item[0][0], -item[0][1])):
+    for (task, encoder, fraction), methods in sorted(found.items(), key=lambda item: (*item[0][:2], -item[0][2])):
         tested = {r["test_questions"] for cells in methods.values() for r in cells.values()}
         parts.append(
-            f"## {task}, labels of {100 * fraction:.3g}% of the training photographs\n\n"
+            f"## {task}, {encoder}, labels of {100 * fraction:.3g}% of the training photographs\n\n"
             f"{' or '.join(f'{n:,}' for n in sorted(tested))} test questions.\n\n" + _table(task, methods)
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _encoder(recipe: Record) -> str:
+    """The encoder of photographs, with the layer that its tokens are of."""
+    tokens = recipe["context_tokens"]
+    return recipe["context_encoder"] + (f" (layer {tokens})" if isinstance(tokens, int) else "")
 
 
 def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:

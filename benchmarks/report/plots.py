@@ -31,7 +31,12 @@ def draw(everything: Sequence[Group], folder: Path) -> list[Path]:
     return written
 
 
-def _figure(columns: int = 1) -> tuple[Any, list[Any]]:
+def new_figure(columns: int = 1) -> tuple[Any, list[Any]]:
+    """An empty figure and its panels, side by side.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -40,14 +45,15 @@ def _figure(columns: int = 1) -> tuple[Any, list[Any]]:
     return figure, list(figure.subplots(1, columns, squeeze=False).flat)
 
 
-def _bars(found: Estimate) -> list[list[float]]:
+def bars(found: Estimate) -> list[list[float]]:
+    """Lengths of the error bar below and above the mean."""
     low, high = (found.mean if end is None else end for end in (found.low, found.high))
     return [[found.mean - low], [high - found.mean]]
 
 
 def _accuracy_against_compute(everything: Sequence[Group], path: Path) -> Path:
     fractions = sorted({group.label_fraction for group in everything}, reverse=True)
-    figure, panels = _figure(len(fractions))
+    figure, panels = new_figure(len(fractions))
     for panel, fraction in zip(panels, fractions, strict=True):
         for group in everything:
             training, encoding = group.mean("compute", "cpu_seconds"), group.mean("compute", "feature_cpu_seconds")
@@ -56,7 +62,7 @@ def _accuracy_against_compute(everything: Sequence[Group], path: Path) -> Path:
                 continue
             assert training and encoding and accuracy  # noqa: PT018 -- for the type checker
             seconds = max(training.mean + encoding.mean, 1e-2)
-            panel.errorbar([seconds], [accuracy.mean], yerr=_bars(accuracy), fmt="o", capsize=3)
+            panel.errorbar([seconds], [accuracy.mean], yerr=bars(accuracy), fmt="o", capsize=3)
             panel.annotate(
                 group.method, (seconds, accuracy.mean), xytext=(4, 4), textcoords="offset points", fontsize=7
             )
@@ -70,7 +76,7 @@ def _labels(usual: Sequence[Group], path: Path) -> Path:
     lines: dict[str, list[tuple[Any, Group]]] = defaultdict(list)
     for group in sorted(usual, key=lambda g: g.label_fraction):
         lines[group.method].append((group.label_fraction, group))
-    figure, (panel,) = _figure()
+    figure, (panel,) = new_figure()
     _lines(panel, {line: points for line, points in lines.items() if len(points) > 1})
     panel.set(xscale="log", xlabel="share of images labelled", ylabel="test accuracy")
     figure.savefig(path, dpi=120)
@@ -78,7 +84,7 @@ def _labels(usual: Sequence[Group], path: Path) -> Path:
 
 
 def _ablation(axis: str, lines: dict[str, list[tuple[Any, Group]]], path: Path) -> Path:
-    figure, (panel,) = _figure()
+    figure, (panel,) = new_figure()
     _lines(panel, lines)
     panel.set(xlabel=axis.replace("_", " "), ylabel="test accuracy")
     values = [value for points in lines.values() for value, _ in points]
@@ -94,7 +100,7 @@ def _lines(panel: Any, lines: dict[str, list[tuple[Any, Group]]]) -> None:
         found = [(value if numbers else str(value), group.mean("accuracy")) for value, group in points]
         places = [place for place, accuracy in found if accuracy]
         estimates = [accuracy for _, accuracy in found if accuracy]
-        spread = [[bar[0] for bar in side] for side in zip(*(_bars(e) for e in estimates), strict=True)]
+        spread = [[bar[0] for bar in side] for side in zip(*(bars(e) for e in estimates), strict=True)]
         panel.errorbar(
             places, [e.mean for e in estimates], yerr=spread, fmt="o-" if numbers else "o", capsize=3, label=line
         )

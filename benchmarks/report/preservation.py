@@ -28,14 +28,20 @@ _STATEMENTS = (
 )
 
 
-def markdown(records: Sequence[Record]) -> str:
-    """Both data sets, as far as they have cells."""
+def by_row(records: Sequence[Record]) -> dict[str, dict[tuple, list[Record]]]:
+    """Data set -> adapter and settings -> the cells of all seeds."""
     found: dict[str, dict[tuple, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         settings = record["settings"]
         axes = ("read", "scale") if settings["data"] == "easy-vqa" else ("scale", "reconstruction_weight")
         row = (settings["adapter"], settings["shared_dim"], *(settings[axis] for axis in axes))
         found[settings["data"]][row].append(record)
+    return found
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """Both data sets, as far as they have cells."""
+    found = by_row(records)
     machines = sorted({", ".join(f"{k} {v}" for k, v in record["machine"].items()) for record in records})
     parts = ["; ".join(machines) + "."]
     if rows := found["flickr8k"]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, convert_vit_small, minilm_l6_path
 from otmerge_hf.features import encode
 from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
 from otmerge_hf.model.processing_otmerge import OTMergeProcessor
@@ -51,6 +51,8 @@ def encoder_folders(recipe: Recipe) -> tuple[str, str]:
             folders.append(str(convert_efficientnet_lite(name, image_size=recipe.image_size)))
         elif name == "minilm-l6":
             folders.append(str(minilm_l6_path()))
+        elif name == "vit-small-14":
+            folders.append(str(convert_vit_small()))
         elif name == "minilm-l3":
             folders.append(str(convert_minilm_l3()))
         elif Path(name).is_dir():

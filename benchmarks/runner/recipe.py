@@ -34,7 +34,9 @@ class Recipe:
     negative_statements: bool = _choice(True, "whether sentences that say what an image does not show are statements")
     max_images: int | None = _choice(None, "use only so many training images")
     max_test_questions: int | None = _choice(None, "use only so many test questions")
-    context_encoder: str = _choice("efficientnet-lite0", "efficientnet-lite0, -lite1, -lite2, or a folder")
+    context_encoder: str = _choice(
+        "efficientnet-lite0", "efficientnet-lite0, -lite1, -lite2, vit-small-14, or a folder"
+    )
     query_encoder: str = _choice("minilm-l6", "minilm-l6, minilm-l3, or a folder")
     image_size: int = _choice(64, "side in pixels; for joint training too")
     context_tokens: int | str = _choice(11, "hidden layer or token selection of the context encoder")

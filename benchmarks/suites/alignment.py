@@ -4,6 +4,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..runner.cell import Cell, Place, Record, Suite
 
@@ -13,6 +14,7 @@ PARTS = ("closed", "trained", "flickr8k", "few_pairs", "flickr8k_few", "text_tex
 _WITH_SEEDS = ("few_pairs", "flickr8k_few", "text_text")
 PAIRS = (50, 100, 200, 500, 1000, 2000)  # of flickr8k_few, a cell for each: it is the longest part
 VARIABLE = "OTMERGE_DATA"
+USUAL = "efficientnet-lite0"
 
 
 def data_folder(given: Path | None = None) -> Path | None:
@@ -31,6 +33,10 @@ class Alignment(Suite):
         parser.add_argument("--emoji", type=Path, help="imagefolder of emoji; by default made from npm packages")
         parser.add_argument("--data", type=Path, help="folder that has flickr8k (default: what OTMERGE_DATA names)")
         parser.add_argument("--seeds", type=int, default=5, help="of the studies with few pairs (default %(default)s)")
+        parser.add_argument(
+            "--context", default=USUAL, help="image encoder of the part flickr8k (default %(default)s)"
+        )
+        parser.add_argument("--context-tokens", nargs="+", default=["last_hidden_state"], help="as in `otmerge align`")
 
     def cells(self, arguments: Namespace) -> list[Cell]:
         if arguments.seeds < 2:
@@ -39,11 +45,17 @@ class Alignment(Suite):
         if data is not None:
             os.environ[VARIABLE] = str(data.resolve())  # for the workers, which inherit it
         where = {} if arguments.emoji is None else {"emoji": str(arguments.emoji)}
+        tokens = [int(text) if text.lstrip("-").isdigit() else text for text in arguments.context_tokens]
+        other = {"context": arguments.context, "context_tokens": tokens}
+        of_part: dict[str, list[dict[str, Any]]] = {
+            "flickr8k_few": [{"pairs": count} for count in PAIRS],
+            "flickr8k": [{} if other == {"context": USUAL, "context_tokens": ["last_hidden_state"]} else other],
+        }
         return [
             Cell(self.name, {"part": part} | ({"seeds": arguments.seeds} if part in _WITH_SEEDS else {}) | more)
             for part in PARTS
             if part in arguments.parts and (not part.startswith("flickr8k") or data is not None)
-            for more in ([{"pairs": count} for count in PAIRS] if part == "flickr8k_few" else [where])
+            for more in of_part.get(part, [where])
         ]
 
     def label(self, cell: Cell) -> str:
@@ -69,7 +81,7 @@ class Alignment(Suite):
         from ..report.write import write_table
         from .alignment_report import markdown
 
-        title = "Alignment of EfficientNet-Lite0 and MiniLM-L6 on emoji and photographs"
+        title = "Alignment of two encoders on emoji and photographs"
         return [write_table(folder, markdown(records, PARTS), title)]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from otmerge_hf.alignment import align_encoders
 from otmerge_hf.alignment.result import retrieval_table
 from otmerge_hf.data import load_pair_splits
+from otmerge_hf.hub.numbers import counted
 from otmerge_hf.training import refine_alignment
 
 from ..runner.cell import Place, Record
@@ -22,25 +23,26 @@ ENCODERS = ("efficientnet-lite0", "minilm-l6")
 
 
 def flickr8k(choices: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """Align EfficientNet-Lite0 at 224 pixels and MiniLM-L6 in closed form, and refine.
+    """Align an image encoder, EfficientNet-Lite0 at 224 pixels or the cell's own, and MiniLM-L6; and refine.
+
+    Returns `result`: what `results.json` of `otmerge align --refine` holds, but for the seconds of encoding, since
+    cells share features.
 
     Raises:
         FileNotFoundError: If no folder is named, or it has no `flickr8k`.
     """
     result = align_encoders(
-        *ENCODERS,
+        choices.get("context", ENCODERS[0]),
+        ENCODERS[1],
         load_pair_splits(str(flickr8k_folder())),
+        context_tokens=choices.get("context_tokens", ["last_hidden_state"]),
         cache_dir=place.cache / "flickr8k",
         batch_size=16,
         refine=partial(refine_alignment, output_dir=place.cache / "flickr8k"),
     )
-    return {
-        "fit": repr(result.fit),
-        "counts": result.counts,
-        "scores": result.scores,
-        "refinement": result.refinement._asdict(),
-        "seconds": result.seconds,
-    }
+    found = result.to_dict()
+    found["seconds"] = {name: found["seconds"][name] for name in ("fit", "refine")}
+    return {"result": found}
 
 
 def flickr8k_folder() -> Path:
@@ -57,25 +59,33 @@ def flickr8k_folder() -> Path:
 
 def markdown(part: Record) -> str:
     """The part's section of the report."""
-    counts, scores, made, seconds = part["counts"], part["scores"], part["refinement"], part["seconds"]
-    sizes = counts["test"]["images"], counts["test"]["texts"]
-    closed, trained = (scores[name]["mean_recall@1"] for name in ("closed_form_test", "test"))
+    found = part["result"]
+    made, seconds = found["refinement"], found["seconds"]
+    sizes = found["images"]["test"], found["texts"]["test"]
+    closed, trained = (found[name]["mean_recall@1"] for name in ("closed_form_test", "test"))
     return "\n".join(
         [
-            "## Photographs: Flickr8k, the best closed form and what a training makes of it",
+            f"## Photographs: Flickr8k, {found['context']}, the best closed form and what a training makes of it",
             "",
-            f"{counts['train']['images']:,} photographs with {counts['train']['pairs']:,} captions to fit on, "
-            f"{counts['validation']['images']:,} to choose by. The best fit on validation, `{part['fit']}`, "
-            "fitted again on both:",
+            f"{found['images']['train']:,} photographs with {found['pairs']['train']:,} captions to fit on, "
+            f"{found['images']['validation']:,} to choose by. Tokens: `{found['tokens']['context']}`"
+            f"{_offered(part['settings'])}. The best fit on validation, `{found['fit']}`, fitted again on both:",
             "",
-            f"```\n{retrieval_table(scores['closed_form_test'], *sizes)}\n```",
+            f"```\n{retrieval_table(found['closed_form_test'], *sizes)}\n```",
             "",
-            f"`--refine`: {made['steps']} contrastive steps from the training photographs' fit, validation "
+            f"`--refine`: {counted(made['steps'], 'contrastive step')} from the training photographs' fit, validation "
             f"{made['before']:.4f} -> {made['after']:.4f}, then a quarter as many on both:",
             "",
-            f"```\n{retrieval_table(scores['test'], *sizes)}\n```",
+            f"```\n{retrieval_table(found['test'], *sizes)}\n```",
             "",
             f"Mean R@1 {closed:.4f} -> {trained:.4f}, {trained / closed:.2f} times. "
-            f"Features {seconds['features']:.0f} s, fits {seconds['fit']:.0f} s, refining {seconds['refine']:.0f} s.",
+            f"Fits {seconds['fit']:.0f} s, refining {seconds['refine']:.0f} s, after encoding.",
         ]
     )
+
+
+def _offered(settings: Mapping[str, Any]) -> str:
+    """What the tokens were chosen from, where there was a choice."""
+    offered = settings.get("context_tokens", [])
+    names = ", ".join(f"`{tokens}`" for tokens in offered)
+    return f", chosen by the pre-flight check on training pairs from {names}" if len(offered) > 1 else ""

@@ -104,7 +104,7 @@ class EasyVQA(Suite):
         return bool(arguments.reduced)
 
     def cells(self, arguments: Namespace) -> list[Cell]:
-        settings = {name: Recipe.parse(name, text) for name, text in map(_split, arguments.set)}
+        settings = parse_settings(arguments.set)
         sweeps = {
             name: [Recipe.parse(name, part) for part in text.split(",")] for name, text in map(_split, arguments.sweep)
         }
@@ -140,6 +140,19 @@ class EasyVQA(Suite):
 
         everything = groups(records)
         return [write_table(folder, markdown(records)), *(draw(everything, folder) if everything else [])]
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Values of `--set NAME=VALUE ...`.
+
+    Raises:
+        ValueError: If one is not of that form, or is no choice of a recipe.
+
+    Example:
+        >>> parse_settings(["shared_dim=64"])
+        {'shared_dim': 64}
+    """
+    return {name: Recipe.parse(name, text) for name, text in map(_split, given)}
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -45,9 +45,11 @@ class Photographs(Suite):
         parser.add_argument("--seeds", type=int, default=3)
         parser.add_argument("--label-fractions", type=float, nargs="+", default=[1.0])
         parser.add_argument("--epochs", type=float, help="of the fuser, or of encoders that train")
+        parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="choices that all cells share")
 
     def cells(self, arguments: Namespace) -> list[Cell]:
         from ..runner.recipe import Recipe
+        from .easy_vqa import parse_settings
 
         if arguments.data is not None:
             os.environ[VARIABLE] = str(arguments.data.resolve())  # for the workers, which inherit it
@@ -56,7 +58,7 @@ class Photographs(Suite):
                 raise ValueError(f"`task` is {task!r}; expected some of {', '.join(FROM_FOLDER)} but flickr8k.")
         for method in arguments.methods:
             check_method(method)
-        more = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+        more = parse_settings(arguments.set) | ({} if arguments.epochs is None else {"epochs": arguments.epochs})
         order = sorted(arguments.methods, key=lambda method: METHODS[method].expensive)
         return [
             Cell(self.name, {"task": task, "method": method, "recipe": recipe.to_dict()})
@@ -69,7 +71,8 @@ class Photographs(Suite):
 
     def label(self, cell: Cell) -> str:
         recipe = cell.choices["recipe"]
-        return f"{cell.choices['task']} {cell.choices['method']} {recipe['label_fraction']:.3g} seed {recipe['seed']}"
+        about = f"{cell.choices['task']} {recipe['context_encoder']} {cell.choices['method']}"
+        return f"{about} {recipe['label_fraction']:.3g} seed {recipe['seed']}"
 
     def measure(self, cell: Cell, place: Place) -> Record:
         from ..runner.measure import silence_transformers

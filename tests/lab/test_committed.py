@@ -69,7 +69,7 @@ def test_tables_are_those_of_the_cells(tmp_path):
         records = list(Records(RESULTS / suite / "cells.jsonl").read().values())
         if suite != "easy-vqa":  # its plots take long; its table is looked at below
             (tmp_path / suite).mkdir()
-            (table,) = get_suite(suite).report(records, tmp_path / suite)
+            table, *_ = get_suite(suite).report(records, tmp_path / suite)
             assert table.read_text() == (RESULTS / suite / "table.md").read_text()
             continue
         from benchmarks.report.table import markdown

@@ -1,5 +1,6 @@
 """The suite `preservation`: its adapter's inverse, its cells on tiny photographs, and its committed table."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from photograph_folders import write_folders
 
 from benchmarks.methods.read_out import ReadOutAdapter
-from benchmarks.report.preservation import markdown
+from benchmarks.report import trade_off
+from benchmarks.report.preservation import by_row, markdown
 from benchmarks.runner.records import Records
 from benchmarks.suites.preservation import CLOSED, SEEDS, STATEMENTS, SUITE, TRAINED
 
@@ -75,3 +77,24 @@ def test_committed_cells_are_all_there_and_in_the_table():
     assert len(records) == len(CLOSED) + SEEDS * (len(TRAINED) + len(STATEMENTS))
     assert all(SUITE.label(type("C", (), {"choices": record["settings"]})) for record in records)
     assert (RESULTS / "table.md").read_text().endswith(markdown(records))
+
+
+def test_the_plot_has_the_cells_means_and_joins_what_differs_by_one_setting(tmp_path):
+    cells = by_row(Records(RESULTS / "cells.jsonl").read().values())["flickr8k"]
+    made = {(point.row, point.way): point for point in trade_off.points(cells)}
+    trained = ("mlp", 128, None, 10.0)
+    for way, images in (("decoder", [c["context"] for c in cells[trained]]),
+                        ("fitted", [c["context"]["fitted"] for c in cells[trained]])):  # fmt: skip
+        point = made[trained, way]
+        assert (point.top1, point.kl) == pytest.approx(
+            tuple(sum(image[name] for image in images) / SEEDS for name in ("top1", "kl"))
+        )
+        assert point.recall.mean == pytest.approx(sum(cell["recall"] for cell in cells[trained]) / SEEDS)
+    for line in trade_off._lines(list(made.values())):
+        for one, other in itertools.pairwise(line):
+            assert one.way == other.way
+            assert sum(a != b for a, b in zip(one.row, other.row, strict=True)) == 1
+    labels = [text for text, _ in trade_off._labels(list(made.values()))]
+    assert "128: weight 0, 1, 10" in labels
+    drawn = trade_off.draw_trade_off(cells, tmp_path / "trade-off.png")
+    assert drawn.read_bytes()[:4] == b"\x89PNG"

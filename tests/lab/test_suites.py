@@ -62,14 +62,23 @@ def coloured(monkeypatch, tmp_path, encoder, tokenizer):
     return Place(tmp_path / "results", tmp_path / "cache")
 
 
-def test_flickr8k_is_aligned_refined_and_reported(coloured):
-    made = json.loads(json.dumps(flickr8k({"part": "flickr8k"}, coloured)))
+def test_flickr8k_is_aligned_refined_and_reported(coloured, tmp_path):
+    parser = ArgumentParser()
+    SUITE.add_arguments(parser)
+    given = ["--parts", "flickr8k", "--context", str(tmp_path / "vit"), "--context-tokens", "1"]
+    (cell,) = SUITE.cells(parser.parse_args(given))
+    record = json.loads(json.dumps(flickr8k(cell.choices, coloured))) | {"settings": cell.choices, "machine": {}}
+    made = record["result"]
     assert made["refinement"]["after"] >= made["refinement"]["before"]
-    assert made["counts"]["train"] == {"images": 40, "texts": 6, "pairs": 80}
-    record = made | {"settings": {"part": "flickr8k"}, "machine": {"cores": 2}}
+    assert [made[kind]["train"] for kind in ("images", "texts", "pairs")] == [40, 6, 80]
     shown = markdown([record], PARTS)
-    assert f"{made['scores']['test']['query_to_context_recall@1']:9.4f}" in shown
+    assert f"{made['test']['query_to_context_recall@1']:9.4f}" in shown
     assert "40 photographs with 80 captions to fit on, 12 to choose by" in shown
+    assert "Tokens: `1`. The best fit" in shown
+    choice = record | {"settings": record["settings"] | {"context_tokens": [1, "cls"]}}
+    assert "Tokens: `1`, chosen by the pre-flight check on training pairs from `1`, `cls`." in markdown(
+        [choice], PARTS
+    )
 
 
 def test_a_draw_takes_one_caption_of_each_photograph():

@@ -65,7 +65,12 @@ class AlignmentResult:
         """
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
-        results = {
+        (Path(folder) / "results.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        write_card(folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the model and its processor, as plain values: what `results.json` holds."""
+        return {
             **self.encoders,
             "tokens": self.tokens,
             **{kind: {name: row[kind] for name, row in self.counts.items()} for kind in ("images", "texts", "pairs")},
@@ -80,8 +85,6 @@ class AlignmentResult:
             "settings": self.settings,
             "parameters": count_parameters(self.model),
         }
-        (Path(folder) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-        write_card(folder)
 
     def __str__(self) -> str:
         listed = self.candidates[:_LISTED]

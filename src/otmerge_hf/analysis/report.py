@@ -10,6 +10,7 @@ from ..data.pair_splits import PairSplit
 from ..data.questions import Questions
 from ..features import FeatureStore, encode
 from ..hub.facts import CardFacts, Table
+from ..hub.pictures import describe_png
 from ..hub.read_config import start_facts
 from ..model.modality import IMAGE, SIDES, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
@@ -37,7 +38,7 @@ def write_report(
     cache_dir: str | os.PathLike | None = None,
     batch_size: int | None = None,
 ) -> Path:
-    """Write `report.html`, which needs nothing beside itself, and its pictures as PNGs.
+    """Write `report.html`, which needs nothing beside itself, and its pictures as PNGs that say what they show.
 
     The adapters' spectra and reconstruction; on pairs modality gap, retrieval curve and layer-by-layer similarity of
     the encoders; of a few rows the transport plan between words and patches. What cannot be shown is listed, with why.
@@ -127,7 +128,7 @@ def _save(output: Path, title: str, sections: list[Section]) -> Path:
     for section in sections:
         for part in section.parts:
             if isinstance(part, Picture):
-                (output / part.name).write_bytes(part.png)
+                (output / part.name).write_bytes(describe_png(part.png, part.caption, part.alt))
     page = output / "report.html"
     lead = "What was merged, what the adapters keep, and what they align. Each picture stands beside its numbers."
     page.write_text(make_page(title, lead, sections), encoding="utf-8")

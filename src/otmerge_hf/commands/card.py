@@ -12,7 +12,8 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
         "card",
         help="write the model card of a saved merge",
         description="Write README.md of a saved merge anew, from its configuration and results.json: metadata for the "
-        "Hub, encoders, data, stages, every score with its controls. A README that somebody else wrote is refused.",
+        "Hub, encoders, data, stages, every score with its controls, and the pictures that otmerge report left in "
+        "the folder. A README that somebody else wrote is refused.",
     )
     parser.add_argument("--model", required=True, type=Path, help="folder of the merge")
     parser.add_argument("--output", type=Path, help="file to write (default: README.md in the folder)")

@@ -7,6 +7,7 @@ import datasets
 
 from ..analysis import write_report
 from ..hub import facts_of
+from ..hub.pictures import FOLDER
 from ._arguments import add_caption_arguments, add_question_arguments, check_output, positive
 from ._loading import load_merge
 from ._logging import show_features_only
@@ -42,7 +43,7 @@ def run(arguments: Namespace) -> int:
     show_features_only()
     datasets.disable_progress_bars()
     folder = Path(arguments.model)
-    output = arguments.output or (folder / "report" if folder.is_dir() else Path("report"))
+    output = arguments.output or (folder / FOLDER if folder.is_dir() else Path("report"))
     check_output(output)
     model, processor = load_merge(arguments.model)
     options = {name: getattr(arguments, name) for name in ("examples", "cache_dir", "batch_size")}
@@ -54,4 +55,6 @@ def run(arguments: Namespace) -> int:
         options["questions"] = load_part(arguments)
         print(f"data: {options['questions']}")
     print(write_report(output, model, processor, **options))
+    if output == folder / FOLDER:
+        print(f"otmerge card --model {folder} puts the pictures into the model card.")
     return 0

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from .efficientnet_lite import COEFFICIENTS
-from .packages import convert_efficientnet_lite, convert_minilm_l3, minilm_l6_path
+from .packages import convert_efficientnet_lite, convert_minilm_l3, convert_vit_small, minilm_l6_path
 
 
-IMAGE_ENCODERS = tuple(COEFFICIENTS)
 _TEXT = {"minilm-l6": minilm_l6_path, "minilm-l3": convert_minilm_l3}
+_OF_ONE_SIZE = {"vit-small-14": convert_vit_small, **_TEXT}
+IMAGE_ENCODERS = (*COEFFICIENTS, "vit-small-14")
 TEXT_ENCODERS = tuple(_TEXT)
 # Of their weights, whatever the folder and the size of the images: see `model.sources.weights_digest`.
 DIGESTS = {
     "efficientnet-lite0": "0bb0865ac936d14a9be5180f7c083f6578f3ae16a94aa43e69ac2488da42e776",
     "efficientnet-lite1": "e89c129c6900631bb17bd6398d1cd1bdfa50bc65ab5374d1400fb02e4a362289",
     "efficientnet-lite2": "b20cb44b235d160eb72d6ae1625f9be9aa2811f19dbfa017867eeb186e697194",
+    "vit-small-14": "2afa11891056be04d29b7200a8a58ca5130fe856a5cb3df77bb69dde6dd207e2",
     "minilm-l6": "7a405073e56b7f653149af29efe03c5b878c5a485c7a0e3cb991ba378efbda9c",
     "minilm-l3": "a2f95faf7b7ecbabcbbb57aade1e2c730cfe3308e323665d503a29b832013e3d",
 }
@@ -26,7 +28,7 @@ def resolve_encoder(name: str, image_size: int | None = None) -> str:
 
     Args:
         name: One of `IMAGE_ENCODERS` or `TEXT_ENCODERS`, a folder (which comes first), or a name on the Hub.
-        image_size: See [`convert_efficientnet_lite`]; only for `IMAGE_ENCODERS` (224 when None).
+        image_size: See [`convert_efficientnet_lite`]; only for the EfficientNet-Lites (224 when None).
 
     Raises:
         ValueError: If `image_size` does not fit, or is given for another encoder.
@@ -37,11 +39,11 @@ def resolve_encoder(name: str, image_size: int | None = None) -> str:
         'google/vit-base-patch16-224'
     """
     packaged = not Path(name).exists()
-    if packaged and name in IMAGE_ENCODERS:
+    if packaged and name in COEFFICIENTS:
         return str(convert_efficientnet_lite(name, image_size=224 if image_size is None else image_size))
     if image_size is not None:
-        raise ValueError(f"image_size is for {', '.join(IMAGE_ENCODERS)}; {name!r} brings its own image processor")
-    return str(_TEXT[name]()) if packaged and name in _TEXT else name
+        raise ValueError(f"image_size is for {', '.join(COEFFICIENTS)}; {name!r} brings its own image processor")
+    return str(_OF_ONE_SIZE[name]()) if packaged and name in _OF_ONE_SIZE else name
 
 
 def find_packaged(record: dict[str, Any]) -> str | None:

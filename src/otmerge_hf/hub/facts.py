@@ -47,6 +47,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class CardPicture:
+    """A picture in the model's folder: its path from there, its title, and what it shows in words and numbers."""
+
+    path: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """Everything that a card states; empty fields are shown as "not recorded", or left out of the metadata.
 
@@ -64,6 +73,7 @@ class CardFacts:
         stages: How it was made, in order, with settings.
         tables: Every metric with its controls.
         metrics: Those of the merge itself.
+        pictures: Those of a report that lies in the model's folder.
         measured: Seed count, command, what else a reader of the tables must know; a line each.
         compute: Seconds as measured, parameters; a line each.
         limits: A line each.
@@ -84,6 +94,7 @@ class CardFacts:
     stages: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     metrics: tuple[Metric, ...] = ()
+    pictures: tuple[CardPicture, ...] = ()
     measured: tuple[str, ...] = ()
     compute: tuple[str, ...] = ()
     limits: tuple[str, ...] = field(default=())

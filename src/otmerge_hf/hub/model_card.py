@@ -1,5 +1,6 @@
 """Facts of a merge -> a `huggingface_hub.ModelCard`: metadata that the Hub reads, text that people read."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..model.checkpoint import TAGS
 from ..model.configuration_otmerge import OTMergeConfig
-from .facts import CardFacts, EncoderFacts
+from .facts import CardFacts, CardPicture, EncoderFacts
 from .read_alignment import is_alignment, read_alignment
 from .read_answers import is_answers, read_answers
 from .read_config import start_facts
@@ -71,6 +72,7 @@ def render(facts: CardFacts) -> ModelCard:
         ("Data", _lines(facts.data)),
         ("How it was made", _lines(facts.stages)),
         ("Results", "\n\n".join([*map(_table, facts.tables), _lines(facts.measured)]).strip()),
+        ("Pictures", "\n\n".join(map(_picture, facts.pictures))),
         ("Compute", _lines(facts.compute)),
         ("Can the adapters be inverted?", _lines(facts.adapters)),
         ("Limits", _lines(facts.limits)),
@@ -138,6 +140,11 @@ def _encoders(facts: CardFacts) -> str:
 
 def _linked(encoder: EncoderFacts) -> str:
     return f"[{encoder.name}](https://huggingface.co/{encoder.hub})" if encoder.hub else encoder.name
+
+
+def _picture(picture: CardPicture) -> str:
+    words = re.sub(r"([\[\]\\])", r"\\\1", picture.description.replace("`", ""))
+    return f"{picture.title}:\n\n![{words}]({picture.path})"
 
 
 def _table(table: Any) -> str:

@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import AutoConfig
 from ..model.configuration_otmerge import OTMergeConfig
 from .facts import CardFacts
 from .model_card import MARK, find_facts, make_card, render
+from .pictures import FOLDER, find_pictures, without_pictures
 from .trainer_card import add_tags, add_trainer_card, is_trainer_card
 
 
@@ -24,7 +26,7 @@ _TEMPLATE_SAYS = "This is the model card of a 🤗 transformers model that has b
 def write_card(
     folder: str | os.PathLike, output: str | os.PathLike | None = None, name: str | None = None
 ) -> Path | None:
-    """Write the card of a saved merge, from its configuration and `results.json`.
+    """Write the card of a saved merge, from its configuration, its `results.json` and the pictures of `report/`.
 
     Args:
         folder: Where the merge is saved; without `results.json` the card is short.
@@ -76,7 +78,8 @@ def write_hub_card(folder: str | os.PathLike, name: str, before: str | None = No
     """
     target = Path(folder) / _README
     if before is not None and not _is_template(ModelCard(before)):
-        target.write_text(before, encoding="utf-8")
+        shown = without_pictures(before) if MARK in before and not (Path(folder) / FOLDER).is_dir() else before
+        target.write_text(shown, encoding="utf-8")
         return
     found = ModelCard(text := target.read_text(encoding="utf-8"))
     ours, figures = MARK in text, found.data.get("eval_results")
@@ -139,7 +142,7 @@ def facts_of(folder: Path, name: str | None = None) -> CardFacts:
         if not isinstance(results, dict):
             raise ValueError(f"{file} holds a {type(results).__name__}; expected results by name")
     try:
-        return find_facts(config, results, name or _name(folder))
+        return replace(find_facts(config, results, name or _name(folder)), pictures=find_pictures(folder))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 

@@ -1,0 +1,121 @@
+"""Cells of `preservation` on photographs -> PNG: retrieval against what of the image encoder's own task comes back."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..runner.cell import Record
+from .intervals import Estimate, estimate
+from .plots import bars, new_figure
+
+
+Row = tuple[str, int, float | None, float]  # adapter, width, scale, weight of the reconstruction term
+LOOKS = {
+    "pca": ("x", "#555555"),
+    "cca": ("o", "#0b4f9e"),
+    "procrustes": ("s", "#2a7f3f"),
+    "linear": ("D", "#b34700"),
+    "mlp": ("^", "#8b2f8b"),
+    "coupling": ("*", "#a5182d"),
+}
+LEAST_KL = 3e-3  # nats: what is nearer to nothing, an exact inverse's rounding, is drawn here
+
+
+class Point(NamedTuple):
+    """One adapter and one way back: `inverse`, `decoder`, or the linear map that was `fitted` afterwards."""
+
+    row: Row
+    way: str
+    recall: Estimate
+    top1: float
+    kl: float
+
+
+def points(found: Mapping[tuple, Sequence[Record]]) -> list[Point]:
+    """Means over seeds, by adapter and way back."""
+    made = []
+    for row, cells in found.items():
+        recall, images = estimate([cell["recall"] for cell in cells]), [cell["context"] for cell in cells]
+        ways = {images[0]["way"]: images}
+        if "fitted" in images[0]:
+            ways["fitted"] = [image["fitted"] for image in images]
+        for way, own in ways.items():
+            top1, kl = (estimate([image[name] for image in own]).mean for name in ("top1", "kl"))
+            made.append(Point(row, way, recall, top1, kl))
+    return made
+
+
+def draw_trade_off(found: Mapping[tuple, Sequence[Record]], path: Path) -> Path:
+    """Draw recall against top-1 agreement and against KL; lines join what differs by one setting alone.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    figure, panels = new_figure(2)
+    made = points(found)
+    for panel, place in zip(panels, (lambda p: p.top1, lambda p: max(p.kl, LEAST_KL)), strict=True):
+        for line in _lines(made):
+            color = LOOKS[line[0].row[0]][1]
+            panel.plot([place(p) for p in line], [p.recall.mean for p in line], color=color, linewidth=0.8, zorder=1)
+        for point in made:
+            _mark(panel, point, place(point))
+        if panel is panels[0]:
+            for text, point in _labels(made):
+                # where there is room
+                right = -7 if point.way == "decoder" else 7
+                up = -9 if (point.row[0], point.way) == ("linear", "inverse") else 3
+                where = {"xytext": (right, up), "textcoords": "offset points", "ha": "right" if right < 0 else "left"}
+                panel.annotate(text, (place(point), point.recall.mean), fontsize=7, **where)
+        panel.set(ylabel="Recall@1, mean of both directions")
+    panels[0].set(xlabel="share of ImageNet top-1 answers that is kept", xlim=(0.05, 1.25))
+    panels[1].set(xscale="log", xlabel="KL of the classifier's answers, nats (exact inverses at the right edge)")
+    panels[1].invert_xaxis()
+    for name, (marker, color) in LOOKS.items():
+        panels[0].plot([], [], marker, color=color, label=name)
+    for way, fill in (
+        ("exact inverse", "black"),
+        ("learned decoder", "#bbbbbb"),
+        ("linear, fitted afterwards", "white"),
+    ):
+        panels[0].plot([], [], "o", color="black", markerfacecolor=fill, label=way)
+    panels[0].legend(fontsize=7, loc="lower left")
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _mark(panel: Any, point: Point, x: float) -> None:
+    marker, color = LOOKS[point.row[0]]
+    fill = {"inverse": color, "decoder": "#bbbbbb", "fitted": "white"}[point.way]
+    given = {"fmt": marker, "color": color, "markerfacecolor": fill, "markersize": 9 if marker == "*" else 6}
+    panel.errorbar([x], [point.recall.mean], yerr=bars(point.recall), capsize=2, elinewidth=0.8, **given)
+
+
+def _labels(made: Sequence[Point]) -> list[tuple[str, Point]]:
+    """Width and what else was varied, once for points that lie on one another."""
+    heaps: dict[tuple, list[Point]] = {}
+    for point in made:
+        adapter, width, *_ = point.row
+        heaps.setdefault((adapter, width, point.way, round(point.top1, 1), round(point.recall.mean, 1)), []).append(
+            point
+        )
+    found = []
+    for (_, width, *_), heap in heaps.items():
+        told = []
+        for name, place in (("scale", 2), ("weight", 3)):
+            values = sorted({point.row[place] for point in heap if point.row[place] is not None})
+            told += [f"{name} {', '.join(f'{value:g}' for value in values)}"] if any(values) else []
+        found.append((": ".join([str(width), *([", ".join(told)] if told else [])]), heap[0]))
+    return found
+
+
+def _lines(made: Sequence[Point]) -> list[list[Point]]:
+    """Points of one adapter and one way that differ in one of width, scale and reconstruction weight, in its order."""
+    lines = []
+    for varied in (1, 2, 3):
+        groups: dict[tuple, list[Point]] = {}
+        for point in made:
+            same = tuple(value for place, value in enumerate(point.row) if place != varied)
+            groups.setdefault((*same, point.way), []).append(point)
+        ordered = (sorted(group, key=lambda p: p.row[varied] or 0.0) for group in groups.values())
+        lines += [group for group in ordered if len(group) > 1]
+    return lines

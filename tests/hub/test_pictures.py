@@ -1,0 +1,52 @@
+"""A report's pictures in the model card: those that are there, by relative links, in words too."""
+
+import io
+import re
+
+from PIL import Image
+
+from otmerge_hf.analysis import write_report
+from otmerge_hf.hub import write_card
+from otmerge_hf.hub.pictures import describe_png, without_pictures
+from otmerge_hf.hub.write import write_hub_card
+from otmerge_hf.model.modeling_otmerge import OTMergeModel
+
+
+def test_the_card_shows_what_the_report_left_in_the_folder(save, merge):
+    folder = save("mine", answers=False)
+    before = write_card(folder).read_text()
+    assert "## Pictures" not in before
+    write_report(folder / "report", merge(cls=OTMergeModel, adapter_type="linear"), None)
+    drawn = (folder / "report" / "spectra.png").read_bytes()
+    (folder / "report" / "words-1.png").write_bytes(describe_png(drawn, "mine", "a photograph of mine"))
+    plain = io.BytesIO()
+    Image.open(io.BytesIO(drawn)).convert("RGB").save(plain, "PNG")
+    (folder / "report" / "other.png").write_bytes(plain.getvalue())
+    (folder / "report" / "gap.png").write_bytes(describe_png(drawn, "Gap", "0.3 before [frozen], 0.1 after é"))
+
+    card = write_card(folder).read_text()
+    (section,) = re.findall(r"## Pictures\n\n(.*?)\n\n## ", card, flags=re.DOTALL)
+    found = re.findall(r"!\[(.*)\]\((.*)\)", section)
+    assert [path for _, path in found] == ["report/gap.png", "report/spectra.png"]
+    assert found[0][0] == r"0.3 before \[frozen\], 0.1 after é"
+    assert re.search(r"context: from \d", found[1][0])
+    assert "Singular values of the adapters' Jacobians" in section
+    assert without_pictures(card) == before
+
+
+def test_a_picture_that_is_described_has_the_pixels_it_had():
+    file = io.BytesIO()
+    Image.effect_noise((8, 8), 50).save(file, "PNG")
+    described = Image.open(io.BytesIO(describe_png(file.getvalue(), "Noise", "64 pixels")))
+    assert described.tobytes() == Image.open(file).tobytes()
+    assert described.text == {"Title": "Noise", "Description": "64 pixels"}
+
+
+def test_a_card_that_goes_up_without_the_report_shows_no_pictures(save, merge, tmp_path):
+    folder = save("mine")
+    write_report(folder / "report", merge(adapter_type="linear"), None)
+    card = write_card(folder).read_text()
+    assert "report/spectra.png" in card
+    (tmp_path / "up").mkdir()
+    write_hub_card(tmp_path / "up", "org/mine", before=card)
+    assert (tmp_path / "up" / "README.md").read_text() == without_pictures(card)
