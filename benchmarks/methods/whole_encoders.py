@@ -49,22 +49,26 @@ def _train_jointly(task: Task, recipe: Recipe, still: bool) -> Fitted:
 
 
 def _learn_on_raw_inputs(task: Task, recipe: Recipe, name: str, model: Any, groups: list[dict[str, Any]]) -> Fitted:
-    """Train what is set to learn, with a checkpoint every tenth where the task has a place for them."""
-    steps = recipe.steps(len(task.train), recipe.epochs)
+    """Train what is set to learn, with a checkpoint every tenth where the task has a place for them.
+
+    Validation rows are learned from too: nothing is chosen by them here, and `grown` ends with learning from them.
+    """
+    rows = task.train if task.validation is None else task.train.concatenate(task.validation)
+    steps = recipe.steps(len(rows), recipe.epochs)
     account = Accounting(task, recipe, name, steps, long=True)
     optimizer = optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     train_answers(
         model,
-        task.train,
+        rows,
         task.raw_collator(),
         account.arguments,
         stage=None,
         callbacks=account.callbacks,
         optimizers=(optimizer, None),
         resume_from_checkpoint=account.last_checkpoint,
+        questions_per_context=recipe.questions_per_context,
     )
-    phase = account.phase(len(task.train))
-    return Fitted(model=model, phases=[phase], labels=len(task.train), encoders_changed=True)
+    return Fitted(model=model, phases=[account.phase(len(rows))], labels=len(rows), encoders_changed=True)
 
 
 def _set_evaluation_mode(encoder: nn.Module, _: object) -> None:

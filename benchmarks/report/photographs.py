@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..methods import METHODS
 from ..runner.cell import Record
+from ..runner.recipe import Recipe
 from ..tasks.published import READ_IN, published
 from .intervals import estimate, paired_difference
 from .table import interval
@@ -38,7 +39,7 @@ def markdown(records: Sequence[Record]) -> str:
         settings, recipe = record["settings"], record["settings"]["recipe"]
         if "refused" not in record:
             place = settings["task"], _encoder(recipe), recipe["label_fraction"]
-            found[place][settings["method"]][recipe["seed"]] = record
+            found[place][settings["method"] + _changed(recipe)][recipe["seed"]] = record
     machines = sorted({", ".join(f"{k} {v}" for k, v in record["machine"].items()) for record in records})
     parts = [f"{_ABOUT}\n\n{'; '.join(machines)}."]
     for (task, encoder, fraction), methods in sorted(found.items(), key=lambda item: (*item[0][:2], -item[0][2])):
@@ -50,6 +51,16 @@ def markdown(records: Sequence[Record]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _changed(recipe: Record) -> str:
+    """The choices of encoders that train, where they are not the suite's."""
+    from ..suites.photographs import RECIPE
+
+    usual = Recipe(**RECIPE).to_dict()
+    names = ("encoder_learning_rate", "epochs", "questions_per_context")
+    changed = [f"{name} {recipe[name]:g}" for name in names if name in recipe and recipe[name] != usual.get(name)]
+    return f" ({', '.join(changed)})" if changed else ""
+
+
 def _encoder(recipe: Record) -> str:
     """The encoder of photographs, with the layer that its tokens are of."""
     tokens = recipe["context_tokens"]
@@ -58,7 +69,7 @@ def _encoder(recipe: Record) -> str:
 
 def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
-    for method in sorted(methods, key=list(METHODS).index):
+    for method in sorted(methods, key=lambda name: (list(METHODS).index(name.partition(" ")[0]), name)):
         cells = methods[method]
         values = {seed: cell["accuracy"] for seed, cell in cells.items()}
         differences = []

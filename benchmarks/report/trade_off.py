@@ -102,7 +102,7 @@ def _labels(made: Sequence[Point]) -> list[tuple[str, Point]]:
     for (_, width, *_), heap in heaps.items():
         told = []
         for name, place in (("scale", 2), ("weight", 3)):
-            values = sorted({point.row[place] for point in heap if point.row[place] is not None})
+            values = sorted({float(point.row[place] or 0.0) for point in heap if point.row[place] is not None})
             told += [f"{name} {', '.join(f'{value:g}' for value in values)}"] if any(values) else []
         found.append((": ".join([str(width), *([", ".join(told)] if told else [])]), heap[0]))
     return found

@@ -62,6 +62,7 @@ class Recipe:
     weight_decay: float = _choice(0.01, "of AdamW")
     fuse_stage: str = _choice("both", "what learns from labels: both (adapters too) or fuse")
     lora_rank: int = _choice(8, "r of the low-rank updates")
+    questions_per_context: int = _choice(1, "about one image, of a batch for encoders that train")
 
     def __post_init__(self) -> None:
         for name in ("label_fraction", "statement_fraction"):
@@ -96,8 +97,11 @@ class Recipe:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every choice."""
-        return asdict(self)
+        """Return every choice; one that older cells do not know only where it was made."""
+        choices = asdict(self)
+        if self.questions_per_context == 1:
+            del choices["questions_per_context"]
+        return choices
 
     @classmethod
     def describe(cls) -> list[tuple[str, Any, str]]:
@@ -105,7 +109,7 @@ class Recipe:
 
         Example:
             >>> Recipe.describe()[-1]
-            ('lora_rank', 8, 'r of the low-rank updates')
+            ('questions_per_context', 1, 'about one image, of a batch for encoders that train')
         """
         return [(choice.name, choice.default, choice.metadata["help"]) for choice in fields(cls)]
 

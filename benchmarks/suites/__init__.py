@@ -24,6 +24,7 @@ SUITES = {
     "int8": "a trained merge by onnxruntime, in float32 and with weights of 8 bits: accuracy and size",
     "scaling": "features shared by two ranks against one process; a batch out of a store of ten million rows",
     "vqa-accuracy": "the official VQA accuracy against a plain loop: ratio of time",
+    "shared-contexts": "an epoch of questions that share photographs: adapted for each question, or once",
     "trainer-overhead": "an epoch under the stock Trainer against a bare loop over the same modules",
 }
 

@@ -106,7 +106,8 @@ def predictions(fitted: Fitted, task: Task) -> torch.Tensor:
     rows = task.test
     for side in fitted.blank_sides:
         rows = rows.with_columns(**{f"{side}_features": [0] * len(rows)})
-    return predict(fitted.model, rows, task.raw_collator() if fitted.encoders_changed else task.cached_collator())
+    collator = task.raw_collator(share_contexts=True) if fitted.encoders_changed else task.cached_collator()
+    return predict(fitted.model, rows, collator)
 
 
 def _data(fitted: Fitted, recipe: Recipe, task: Task) -> dict[str, Any]:

@@ -177,9 +177,9 @@ class Task:
         """Collator of cached features."""
         return FeatureCollator(self.context_store, self.query_store)
 
-    def raw_collator(self) -> RawCollator:
+    def raw_collator(self, share_contexts: bool = False) -> RawCollator:
         """Collator of raw inputs, for encoders that train."""
-        return RawCollator(self.contexts, self.queries, self.require_processor())
+        return RawCollator(self.contexts, self.queries, self.require_processor(), share_contexts=share_contexts)
 
     def require_processor(self) -> OTMergeProcessor:
         """The processor, read now if it was not.
