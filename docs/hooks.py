@@ -150,6 +150,7 @@ def on_page_content(html, page, config, files):
 def _formula(found: re.Match) -> str:
     display = found[1] == "div"
     source = found[2].strip()[2:-2].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    source = source.replace(r"\arg", r"\operatorname{arg}")  # which the converter does not know
     return convert(source, display="block" if display else "inline")
 
 
