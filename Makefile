@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo report cards test test-common test-slow lint format clean
+.PHONY: help setup demo report cards test test-common test-slow lint format clean docs
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -24,8 +24,8 @@ demo: setup  ## merge EfficientNet-Lite0 and MiniLM-L6, train on easy-VQA, save,
 test: setup  ## the fast tests (CPU, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
-test-common: setup  ## transformers' common model tests, from its source distribution (PyPI), the built wheel, the stand-in Hub
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/model/common tests/test_wheel.py tests/hub
+test-common: setup  ## transformers' common model tests, from its source distribution (PyPI), the built wheel, the stand-in Hub, site and notebook
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/model/common tests/test_wheel.py tests/hub tests/docs
 
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
@@ -36,6 +36,9 @@ report: setup  ## rebuild the benchmarks' tables and plots from their finished c
 cards: setup  ## rebuild model_cards/ from committed results; runs nothing
 	$(BIN)/python -m benchmarks cards
 
+docs: setup  ## the site of docs/ into site/; fails on a warning, needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -43,4 +46,4 @@ format: setup  ## apply ruff's formatting and safe fixes
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:  ## remove build products (keeps runs/)
-	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -128,13 +128,13 @@ def card_of(folder: Path, name: str | None = None) -> ModelCard:
     return render(facts_of(folder, name))
 
 
-def facts_of(folder: Path, name: str | None = None) -> CardFacts:
+def facts_of(folder: str | os.PathLike, name: str | None = None) -> CardFacts:
     """What the card of a saved merge states; raises as [`write_card`] does, the folder may be a name on the Hub."""
     config = AutoConfig.from_pretrained(folder)
     if not isinstance(config, OTMergeConfig):
         raise ValueError(f"model {str(folder)!r} is a {config.model_type} model; expected a merge")
     results: Any = None
-    if (file := folder / _RESULTS).is_file():
+    if (file := Path(folder) / _RESULTS).is_file():
         try:
             results = json.loads(file.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
@@ -142,7 +142,7 @@ def facts_of(folder: Path, name: str | None = None) -> CardFacts:
         if not isinstance(results, dict):
             raise ValueError(f"{file} holds a {type(results).__name__}; expected results by name")
     try:
-        return replace(find_facts(config, results, name or _name(folder)), pictures=find_pictures(folder))
+        return replace(find_facts(config, results, name or _name(file.parent)), pictures=find_pictures(file.parent))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 

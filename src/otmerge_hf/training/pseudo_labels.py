@@ -70,7 +70,7 @@ def nearest_statement(
 ) -> PseudoLabels:
     r"""Answer questions by the cosine of their context and each candidate statement.
 
-    .. math:: \hat a = \arg\max_a \cos(x_c, y_{s(q, a)})
+    $$ \hat a = \arg\max_a \cos(x_c, y_{s(q, a)}) $$
 
     Each distinct question is answered for all its contexts at once, by its own candidates alone: no matrix of all
     contexts and statements is made.
