@@ -28,7 +28,7 @@ class SharedContexts(Suite):
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_data_argument(parser)
         parser.add_argument("--seeds", type=int, default=3)
-        parser.add_argument("--questions-per-context", type=int, default=8)
+        parser.add_argument("--questions-per-context", type=int, default=16)
 
     def cells(self, arguments: Namespace) -> list[Cell]:
         if arguments.data is not None:
