@@ -8,7 +8,6 @@ in front that knows who they are.
 """
 
 import asyncio
-import io
 import sys
 from collections.abc import Iterable
 from contextlib import asynccontextmanager
@@ -20,18 +19,16 @@ import uvicorn
 from fastapi import FastAPI, File, Form, HTTPException, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from PIL import Image, UnidentifiedImageError
+from PIL.Image import Image
 from transformers import HfArgumentParser, pipeline
 
 import otmerge_hf  # noqa: F401 -- registers the model, its processor and the pipeline
+from otmerge_hf.data import RefusedImageError, open_upload
 from otmerge_hf.model.encoders import run_encoder
-from otmerge_hf.model.images import open_image
 from otmerge_hf.model.texts import check_texts
 
 
-# Others have readers that start programs (EPS), or are rarely looked after.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-LONGEST = 50  # width to height: image processors that keep the ratio would make something huge of a line
+STATUS = {"unknown": 415, "large": 413, "damaged": 422}  # of a refused image, by why
 
 
 @dataclass
@@ -63,7 +60,7 @@ class Batches:
         self.model, self.processor, self.options = pipe.model, pipe.processor, options
         self.queue: asyncio.Queue = asyncio.Queue(options.max_queue)
 
-    async def ask(self, image: Image.Image, questions: list[str]) -> torch.Tensor:
+    async def ask(self, image: Image, questions: list[str]) -> torch.Tensor:
         answered = asyncio.get_running_loop().create_future()
         try:
             self.queue.put_nowait((image, questions, answered))
@@ -101,7 +98,7 @@ class Batches:
                 future.set_result(logits)
 
     @torch.inference_mode()
-    def compute(self, images: Iterable[Image.Image], questions: Iterable[list[str]]) -> tuple[torch.Tensor, ...]:
+    def compute(self, images: Iterable[Image], questions: Iterable[list[str]]) -> tuple[torch.Tensor, ...]:
         """Logits of each image's questions; each image is encoded once."""
         counts, base = torch.tensor([len(some) for some in questions]), self.model.otmerge
         pixels = self.processor(images=list(images), return_tensors="pt").to(self.model.device, self.model.dtype)
@@ -138,26 +135,6 @@ class LimitBody:
         await self.app(scope, counted, send)
 
 
-def open_upload(content: bytes, most: float) -> Image.Image:
-    """An uploaded file as a person would see it; its size is read, and judged, before any pixel."""
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise HTTPException(413, f"`image` has too many pixels: {error}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
-        raise HTTPException(415, f"`image` is no image that can be read; expected {', '.join(FORMATS)}") from None
-    with image:
-        width, height = image.size
-        if width * height > most:
-            raise HTTPException(413, f"`image` has {width} x {height} pixels; expected at most {most:,.0f}")
-        if max(image.size) > LONGEST * min(image.size):
-            raise HTTPException(422, f"`image` is {width} x {height}, longer than {LONGEST} times its width")
-        try:
-            return open_image(image)
-        except (ValueError, MemoryError) as error:
-            raise HTTPException(422, str(error)) from None
-
-
 def create_app(pipe: Any, options: Options) -> FastAPI:
     """The application: `POST /answers`, `GET /health`."""
     batches, opening = Batches(pipe, options), asyncio.Semaphore(4)  # images that are decoded at a time
@@ -189,8 +166,11 @@ def create_app(pipe: Any, options: Options) -> FastAPI:
             check_texts("question", question)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        async with opening:
-            opened = await asyncio.to_thread(open_upload, await image.read(), options.max_megapixels * 1e6)
+        try:
+            async with opening:
+                opened = await asyncio.to_thread(open_upload, await image.read(), options.max_megapixels * 1e6)
+        except RefusedImageError as error:
+            raise HTTPException(STATUS[error.reason], str(error)) from None
         logits = await batches.ask(opened, question)
         found = [pipe.postprocess({"logits": row[None]}, top_k) for row in logits]
         return {"results": [{"question": q, "answers": a} for q, a in zip(question, found, strict=True)]}
