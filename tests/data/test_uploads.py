@@ -1,4 +1,4 @@
-"""Files that strangers send: what is read is read as everywhere, and what is refused is refused before it is decoded."""
+"""Files that strangers send: read as everywhere; what is refused is refused before it is decoded."""
 
 import io
 import struct

@@ -44,7 +44,7 @@ def open_upload(content: bytes, max_pixels: float = 20e6) -> Image.Image:
         opened = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise RefusedImageError(
-            f"`image` has too many pixels; expected at most {max_pixels:,.0f}.", "large"
+            f"`image` is too large; expected at most {max_pixels:,.0f} pixels.", "large"
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
