@@ -36,7 +36,7 @@ STYLE = """
 .found { width: 100%; border: 0 !important; border-collapse: collapse; }
 .found caption { text-align: left; padding-bottom: 0.4em; }
 .found :is(th, td) { border: 0 !important; padding: 0.35em 0.8em 0.35em 0 !important; }
-.found tr { border-top: 1px solid #8886 !important; }
+.found tr { border: 0 !important; border-top: 1px solid #8886 !important; }
 .found td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
 .message { border-left: 4px solid #b00020; padding: 0.5em 0.8em; }
 :focus-visible { outline: 3px solid #0b4f9e !important; outline-offset: 2px; }
@@ -177,6 +177,7 @@ def main() -> None:
         sys.exit(f"error: {str(error).splitlines()[0]}")
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none are fetched
     theme = gr.themes.Default(primary_hue="blue", **fonts)
+    theme.set(button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800")
     options = {"css": STYLE, "theme": theme, "max_file_size": MOST_BYTES, "footer_links": [], "ssr_mode": False}
     build(merge).launch(server_port=arguments.port, **options)
 

@@ -1,4 +1,4 @@
-"""A real merge in seconds: EfficientNet-Lite0 and MiniLM-L6, aligned by CCA, taught 1,000 questions of easy-VQA.
+"""A real merge in seconds: EfficientNet-Lite0 and MiniLM-L6, aligned by CCA, taught 2,000 questions of easy-VQA.
 
 `python -m tests.space.small_merge FOLDER` saves it.
 """
@@ -16,7 +16,7 @@ from otmerge_hf.features import encode, mean_features
 from otmerge_hf.training import grow_answers
 
 
-def save_small_merge(folder, questions=1_000):
+def save_small_merge(folder, questions=2_000):
     set_seed(0)
     encoders = resolve_encoder("efficientnet-lite0", 64), resolve_encoder("minilm-l6")
     asked = load_questions("easy-vqa", train_split=f"train[:{questions}]", test_split="test[:100]")

@@ -1,5 +1,6 @@
 """`examples/space/app.py` as a person meets it: a real process, a real merge, headless Chromium; `make test-space`."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -110,6 +111,15 @@ async def sideways(call):
     return await browser.evaluate(call, "(e => [e.scrollWidth - e.clientWidth, innerWidth])(document.documentElement)")
 
 
+async def save_shot(call, path):
+    """A screenshot in few colours, once what was computed has faded in."""
+    await browser.wait_for(call, "[...document.images].every(image => image.complete && image.naturalWidth)")
+    await asyncio.sleep(1)
+    await browser.save_screenshot(call, path)
+    with Image.open(path) as image:
+        image.convert("RGB").quantize(200).save(path, optimize=True)
+
+
 def assert_quiet(events, address):
     """Nothing failed, and nothing was asked of anyone else."""
     assert not [event for event in events if event["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
@@ -127,10 +137,8 @@ def test_upload_ask_and_read(chromium, address, pipe, tmp_path):
         await browser.wait_for(call, "document.querySelectorAll('table').length === 2")
         rows = "t => [...t.rows].map(row => [...row.cells].map(cell => cell.innerText))"
         tables = await browser.evaluate(call, f"[...document.querySelectorAll('table')].map({rows})")
-        await browser.wait_for(call, "[...document.images].every(image => image.complete && image.naturalWidth)")
-        shown = await browser.evaluate(call, "[...document.images].map(image => image.alt)")
-        await browser.save_screenshot(call, Path(SHOTS or tmp_path) / "space-desktop.png")
-        return answer, tables, shown
+        await save_shot(call, Path(SHOTS or tmp_path) / "space-desktop.png")
+        return answer, tables, await browser.evaluate(call, "[...document.images].map(image => image.alt)")
 
     (answer, (words, nearest), shown), events = chromium.visit(address, look)
     assert_quiet(events, address)
@@ -141,6 +149,7 @@ def test_upload_ask_and_read(chromium, address, pipe, tmp_path):
     assert [float(row[1]) for row in words[1:]] == pytest.approx(heat.shares.tolist(), abs=6e-4)
     assert any("under the heat of its 4 by 4 cells" in alt for alt in shown)
     assert len(nearest) == 6
+    assert nearest[1][0] == "the shape is green"
     assert all(text.startswith("the shape is ") for text, _ in nearest[1:])
     scores = [float(score) for _, score in nearest[1:]]
     assert scores == sorted(scores, reverse=True)
@@ -160,8 +169,7 @@ def test_keyboard_alone_on_a_telephone(chromium, address, tmp_path):
         await browser.press(call, "Enter")
         answer = await browser.wait_for(call, ANSWER)
         await browser.wait_for(call, "document.querySelectorAll('table').length === 2")
-        await browser.wait_for(call, "[...document.images].every(image => image.complete && image.naturalWidth)")
-        await browser.save_screenshot(call, Path(SHOTS or tmp_path) / "space-phone.png")
+        await save_shot(call, Path(SHOTS or tmp_path) / "space-phone.png")
         return before, await sideways(call), first, way, ring, more, answer, await browser.named_nodes(call)
 
     found, events = chromium.visit(address, look, 390, 844)
