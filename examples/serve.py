@@ -24,7 +24,6 @@ from transformers import HfArgumentParser, pipeline
 
 import otmerge_hf  # noqa: F401 -- registers the model, its processor and the pipeline
 from otmerge_hf.data import RefusedImageError, open_upload
-from otmerge_hf.model.encoders import run_encoder
 from otmerge_hf.model.texts import check_texts
 
 
@@ -100,16 +99,12 @@ class Batches:
     @torch.inference_mode()
     def compute(self, images: Iterable[Image], questions: Iterable[list[str]]) -> tuple[torch.Tensor, ...]:
         """Logits of each image's questions; each image is encoded once."""
-        counts, base = torch.tensor([len(some) for some in questions]), self.model.otmerge
+        counts = torch.tensor([len(some) for some in questions])
         pixels = self.processor(images=list(images), return_tensors="pt").to(self.model.device, self.model.dtype)
         texts = self.processor(text=[one for some in questions for one in some], return_tensors="pt")
-        texts = texts.to(self.model.device)
-        given, mask, *_ = base.read_inputs({**pixels, **texts})[0]
-        tokens, mask = run_encoder(base.context_encoder, given, self.model.config.context_tokens, mask)
-        rows = torch.arange(len(counts)).repeat_interleave(counts).to(tokens.device)
-        mask = None if mask is None else mask[rows]
-        features = {"context_features": tokens[rows], "context_features_mask": mask}
-        return self.model(**features, **pixels, **texts).logits.float().cpu().split(counts.tolist())
+        rows = torch.arange(len(counts)).repeat_interleave(counts)
+        found = self.model(**pixels, **texts.to(self.model.device), context_index=rows.to(self.model.device))
+        return found.logits.float().cpu().split(counts.tolist())
 
 
 class LimitBody:
