@@ -179,7 +179,7 @@ def main() -> None:
     theme = gr.themes.Default(primary_hue="blue", **fonts)
     theme.set(button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800")
     options = {"css": STYLE, "theme": theme, "max_file_size": MOST_BYTES, "footer_links": [], "ssr_mode": False}
-    build(merge).launch(server_port=arguments.port, **options)
+    build(merge).launch(server_port=arguments.port, allowed_paths=[EXAMPLE[0]], **options)
 
 
 if __name__ == "__main__":

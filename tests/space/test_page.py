@@ -66,7 +66,11 @@ def address(folder, tmp_path_factory):
     end = time.monotonic() + 120
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, APP, "--port", str(port)], env=environment, stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, APP, "--port", str(port)],
+            cwd=log.parent,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
         try:
             while not answers(port):
