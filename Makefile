@@ -7,8 +7,7 @@ SPACE_PIP = $(SPACE_VENV)/bin/python -m pip install --quiet --disable-pip-versio
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo report cards test test-common test-slow lint format clean docs
-.PHONY: help setup demo report cards test test-common test-slow test-space lint format clean
+.PHONY: help setup demo report cards test test-common test-slow test-space lint format clean docs
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
