@@ -2,10 +2,12 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+SPACE_VENV ?= .venv-space
+SPACE_PIP = $(SPACE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(SPACE_VENV)/constraints.txt
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo report cards test test-common test-slow lint format clean docs
+.PHONY: help setup demo report cards test test-common test-slow test-space lint format clean docs
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -29,6 +31,17 @@ test-common: setup  ## transformers' common model tests, from its source distrib
 
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
+
+# gradio wants an older Pillow than the rest is pinned to, hence the second environment.
+$(SPACE_VENV)/.installed: pyproject.toml constraints.txt constraints-space.txt
+	test -x $(SPACE_VENV)/bin/python || $(PYTHON) -m venv $(SPACE_VENV)
+	grep -v '^pillow==' constraints.txt > $(SPACE_VENV)/constraints.txt
+	$(SPACE_PIP) torch
+	$(SPACE_PIP) -c constraints-space.txt -e ".[demo,space]" pytest
+	touch $@
+
+test-space: $(SPACE_VENV)/.installed  ## pages in headless Chromium: examples/space (in .venv-space) and the report
+	OMP_NUM_THREADS=1 $(SPACE_VENV)/bin/python -m pytest -q -m slow tests/space tests/analysis/test_report_page.py
 
 report: setup  ## rebuild the benchmarks' tables and plots from their finished cells; runs nothing
 	$(BIN)/python -m benchmarks report

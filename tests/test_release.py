@@ -33,7 +33,8 @@ def test_ci_runs_the_makefile():
             if "run" in step
             for name in named
         }
-    assert runs == {f"make {name}" for name in ("setup", "lint", "test", "test-common", "test-slow", "docs")}
+    named = ("setup", "lint", "test", "test-common", "test-space", "test-slow", "docs")
+    assert runs == {f"make {name}" for name in named}
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {run.removeprefix("make ") for run in runs} <= set(targets)
 

@@ -12,6 +12,7 @@ from .mistakes import save_answers, save_mistakes
 from .neural_information import neural_information
 from .reconstruction import ReconstructionErrors, cycle_error, reconstruction_errors, relative_error
 from .report import write_report
+from .report_words import NoPatchesError, WordHeat, word_heat
 
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "Information",
     "JacobianSpectrum",
     "LayerSimilarity",
+    "NoPatchesError",
     "ReconstructionErrors",
+    "WordHeat",
     "answer_questions",
     "attention_map",
     "cycle_error",
@@ -36,6 +39,7 @@ __all__ = [
     "save_answers",
     "save_gallery",
     "save_mistakes",
+    "word_heat",
     "word_plan",
     "write_report",
 ]

@@ -17,6 +17,7 @@ from .questions import Questions, QuestionSplits
 from .sources import load_source, split_names
 from .statements import NoStatement, statement
 from .unpaired import load_images, load_texts
+from .uploads import RefusedImageError, open_upload
 
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "QuestionReport",
     "QuestionSplits",
     "Questions",
+    "RefusedImageError",
     "answer_names",
     "check_questions",
     "encode_questions",
@@ -47,6 +49,7 @@ __all__ = [
     "load_rows",
     "load_source",
     "load_texts",
+    "open_upload",
     "split_names",
     "statement",
 ]

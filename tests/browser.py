@@ -59,6 +59,7 @@ class Browser:
                             return message["result"]
                         events.append(message)
 
+                call.events = events
                 size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
                 await call("Emulation.setDeviceMetricsOverride", **size)
                 for domain in ("Page", "Network", "Log", "Runtime"):
@@ -70,15 +71,49 @@ class Browser:
 
 
 async def evaluate(call, script):
-    """Value of a JavaScript expression."""
+    """Value of a JavaScript expression; None where it is undefined."""
     found = await call("Runtime.evaluate", expression=script, returnByValue=True)
     assert "exceptionDetails" not in found, found
-    return found["result"]["value"]
+    return found["result"].get("value")
 
 
-async def press_tab(call):
-    for kind in ("rawKeyDown", "keyUp"):
-        await call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+async def wait_for(call, script, seconds=30):
+    """Value of a JavaScript expression, once it is true."""
+    for _ in range(10 * seconds):
+        if found := await evaluate(call, script):
+            return found
+        await asyncio.sleep(0.1)
+    shown = await evaluate(call, "document.body.innerText")
+    raise TimeoutError(f"not within {seconds} s: {script}; the page shows: {shown}")
+
+
+async def press(call, key):
+    """Press a key that writes nothing, such as Tab; Enter with its character, which is what buttons listen for."""
+    text = {"text": "\r"} if key == "Enter" else {}
+    codes = {"key": key, "code": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}[key]}
+    await call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **codes, **text)
+    await call("Input.dispatchKeyEvent", type="keyUp", **codes)
+
+
+async def choose_file(call, path, open_chooser):
+    """Give a file to the chooser that `open_chooser()` opens."""
+    await call("Page.setInterceptFileChooserDialog", enabled=True)
+    await open_chooser()
+    for _ in range(100):
+        await evaluate(call, "0")  # events come with answers
+        opened = [event["params"] for event in call.events if event["method"] == "Page.fileChooserOpened"]
+        if opened:
+            await call("DOM.setFileInputFiles", files=[str(path)], backendNodeId=opened[-1]["backendNodeId"])
+            call.events[:] = [event for event in call.events if event["method"] != "Page.fileChooserOpened"]
+            return
+        await asyncio.sleep(0.1)
+    raise TimeoutError("no file chooser opened")
+
+
+async def named_nodes(call):
+    """`(role, name)` of everything that the accessibility tree shows."""
+    tree = (await call("Accessibility.getFullAXTree"))["nodes"]
+    return [(node["role"]["value"], node.get("name", {}).get("value")) for node in tree if not node["ignored"]]
 
 
 async def save_screenshot(call, path):
