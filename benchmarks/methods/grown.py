@@ -135,6 +135,7 @@ def grow(task: Task, recipe: Recipe, fitted: Fitted, steps: int | None = None) -
             eval_questions=rows[1],
             processor=task.require_processor(),
             stage=recipe.fuse_stage,
+            questions_per_context=recipe.questions_per_context,
         )
     fitted.phases.append(
         Phase(

@@ -62,7 +62,7 @@ class Recipe:
     weight_decay: float = _choice(0.01, "of AdamW")
     fuse_stage: str = _choice("both", "what learns from labels: both (adapters too) or fuse")
     lora_rank: int = _choice(8, "r of the low-rank updates")
-    questions_per_context: int = _choice(1, "about one image, of a batch for encoders that train")
+    questions_per_context: int = _choice(1, "about one image in a batch: encoded, or adapted, once for them")
 
     def __post_init__(self) -> None:
         for name in ("label_fraction", "statement_fraction"):
@@ -109,7 +109,7 @@ class Recipe:
 
         Example:
             >>> Recipe.describe()[-1]
-            ('questions_per_context', 1, 'about one image, of a batch for encoders that train')
+            ('questions_per_context', 1, 'about one image in a batch: encoded, or adapted, once for them')
         """
         return [(choice.name, choice.default, choice.metadata["help"]) for choice in fields(cls)]
 
