@@ -36,10 +36,10 @@ def cells():
     """Cells of entailment, by method and seed."""
     found = {method: {} for method in METHODS}
     for record in Records(RESULTS / "photographs" / "cells.jsonl").read().values():
-        settings = record["settings"]
-        usual = settings["recipe"]["context_encoder"] == "efficientnet-lite0"
+        settings, recipe = record["settings"], record["settings"]["recipe"]
+        usual = (recipe["context_encoder"], recipe["label_fraction"]) == ("efficientnet-lite0", 1.0)
         if settings["task"] == "esnlive_f8k" and settings["method"] in found and usual:
-            found[settings["method"]][settings["recipe"]["seed"]] = record
+            found[settings["method"]][recipe["seed"]] = record
     return found
 
 
