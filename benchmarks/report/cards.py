@@ -20,6 +20,7 @@ from ..runner.cell import Record
 from ..runner.records import Records, write_whole
 from ..tasks.esnlive_f8k import ANSWERS
 from .intervals import estimate, paired_difference
+from .retrieval_card import retrieval_card
 from .table import interval
 
 
@@ -165,6 +166,7 @@ CARDS: dict[str, Callable[[Path, str], CardFacts]] = {
     "TEMPLATE": template_card,
     "otmerge-lite0-minilm-easy-vqa": easy_vqa_card,
     "otmerge-lite0-minilm-entailment": entailment_card,
+    "otmerge-vit-minilm-flickr8k": retrieval_card,
 }
 
 

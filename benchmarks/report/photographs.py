@@ -62,9 +62,9 @@ def _changed(recipe: Record) -> str:
 
 
 def _encoder(recipe: Record) -> str:
-    """The encoder of photographs, with the layer that its tokens are of."""
+    """The encoder of photographs, and its tokens where they are not all of its last layer."""
     tokens = recipe["context_tokens"]
-    return recipe["context_encoder"] + (f" (layer {tokens})" if isinstance(tokens, int) else "")
+    return recipe["context_encoder"] + ("" if tokens == "last_hidden_state" else f" (`{tokens}`)")
 
 
 def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:

@@ -100,11 +100,9 @@ def _labels(made: Sequence[Point]) -> list[tuple[str, Point]]:
         )
     found = []
     for (_, width, *_), heap in heaps.items():
-        told = []
-        for name, place in (("scale", 2), ("weight", 3)):
-            values = sorted({float(point.row[place] or 0.0) for point in heap if point.row[place] is not None})
-            told += [f"{name} {', '.join(f'{value:g}' for value in values)}"] if any(values) else []
-        found.append((": ".join([str(width), *([", ".join(told)] if told else [])]), heap[0]))
+        varied = {"scale": {p.row[2] for p in heap if p.row[2] is not None}, "weight": {p.row[3] for p in heap}}
+        told = [f"{name} {', '.join(f'{value:g}' for value in sorted(of))}" for name, of in varied.items() if any(of)]
+        found.append((": ".join([str(width), ", ".join(told)] if told else [str(width)]), heap[0]))
     return found
 
 

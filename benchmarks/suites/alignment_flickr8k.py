@@ -60,32 +60,36 @@ def flickr8k_folder() -> Path:
 def markdown(part: Record) -> str:
     """The part's section of the report."""
     found = part["result"]
-    made, seconds = found["refinement"], found["seconds"]
-    sizes = found["images"]["test"], found["texts"]["test"]
-    closed, trained = (found[name]["mean_recall@1"] for name in ("closed_form_test", "test"))
+    seconds, sizes = found["seconds"], (found["images"]["test"], found["texts"]["test"])
     return "\n".join(
         [
             f"## Photographs: Flickr8k, {found['context']}, the best closed form and what a training makes of it",
             "",
             f"{found['images']['train']:,} photographs with {found['pairs']['train']:,} captions to fit on, "
-            f"{found['images']['validation']:,} to choose by. Tokens: `{found['tokens']['context']}`"
-            f"{_offered(part['settings'])}. The best fit on validation, `{found['fit']}`, fitted again on both:",
+            f"{found['images']['validation']:,} to choose by. Tokens: `{found['tokens']['context']}`. "
+            f"The best fit on validation, `{found['fit']}`, fitted again on both:",
             "",
             f"```\n{retrieval_table(found['closed_form_test'], *sizes)}\n```",
             "",
-            f"`--refine`: {counted(made['steps'], 'contrastive step')} from the training photographs' fit, validation "
-            f"{made['before']:.4f} -> {made['after']:.4f}, then a quarter as many on both:",
-            "",
-            f"```\n{retrieval_table(found['test'], *sizes)}\n```",
-            "",
-            f"Mean R@1 {closed:.4f} -> {trained:.4f}, {trained / closed:.2f} times. "
+            *_refined(found, sizes),
             f"Fits {seconds['fit']:.0f} s, refining {seconds['refine']:.0f} s, after encoding.",
         ]
     )
 
 
-def _offered(settings: Mapping[str, Any]) -> str:
-    """What the tokens were chosen from, where there was a choice."""
-    offered = settings.get("context_tokens", [])
-    names = ", ".join(f"`{tokens}`" for tokens in offered)
-    return f", chosen by the pre-flight check on training pairs from {names}" if len(offered) > 1 else ""
+def _refined(found: dict[str, Any], sizes: tuple[int, int]) -> list[str]:
+    """What a training from the fit gained, in lines; or that it gained nothing, and the fit was kept."""
+    made = found["refinement"]
+    gain = f"validation {made['before']:.4f} -> {made['after']:.4f}"
+    if not made["steps"]:
+        return [f"`--refine`: no evaluation was better ({gain}), so the closed form is kept.", ""]
+    closed, trained = (found[name]["mean_recall@1"] for name in ("closed_form_test", "test"))
+    return [
+        f"`--refine`: {counted(made['steps'], 'contrastive step')} from the training photographs' fit, {gain}, then a "
+        "quarter as many on both:",
+        "",
+        f"```\n{retrieval_table(found['test'], *sizes)}\n```",
+        "",
+        f"Mean R@1 {closed:.4f} -> {trained:.4f}, {trained / closed:.2f} times.",
+        "",
+    ]

@@ -28,6 +28,7 @@ from .photographs import RECIPE
 # Wider features are turned to their leading directions, of all rows: a narrower fit is a matter of milliseconds.
 WIDTH = 384
 NARROW = 256
+VIT = RECIPE.replace(context_encoder="vit-small-14", context_tokens="cls")
 
 
 class Paired(NamedTuple):
@@ -53,7 +54,7 @@ def _narrowed(x: Tensor) -> Tensor:
     return x if x.shape[1] <= WIDTH else emoji.principal({"train": x}, NARROW)["train"]
 
 
-def _flickr8k(data: Path | None, cache: Path, texts_only: bool = False) -> Paired:
+def _flickr8k(data: Path | None, cache: Path, texts_only: bool = False, recipe: Recipe = RECIPE) -> Paired:
     """Photographs with the first of their captions; or, of texts only, the first caption with the second."""
     if data is None:
         raise FileNotFoundError("Flickr8k needs the folder of data sets: --data or OTMERGE_DATA names it.")
@@ -64,7 +65,7 @@ def _flickr8k(data: Path | None, cache: Path, texts_only: bool = False) -> Paire
         sides = _means(RECIPE, "query", first, cache), _means(other, "query", second, cache)
     else:
         files = [one.file for one in photographs]
-        sides = _means(RECIPE, "context", files, cache), _means(RECIPE, "query", first, cache)
+        sides = _means(recipe, "context", files, cache), _means(recipe, "query", first, cache)
     return Paired(*sides)
 
 
@@ -108,6 +109,7 @@ def _means(recipe: Recipe, side: str, inputs: list[Path] | list[str], cache: Pat
 #: Name -> the function that reads it.
 SETS: dict[str, Callable[[Path | None, Path], Paired]] = {
     "flickr8k": _flickr8k,
+    "flickr8k-vit": lambda data, cache: _flickr8k(data, cache, recipe=VIT),
     "flickr8k-texts": lambda data, cache: _flickr8k(data, cache, texts_only=True),
     "easy-vqa": _easy_vqa,
     "emoji": _emoji,

@@ -100,6 +100,10 @@ def test_alignment(retrieving, tmp_path):
     assert "| a random pick of image and text | either | 0.1000 |" in text  # 20 pairs among 10 x 20
     assert "0.0111 before, 0.0222 after" in text
     assert "- 1 seed (0)" in text
+    results = ALIGNMENT | {"refinement": ALIGNMENT["refinement"] | {"steps": 0, "after": 0.0111}}
+    kept = str(make_card(retrieving, results, "mine"))
+    assert "at no time above the 0.0111 of the closed form, which was kept" in kept
+    assert "that it was refined from" not in kept
 
 
 def test_without_results_there_is_no_figure_of_a_run(answering, tmp_path):

@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 import scipy.stats
+import torch
 from huggingface_hub.repocard import metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from huggingface_hub.utils import validate_repo_id
 
 from benchmarks.report import cards
+from benchmarks.report.retrieval_card import find_cell, merge_config
 from benchmarks.runner.records import Records
+from otmerge_hf import OTMergeForQuestionAnswering, OTMergeModel
+from otmerge_hf.hub.run_facts import count_parameters
 
 
 ROOT = Path(__file__).parents[2]
 RESULTS, FOLDER = ROOT / "benchmarks" / "results", ROOT / "model_cards"
 EASY_VQA, ENTAILMENT = "otmerge-lite0-minilm-easy-vqa", "otmerge-lite0-minilm-entailment"
+RETRIEVAL = "otmerge-vit-minilm-flickr8k"
 METHODS = ("most_frequent", "words_linear", "grown_unaligned", "grown")
 
 
@@ -31,10 +36,10 @@ def cells():
     """Cells of entailment, by method and seed."""
     found = {method: {} for method in METHODS}
     for record in Records(RESULTS / "photographs" / "cells.jsonl").read().values():
-        settings = record["settings"]
-        usual = settings["recipe"]["context_encoder"] == "efficientnet-lite0"
+        settings, recipe = record["settings"], record["settings"]["recipe"]
+        usual = (recipe["context_encoder"], recipe["label_fraction"]) == ("efficientnet-lite0", 1.0)
         if settings["task"] == "esnlive_f8k" and settings["method"] in found and usual:
-            found[settings["method"]][settings["recipe"]["seed"]] = record
+            found[settings["method"]][recipe["seed"]] = record
     return found
 
 
@@ -110,6 +115,33 @@ def test_every_figure_of_entailment_is_of_the_committed_cells(cells):
     assert [figure for figure in figures(card) if not is_one_of(figure, allowed)] == []
 
 
+def test_every_figure_of_retrieval_is_in_the_committed_cell():
+    found = find_cell(RESULTS)["result"]
+    config = merge_config(found)
+    chance = found["pairs"]["test"] / (found["images"]["test"] * found["texts"]["test"])
+    stated = [1, 0, 5, 10, 224]  # one seed, the command's default; depths of recall; pixels of the photographs
+    allowed = [*numbers(found), len(found["candidates"]), config.shared_dim, chance, *stated]
+    card = (FOLDER / f"{RETRIEVAL}.md").read_text()
+    assert len(figures(card)) > 30
+    assert [figure for figure in figures(card) if not is_one_of(figure, allowed)] == []
+    for part in ("closed_form_test", "test"):
+        assert f"| {found[part]['context_to_query_recall@1']:.4f} |" in card
+    data = metadata_load(FOLDER / f"{RETRIEVAL}.md")
+    assert (data["pipeline_tag"], data["license"]) == ("zero-shot-image-classification", "unknown")
+    assert data["base_model"] == ["sentence-transformers/all-MiniLM-L6-v2"], "none is known to be the ViT"
+    index, results = model_index_to_eval_results(data["model-index"])
+    assert index == RETRIEVAL
+    recalls = {result.metric_name: result.metric_value for result in results}
+    assert recalls["context to query recall@1"] == round(found["test"]["context_to_query_recall@1"], 4)
+
+
+def test_the_merge_that_retrieves_has_the_parameters_that_the_run_counted():
+    found = find_cell(RESULTS)["result"]
+    with torch.device("meta"):
+        merge = OTMergeModel(merge_config(found))
+    assert count_parameters(merge) == found["parameters"]
+
+
 @pytest.mark.parametrize("name", [EASY_VQA, ENTAILMENT])
 def test_metadata_is_valid(name):
     data = metadata_load(FOLDER / f"{name}.md")
@@ -137,14 +169,15 @@ def test_the_merges_are_those_that_were_measured(cells):
     assert learning(entailment) + path == cells["grown"][0]["trainable"]
 
 
-@pytest.mark.parametrize("name", [EASY_VQA, ENTAILMENT])
+@pytest.mark.parametrize("name", [EASY_VQA, ENTAILMENT, RETRIEVAL])
 def test_snippets_run(name, merge, processor, tmp_path, monkeypatch, capsys):
-    merge().save_pretrained(tmp_path / name)  # a tiny one under the card's name
+    cls = OTMergeModel if name == RETRIEVAL else OTMergeForQuestionAnswering
+    merge(cls=cls).save_pretrained(tmp_path / name)  # a tiny one under the card's name
     processor.save_pretrained(tmp_path / name)
     (code,) = re.findall(r"```python\n(.*?)```", (FOLDER / f"{name}.md").read_text(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, name, "exec"), {})
-    assert "'answer'" in capsys.readouterr().out
+    assert ("tensor" if name == RETRIEVAL else "'answer'") in capsys.readouterr().out
 
 
 def test_missing_cells_name_the_command(tmp_path):

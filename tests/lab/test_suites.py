@@ -75,10 +75,6 @@ def test_flickr8k_is_aligned_refined_and_reported(coloured, tmp_path):
     assert f"{made['test']['query_to_context_recall@1']:9.4f}" in shown
     assert "40 photographs with 80 captions to fit on, 12 to choose by" in shown
     assert "Tokens: `1`. The best fit" in shown
-    choice = record | {"settings": record["settings"] | {"context_tokens": [1, "cls"]}}
-    assert "Tokens: `1`, chosen by the pre-flight check on training pairs from `1`, `cls`." in markdown(
-        [choice], PARTS
-    )
 
 
 def test_a_draw_takes_one_caption_of_each_photograph():

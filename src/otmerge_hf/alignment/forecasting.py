@@ -19,8 +19,8 @@ LEAST_FORECAST = 40
 # Mean absolute error of Recall@1 by times the pairs at hand, with at most so many pairs and with more; from
 # benchmarks/results/forecast, whose test compares them.
 FEW = 200
-ERRORS_OF_FEW = {1: 0.05, 2: 0.06, 4: 0.08}
-ERRORS_OF_MORE = {1: 0.02, 2: 0.03, 4: 0.05}
+ERRORS_OF_FEW = {1: 0.04, 2: 0.06, 4: 0.08}
+ERRORS_OF_MORE = {1: 0.02, 2: 0.03, 4: 0.04}
 # How far beyond the pairs at hand the learning curve is read.
 FARTHEST = 8
 # (share of the pairs that a fit sees, number of such fits); what it does not see gives the distractors.
@@ -102,7 +102,7 @@ class Forecast:
             f"Forecast among {self.candidates:,} candidates (chance {1 / self.candidates:.4f}), {self.fit}:\n"
             f"  Recall@1 {self.recall[1]:.2f} +- {errors[1]} with these {self.pairs:,} pairs, "
             f"{', '.join(later)}; 0.5 needs {half} pairs.\n"
-            "  (+- is the mean absolute error on five data sets, docs/forecast.md; new rows are to be like these.)"
+            "  (+- is the mean absolute error on six sets of features, docs/forecast.md; new rows must be like these.)"
         )
 
 

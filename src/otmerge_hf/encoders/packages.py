@@ -87,7 +87,7 @@ def convert_vit_small(output_dir: str | os.PathLike | None = None) -> Path:
 
     Example:
         >>> from transformers import AutoConfig
-        >>> AutoConfig.from_pretrained(convert_vit_small()).patch_size
+        >>> AutoConfig.from_pretrained(convert_vit_small()).patch_size  # doctest: +SKIP
         14
 
     Source: Oquab et al. 2023 (DINOv2), the architecture; checked against `onnxruntime`.

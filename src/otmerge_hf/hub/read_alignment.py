@@ -23,14 +23,19 @@ def read_alignment(facts: CardFacts, results: Mapping[str, Any]) -> CardFacts:
     settings = results.get("settings", {})
     name, hub = data_of(settings)
     counts = {part: {kind: results[kind][part] for kind in ("pairs", "images", "texts")} for part in results["images"]}
-    rows = [("this merge", results["test"])]
-    if "closed_form_test" in results:
+    rows, refined = [("this merge", results["test"])], results.get("refinement")
+    if refined is not None and refined["steps"] and "closed_form_test" in results:
         rows.append(("the closed form that it was refined from", results["closed_form_test"]))
     stage = f"Both encoders stayed as they were. The adapters are a fit in closed form, `{results['fit']}`, the best "
     stage += f"of {len(results['candidates']):,} on validation"
     stage += "; made again on training and validation pairs." if results["refitted"] else "."
     stages = [stage]
-    if (refined := results.get("refinement")) is not None:
+    if refined is not None and not refined["steps"]:
+        stages.append(
+            "A contrastive training after it was given up: mean Recall@1 on validation was at no time above the "
+            f"{score(refined['before'])} of the closed form, which was kept."
+        )
+    elif refined is not None:
         stages.append(
             f"Refined by contrastive training, {counted(refined['steps'], 'step')}: mean Recall@1 on validation "
             f"{score(refined['before'])} before, {score(refined['after'])} after."
