@@ -12,7 +12,16 @@ from ..runner.cell import Cell, Place, Record, Suite
 from ..tasks.folder import VARIABLE, add_data_argument
 
 
-SETS = ("flickr8k", "flickr8k-vit", "flickr8k-texts", "easy-vqa", "emoji", "emoji-texts")
+SETS = (
+    "flickr8k",
+    "flickr8k-vit",
+    "flickr8k-texts",
+    "easy-vqa",
+    "easy-vqa-lite1",
+    "easy-vqa-lite2",
+    "emoji",
+    "emoji-texts",
+)
 PAIRS = (50, 100, 200, 500, 1000, 2000)
 
 

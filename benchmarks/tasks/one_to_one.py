@@ -69,15 +69,15 @@ def _flickr8k(data: Path | None, cache: Path, texts_only: bool = False, recipe: 
     return Paired(*sides)
 
 
-def _easy_vqa(data: Path | None, cache: Path) -> Paired:
+def _easy_vqa(data: Path | None, cache: Path, context_encoder: str = "efficientnet-lite0") -> Paired:
     """Pictures of 64 pixels with all that is said truly of one, as one text."""
-    sides: list[tuple[Tensor, Tensor]] = []
+    recipe, sides = Recipe(context_encoder=context_encoder), list[tuple[Tensor, Tensor]]()
     for split in ("train", "test"):
         rows, files = load_easy_vqa_statements(split, affirmative_only=True), image_paths(split)
         said: dict[int, list[str]] = defaultdict(list)
         for image, text in zip(rows["image_id"], rows["statement"], strict=True):
             said[image].append(text)
-        pictures, texts = _means(Recipe(), "context", files, cache), [", ".join(each) for each in said.values()]
+        pictures, texts = _means(recipe, "context", files, cache), [", ".join(each) for each in said.values()]
         sides.append((pictures[list(said)], _means(Recipe(), "query", texts, cache)))
     return Paired(*(torch.cat(side) for side in zip(*sides, strict=True)))
 
@@ -112,6 +112,8 @@ SETS: dict[str, Callable[[Path | None, Path], Paired]] = {
     "flickr8k-vit": lambda data, cache: _flickr8k(data, cache, recipe=VIT),
     "flickr8k-texts": lambda data, cache: _flickr8k(data, cache, texts_only=True),
     "easy-vqa": _easy_vqa,
+    "easy-vqa-lite1": lambda data, cache: _easy_vqa(data, cache, "efficientnet-lite1"),
+    "easy-vqa-lite2": lambda data, cache: _easy_vqa(data, cache, "efficientnet-lite2"),
     "emoji": _emoji,
     "emoji-texts": lambda data, cache: _emoji(data, cache, texts_only=True),
 }
