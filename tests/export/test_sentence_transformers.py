@@ -28,7 +28,7 @@ def fitted(model, processor, **inputs):
     for side, given in zip(SIDES, base.read_inputs(processor(**inputs, return_tensors="pt")), strict=True):
         if not base.config.standardize:
             continue
-        tokens, _ = base.encode(side, *given)
+        tokens, _ = base.encode(side, *given[:3])
         base.fit_standardization(**{side: (tokens.mean(dim=(0, 1)) / 2, tokens.std(dim=(0, 1)).clamp(min=0.3))})
     return model
 

@@ -27,7 +27,7 @@ def test_list_names_everything_and_imports_nothing_heavy():
     *lines, heavy = done.stdout.splitlines()
     assert heavy == "[]"
     starts = [line.split()[0] for line in lines if line.startswith("  ")]
-    assert starts == [*SUITES, *METHODS, *(f"{name}={value}" for name, value in Recipe().to_dict().items())]
+    assert starts == [*SUITES, *METHODS, *(f"{name}={value}" for name, value, _ in Recipe.describe())]
     assert all(len(line) <= 130 for line in lines)
 
 

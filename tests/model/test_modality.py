@@ -147,5 +147,5 @@ def test_forward_names_every_input_where_trainer_looks(merge, batch, cls):
         model(pixel_value=batch["pixel_values"])
     with pytest.raises(TypeError, match="multiple values for argument 'pixel_values'"):
         model(batch["pixel_values"], pixel_values=batch["pixel_values"])
-    with pytest.raises(TypeError, match=r"takes 2[12] arguments; got 30"):
+    with pytest.raises(TypeError, match=r"takes 2[123] arguments; got 30"):
         model(*[None] * 30)

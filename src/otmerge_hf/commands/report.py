@@ -54,7 +54,8 @@ def run(arguments: Namespace) -> int:
     if arguments.data:
         options["questions"] = load_part(arguments)
         print(f"data: {options['questions']}")
-    print(write_report(output, model, processor, **options))
+    page = write_report(output, model, processor, **options)
     if output == folder / FOLDER:
         print(f"otmerge card --model {folder} puts the pictures into the model card.")
+    print(page)
     return 0
