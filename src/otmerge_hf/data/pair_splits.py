@@ -14,6 +14,7 @@ from .caption_sources import CaptionSource
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
+from .question_images import is_sound_name
 from .sources import Source, describe_source
 from .table_parts import SPLIT_WORDS
 
@@ -29,7 +30,7 @@ class PairSplit:
     """Image-caption pairs with every image and every text once; `str()` of it counts them.
 
     `pairs` (P, 2) long names image and text of each pair; an input that no pair names is unpaired. The N `images` are
-    as [`features.encode`] takes them; `origin` says in words where they come from, `source` of which data
+    as [`features.encode`] takes them, sounds may stand in their place; `origin` says in words where they come from, `source` of which data
     ([`data.sources.describe_source`]).
 
     Example:
@@ -43,9 +44,20 @@ class PairSplit:
     origin: str = "memory"
     source: Mapping[str, str | None] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """What the captions are of: `images` or `sounds`."""
+        if isinstance(self.images, ImageInputs):
+            return "sounds" if self.images.sounds else "images"
+        return "sounds" if len(self.images) and _is_sound(self.images[0]) else "images"
+
     def __str__(self) -> str:
-        counts = f"{len(self.images):,} images, {len(self.pairs):,} captions ({len(self.texts):,} distinct)"
+        counts = f"{len(self.images):,} {self.kind}, {len(self.pairs):,} captions ({len(self.texts):,} distinct)"
         return f"{counts}, from {self.origin}"
+
+
+def _is_sound(item: Any) -> bool:
+    return isinstance(item, bytes) or (isinstance(item, str | Path) and is_sound_name(item))
 
 
 def load_pair_splits(

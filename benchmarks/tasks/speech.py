@@ -1,0 +1,88 @@
+"""Captions spoken by espeak-ng, and what Whisper's encoder makes of them.
+
+In: sentences, a voice for each, and the folder of [`whisper.convert_whisper_base`]. Out: pooled hidden states, computed
+once and kept; a computation that was killed goes on where it was.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.signal import resample_poly
+from torch import Tensor
+from transformers import WhisperFeatureExtractor, WhisperModel
+
+
+RATE = 16_000  # Hz, Whisper's
+WORDS_A_MINUTE = 140  # espeak-ng's usual 175 are hard to understand, for people too
+SHARD = 50  # clips that are lost at most when a computation is killed
+POOLINGS = ("mean", "std", "max")
+
+
+class Spoken(NamedTuple):
+    """What is said, and by which voice of espeak-ng: `en-us`, with a speaker behind it `en-us+f4`."""
+
+    text: str
+    voice: str
+
+
+def speak(clip: Spoken) -> np.ndarray:
+    """Waveform (samples,) of a sentence, float32 at 16 kHz.
+
+    Raises:
+        FileNotFoundError: If espeak-ng is not installed.
+    """
+    program = shutil.which("espeak-ng")
+    if program is None:
+        raise FileNotFoundError("espeak-ng is not installed: `apt-get install espeak-ng`, say.")
+    command = [program, "-v", clip.voice, "-s", str(WORDS_A_MINUTE), "--stdout", "--", clip.text]
+    sound = subprocess.run(command, capture_output=True, check=True).stdout
+    samples = np.frombuffer(sound[44:], "<i2")  # behind a header of WAV; 22,050 Hz
+    return resample_poly(samples.astype(np.float32) / 32768, 320, 441).astype(np.float32)
+
+
+def encode_clips(
+    clips: Sequence[Spoken], encoder: Path, cache: Path, report_progress: Callable[[float], None] = lambda share: None
+) -> Tensor:
+    """Pooled hidden states (N, layers, 3, 512) of every clip, float16: mean, deviation and maximum of true positions.
+
+    Positions of the silence that a clip is padded with are left out.
+    """
+    made, loaded = [], None
+    for start in range(0, len(clips), SHARD):
+        some = clips[start : start + SHARD]
+        about = json.dumps([encoder.name, WORDS_A_MINUTE, some])
+        file = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:20]}.safetensors"
+        if not file.is_file():
+            if loaded is None:
+                whisper = WhisperModel.from_pretrained(encoder, dtype=torch.float32)
+                loaded = whisper.encoder.eval(), WhisperFeatureExtractor.from_pretrained(encoder)
+            cache.mkdir(parents=True, exist_ok=True)
+            scratch = file.with_suffix(".part")
+            save_file(_encode(some, *loaded), scratch)
+            scratch.rename(file)
+        made.append(load_file(file)["pooled"])
+        report_progress(min(1.0, (start + SHARD) / len(clips)))
+    return torch.cat(made)
+
+
+@torch.inference_mode()
+def _encode(clips: Sequence[Spoken], encoder: torch.nn.Module, extractor: WhisperFeatureExtractor) -> dict[str, Tensor]:
+    pooled, tokens, lengths = [], [], []
+    for place in range(0, len(clips), 2):
+        sounds = [speak(clip) for clip in clips[place : place + 2]]
+        made = extractor(sounds, sampling_rate=RATE, return_attention_mask=True, return_tensors="pt")
+        layers = torch.stack(encoder(made["input_features"], output_hidden_states=True).hidden_states, 1)
+        for row, frames in zip(layers, made["attention_mask"].sum(1).tolist(), strict=True):
+            true = row[:, : (frames + 1) // 2]
+            pooled.append(torch.stack([true.mean(1), true.std(1), true.amax(1)], 1).half())
+            tokens.append(true[-1].half())
+            lengths.append(true.shape[1])
+    return {"pooled": torch.stack(pooled), "tokens": torch.cat(tokens), "lengths": torch.tensor(lengths)}
