@@ -43,7 +43,7 @@ class EncoderPair:
         if self.context.encoder_input == "input_ids":
             raise ValueError(
                 f"context {context!r} is a {encoder.config.model_type} encoder; "
-                "expected an image encoder, or one of sounds (are context and query exchanged?)"
+                "expected an encoder of images or sounds (are context and query exchanged?)"
             )
         modality_of("query", self._loaded["query"].encoder)  # raises if it is no text encoder
         if image_size != sized:

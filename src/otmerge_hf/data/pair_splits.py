@@ -116,7 +116,8 @@ def load_pair_splits(
     for name, split in (("validation", validation), ("test", test)):
         if split is None:
             held, left = left[:share], left[share:]
-            splits[name] = _select(everything, held, f"{len(held):,} images held out of {train}")
+            splits[name] = _select(everything, held, "")
+            splits[name] = replace(splits[name], origin=f"{len(held):,} {splits[name].kind} held out of {train}")
         else:
             rows = load_pairs(source, split, **options)
             splits[name] = _select(rows, sorted(set(rows["group"])), split)

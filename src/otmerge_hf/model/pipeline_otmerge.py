@@ -11,6 +11,7 @@ from .texts import NO_TEXT
 
 
 _LOOKED_AT = {IMAGE.processor_part: "image", "feature_extractor": "audio", "context_tokenizer": "context"}
+_MANY = {"image": "images", "audio": "sounds", "context": "texts"}
 _EXPECTED = {
     "image": "a PIL image, a path, a URL, base64 text or an array",
     "audio": "a WAV file's path or samples",
@@ -84,7 +85,7 @@ class OTMergeVQAPipeline(Pipeline):
         for name, given in (("context", context), ("audio", audio)):
             if given is not None:
                 if looked_at != name or image is not None:
-                    expected = f"expected `{looked_at}` alone: the merge looks at {self.row.name}"
+                    expected = f"expected `{looked_at}` alone: the merge looks at {_MANY[looked_at]}"
                     raise ValueError(f"`{name}` is given; {expected}.")
                 image = given
         for name, given in ((looked_at, image), ("question", question)):
@@ -105,7 +106,7 @@ class OTMergeVQAPipeline(Pipeline):
         images = image if isinstance(image, (list, tuple)) else [image]
         questions = question if isinstance(question, (list, tuple)) else [question]
         if len(images) != len(questions) and 1 not in (len(images), len(questions)):
-            got = f"{len(images)} {self.row.name}s and {len(questions)} questions"
+            got = f"{len(images)} {_MANY[looked_at]} and {len(questions)} questions"
             raise ValueError(f"Got {got}; expected as many, or one.")
         count = max(len(images), len(questions))
         pairs = [{looked_at: images[i % len(images)], "question": questions[i % len(questions)]} for i in range(count)]
