@@ -58,7 +58,7 @@ def encode_clips(
     made, loaded = [], None
     for start in range(0, len(clips), SHARD):
         some = clips[start : start + SHARD]
-        about = json.dumps([encoder.name, WORDS_A_MINUTE, some])
+        about = json.dumps([encoder.name, "bfloat16", WORDS_A_MINUTE, some])
         file = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:20]}.safetensors"
         if not file.is_file():
             if loaded is None:
@@ -74,12 +74,15 @@ def encode_clips(
 
 
 @torch.inference_mode()
-def _encode(clips: Sequence[Spoken], encoder: torch.nn.Module, extractor: WhisperFeatureExtractor) -> dict[str, Tensor]:
+def _encode(
+    clips: Sequence[Spoken], encoder: torch.nn.Module, extractor: WhisperFeatureExtractor
+) -> dict[str, Tensor]:
     pooled, tokens, lengths = [], [], []
-    for place in range(0, len(clips), 2):
-        sounds = [speak(clip) for clip in clips[place : place + 2]]
+    for place in range(0, len(clips), 5):
+        sounds = [speak(clip) for clip in clips[place : place + 5]]
         made = extractor(sounds, sampling_rate=RATE, return_attention_mask=True, return_tensors="pt")
-        layers = torch.stack(encoder(made["input_features"], output_hidden_states=True).hidden_states, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            layers = torch.stack(encoder(made["input_features"], output_hidden_states=True).hidden_states, 1).float()
         for row, frames in zip(layers, made["attention_mask"].sum(1).tolist(), strict=True):
             true = row[:, : (frames + 1) // 2]
             pooled.append(torch.stack([true.mean(1), true.std(1), true.amax(1)], 1).half())

@@ -94,7 +94,6 @@ def convert_whisper_base(output_dir: str | Path | None = None, seconds: int = WH
         positions = "model.encoder.embed_positions.weight"
         weights[positions] = weights[positions][: seconds * _POSITIONS]
         model.load_state_dict({**weights, "proj_out.weight": weights["model.decoder.embed_tokens.weight"]})
-        model.generation_config.forced_decoder_ids = None
         model.save_pretrained(folder)
         WhisperFeatureExtractor(chunk_length=seconds).save_pretrained(folder)
         tokenizer = parts[1].with_name("tokenizer.json")

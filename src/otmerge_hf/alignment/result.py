@@ -117,7 +117,6 @@ class AlignmentResult:
             f"\n{self._table('closed_form_test', sizes)}",
         ]
 
-
     def _table(self, name: str, sizes: tuple[int, int]) -> str:
         context = "image" if modality_of("context", self.model.context_encoder) is IMAGE else "sound"
         return retrieval_table(self.scores[name], *sizes, context)

@@ -32,7 +32,11 @@ _QUESTION_OPTIONS = ("image_folder", "split_column", "kind_columns", "answer_sep
 def add_encoder_arguments(parser: ArgumentParser, several: bool = True) -> None:
     """State which encoders, which of their tokens (several choices, or one), and how they run."""
     add = parser.add_argument
-    add("--context", required=True, help=f"encoder of images or sounds: folder, Hub name, or {', '.join(IMAGE_ENCODERS)}")
+    add(
+        "--context",
+        required=True,
+        help=f"encoder of images or sounds: folder, Hub name, or {', '.join(IMAGE_ENCODERS)}",
+    )
     add("--query", required=True, help=f"text encoder: folder, Hub name, or {', '.join(TEXT_ENCODERS)}")
     add(
         "--image-size",
