@@ -5,9 +5,8 @@
     python examples/retrieve.py --model runs/aligned --image PICTURE.png --texts captions.txt
     python examples/retrieve.py --model runs/heard --audio SOUND.wav --texts captions.txt
 
-Images come from a folder of pictures, or from a data set with a column of images; sounds, of a merge that hears, from a
-folder of WAV files. Each is encoded once: the
-features are kept on disk, so that a second search is quick.
+Images come from a folder of pictures, or from a data set with a column of images; sounds, of a merge that hears, from
+a folder of WAV files. Each is encoded once: the features are kept on disk, so that a second search is quick.
 """
 
 import logging

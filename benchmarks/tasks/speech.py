@@ -1,7 +1,7 @@
 """Captions spoken by espeak-ng, and what Whisper's encoder makes of them.
 
-In: sentences, a voice for each, and the folder of [`whisper.convert_whisper_base`]. Out: pooled hidden states, computed
-once and kept; a computation that was killed goes on where it was.
+In: sentences, a voice for each, and the folder of [`whisper.convert_whisper_base`]. Out: pooled hidden states,
+computed once and kept; a computation that was killed goes on where it was.
 """
 
 import hashlib

@@ -21,7 +21,7 @@ TokenChoice = str | int
 
 
 class EncoderPair:
-    """An encoder of images or sounds and a text encoder, loaded once, with the choices of tokens that are to be compared.
+    """An encoder of images or sounds and one of texts, loaded once, with the choices of tokens to be compared.
 
     `tokens` names at least one choice a side; `processor` makes the inputs. The other arguments and what is raised are
     those of [`align_encoders`].

@@ -29,9 +29,9 @@ _TELLING = 8  # characters of a name: `image3` and `12` are anybody's
 class PairSplit:
     """Image-caption pairs with every image and every text once; `str()` of it counts them.
 
-    `pairs` (P, 2) long names image and text of each pair; an input that no pair names is unpaired. The N `images` are
-    as [`features.encode`] takes them, sounds may stand in their place; `origin` says in words where they come from, `source` of which data
-    ([`data.sources.describe_source`]).
+    `pairs` (P, 2) long names image and text of each pair; an input that no pair names is unpaired. The N `images`, or
+    sounds in their place, are as [`features.encode`] takes them; `origin` says in words where they come from,
+    `source` of which data ([`data.sources.describe_source`]).
 
     Example:
         >>> print(PairSplit(["1.png", "2.png"], ["a dog"], torch.tensor([[0, 0], [1, 0]]), "train[:2]"))

@@ -44,7 +44,7 @@ def encode(
     Args:
         model: The merge; its encoder of `side` must be frozen, or the features would go stale.
         side: `"context"` or `"query"`.
-        inputs: Distinct images (PIL or paths), waveforms or paths of WAV files, or texts: what the side's encoder takes.
+        inputs: Distinct images (PIL or paths), waveforms (or paths of WAV files), or texts: what the encoder takes.
         cache_dir: As `options` (`shard_size`, `dtype`, `progress`, `verify`, `share`) in [`compute_features`].
         batch_size: Inputs per forward; by default what [`usual_batch_size`] says.
         sampling_rate: Of waveforms, in Hz; needed for them, files bring their own.
