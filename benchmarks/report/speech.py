@@ -56,9 +56,9 @@ def markdown(records: Sequence[Record]) -> str:
             "",
             "## A window of 8 seconds in place of 30",
             "",
-            f"The first {record['clips']} test clips, the fit of {record['settings']['window_pairs']:,} pairs in windows "
-            f"of 8 s (`{record['fit']}`): R@1 sound -> text {short:.4f}; the same clips padded to 30 s {whole:.4f}. The "
-            f"last layer's means differ by {record['distance']:.2f} of their deviation between clips.",
+            f"The first {record['clips']} test clips, the fit of {record['settings']['window_pairs']:,} pairs in "
+            f"windows of 8 s (`{record['fit']}`): R@1 sound -> text {short:.4f}; the same clips padded to 30 s "
+            f"{whole:.4f}. The last layer's means differ by {record['distance']:.2f} of the deviation between clips.",
         ]
     return "\n".join(lines) + "\n"
 

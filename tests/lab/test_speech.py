@@ -47,9 +47,7 @@ def test_a_voice_is_heard_and_another_is_another():
 
 
 @needs_espeak
-def test_states_are_those_of_true_positions_and_computed_once(
-    tmp_path, monkeypatch, encoder, feature_extractor
-):
+def test_states_are_those_of_true_positions_and_computed_once(tmp_path, monkeypatch, encoder, feature_extractor):
     monkeypatch.setattr(speech, "SHARD", 2)
     encoder("whisper").save_pretrained(tmp_path / "whisper")
     extractor = feature_extractor("whisper")
