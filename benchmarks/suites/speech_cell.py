@@ -27,7 +27,6 @@ from ..tasks.whisper import convert_whisper_base
 POOLINGS: dict[str, tuple[tuple[int, ...], int]] = {
     "last layer, mean": ((6,), 1),
     "layer 5, mean": ((5,), 1),
-    "layer 4, mean": ((4,), 1),
     "last layer, mean and deviation": ((6,), 2),
     "layers 5 and 6, mean and deviation": ((5, 6), 2),
 }
