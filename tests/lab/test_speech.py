@@ -82,7 +82,7 @@ def record(pairs, draw, recall):
         "settings": {"pairs": pairs, "draw": draw},
         "machine": {"cpu": "x"},
         "candidates": 1000,
-        "voices": {"train": ["a"], "validation": "b", "test": "c", "tested": TESTED},
+        "voices": {"train": ["a"], "validation": "b", "tested": TESTED},
         "methods": {"mean": {"chosen": "CCA()", "validation": recall, "scores": dict.fromkeys(TESTED, scores)}},
     }
 
@@ -91,7 +91,7 @@ def test_report_has_the_most_pairs_first():
     window = {"settings": {"clips": 300, "window_pairs": 5000}, "clips": 300, "distance": 0.1, "fit": "CCA()"}
     window["recall"] = {"8 s": 0.9, "30 s": 0.8}
     table = markdown([record(500, 0, 0.5), record(500, 1, 0.5), record(5000, 0, 0.9), record(5000, 1, 0.9), window])
-    assert "| mean | CCA() | 0.9000 [0.9000, 0.9000] |" in table
+    assert "| mean | `CCA()` | 0.9000 [0.9000, 0.9000] |" in table
     assert "| mean | 0.5000 [0.5000, 0.5000] / 0.5000 [0.5000, 0.5000] | 0.9000" in table
     assert "padded to 30 s 0.8000" in table
     assert SUITE.name == "speech"
