@@ -3,9 +3,10 @@
     otmerge align --context ENCODER --query ENCODER --pairs PAIRS --output runs/aligned
     python examples/retrieve.py --model runs/aligned --images PICTURES --query "a red circle" --output found.png
     python examples/retrieve.py --model runs/aligned --image PICTURE.png --texts captions.txt
+    python examples/retrieve.py --model runs/heard --audio SOUND.wav --texts captions.txt
 
-Images come from a folder of pictures, or from a data set with a column of images. Each is encoded once: the
-features are kept on disk, so that a second search is quick.
+Images come from a folder of pictures, or from a data set with a column of images; sounds, of a merge that hears, from
+a folder of WAV files. Each is encoded once: the features are kept on disk, so that a second search is quick.
 """
 
 import logging
@@ -39,6 +40,7 @@ class Options:
     split: str = field(default="train", metadata={"help": "Split of the data set."})
     query: str | None = field(default=None, metadata={"help": "Text that looks for images."})
     image: str | None = field(default=None, metadata={"help": "Picture that looks for captions."})
+    audio: str | None = field(default=None, metadata={"help": "WAV file that looks for captions."})
     texts: str | None = field(default=None, metadata={"help": "Text file with one caption a line, or a data set."})
     top_k: int = field(default=8, metadata={"help": "How many to show."})
     output: str = field(default="retrieved.png", metadata={"help": "Where the grid of images goes."})
@@ -46,12 +48,16 @@ class Options:
 
 
 def check(options: Options) -> None:
-    if (options.query is None) == (options.image is None):
-        raise ValueError("give --query TEXT (with --images) or --image PICTURE (with --texts), one of the two")
+    if sum(given is not None for given in (options.query, options.image, options.audio)) != 1:
+        raise ValueError(
+            "give --query TEXT (with --images), or --image PICTURE or --audio SOUND (with --texts): one of the three"
+        )
     if options.query is not None and options.images is None:
         raise ValueError("--query needs --images: a folder of pictures, files or a data set")
-    if options.image is not None and options.texts is None:
-        raise ValueError("--image needs --texts: a file with one caption a line, or a data set")
+    if options.query is None and options.texts is None:
+        raise ValueError(
+            f"--{'image' if options.image else 'audio'} needs --texts: a file with one caption a line, or a data set"
+        )
     if options.top_k < 1:
         raise ValueError(f"--top_k is {options.top_k}; expected at least 1")
 
@@ -68,15 +74,17 @@ def find_images(model, processor, options: Options) -> None:
         name = picture if isinstance(picture, Path) else f"{options.images}, image {row}"
         print(f"{rank:3}  {score:.4f}  {name}")
         tiles.append((picture, f"{rank}.  {score:.3f}"))
-    save_grid(tiles, Path(options.output))
-    print(f"Grid: {options.output}")
+    if processor.context_part == "image_processor":
+        save_grid(tiles, Path(options.output))
+        print(f"Grid: {options.output}")
 
 
 def find_captions(model, processor, options: Options) -> None:
     captions = load_texts(options.texts)
     store = encode(model, processor, "query", captions, cache_dir=options.cache_dir)
     with torch.no_grad():
-        context = model.get_context_embeds(**processor(images=[open_image(options.image)], return_tensors="pt"))
+        given = {"images": [open_image(options.image)]} if options.image else {"audio": [options.audio]}
+        context = model.get_context_embeds(**processor(**given, return_tensors="pt"))
     scores, found = nearest_neighbours(context, embed(model, store, "query"), min(options.top_k, len(store)))
     for rank, (score, row) in enumerate(zip(scores[0].tolist(), found[0].tolist(), strict=True), start=1):
         print(f"{rank:3}  {score:.4f}  {captions[row]}")

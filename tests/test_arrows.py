@@ -36,10 +36,10 @@ OUTSIDE = {
                   "warnings", "contextlib", "abc", "__future__"},
     "model": {"torch", "transformers", "huggingface_hub", "PIL", "math", "copy", "dataclasses", "collections",
               "shutil", "pathlib", "inspect", "os", "io", "base64", "typing", "functools",
-              "contextlib", "unicodedata", "hashlib", "re", "weakref"},
+              "contextlib", "unicodedata", "hashlib", "re", "wave", "weakref"},
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.
-MODEL_ORDER = ("sources", "configuration_otmerge", "images", "modality", "validation", "padding", "encoders",
+MODEL_ORDER = ("sources", "configuration_otmerge", "images", "sounds", "modality", "validation", "padding", "encoders",
                "probing", "attention", "adapters", "plans", "fusers", "scaling", "outputs_otmerge", "linear_path",
                "fetching", "unmerge", "checkpoint", "modeling_otmerge", "texts", "image_rows", "processing_otmerge",
                "pipeline_otmerge")  # fmt: skip

@@ -14,6 +14,7 @@ SUITES = {
     "photographs": "entailment and questions about real photographs, from a folder of the user's; with controls",
     "own-data": "`otmerge train` on tables of questions beside folders of images; with controls",
     "alignment": "closed forms and trained heads on emoji pictures and their names: retrieval with many or few pairs",
+    "speech": "spoken captions find their written form, by a voice not heard before: Whisper's encoder and MiniLM",
     "forecast": "recall as `alignment.forecast` says it from few pairs, beside what is measured",
     "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",

@@ -208,10 +208,13 @@ def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
     [
         ({"context": "nowhere"}, "nowhere'` is neither a folder with a saved model nor a model on the Hub"),
         ({"query": "pairs"}, "pairs' is no folder of a saved encoder: it has no config.json"),
-        ({"context": "bert"}, "is a bert encoder; expected an image encoder (are context and query exchanged?)"),
+        (
+            {"context": "bert"},
+            "is a bert encoder; expected an encoder of images or sounds (are context and query exchanged?)",
+        ),
         (
             {"context": "bert", "query": "vit", "extra": ["--image-size", "64"]},
-            "is a bert encoder; expected an image encoder (are context and query exchanged?)",
+            "is a bert encoder; expected an encoder of images or sounds (are context and query exchanged?)",
         ),
         ({"query": "vit"}, "The query encoder is a `vit`, which takes `pixel_values`; expected a text encoder"),
         ({"extra": ["--context-tokens", "cls"], "context": "resnet"}, "`resnet` encoder has no class token"),

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
+import wave
 
 import pytest
 from transformers import pipeline
 
-from otmerge_hf import cli
+from otmerge_hf import OTMergeAudioProcessor, cli
 
 
 @pytest.fixture
@@ -104,3 +105,18 @@ def test_imports_no_data_sets_and_no_fits(saved):
     assert "datasets" not in modules
     # encoders: names alone, to find packaged weights; hub: what writes a card; export: behind a method
     assert folders == {"cli", "commands", "encoders", "export", "hub", "model"}
+
+
+def test_a_sound_is_heard_by_a_merge_that_hears(saved, merge, feature_extractor, tokenizer, capsys):
+    merge("whisper").save_pretrained(saved / "heard")
+    OTMergeAudioProcessor(feature_extractor("whisper"), tokenizer).save_pretrained(saved / "heard")
+    with wave.open(str(saved / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", None))
+        file.writeframes(bytes(2 * 1_000))
+    words = ["--audio", str(saved / "a.wav"), "--question", "what color ?"]
+    assert cli.main(["ask", "--model", str(saved / "heard"), *words]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert cli.main(["ask", "--model", str(saved / "merge"), *words]) == 2
+    assert "expected --image" in capsys.readouterr().err
+    assert ask(saved, "red.png", "merge", *words[:2]) == 2
+    assert "--image and --audio are given" in capsys.readouterr().err

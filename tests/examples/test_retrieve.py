@@ -119,8 +119,8 @@ def test_bad_input_is_one_line_and_code_2(run, saved, pictures, tmp_path):
     for options, message in (
         ({"query": "red"}, "--query needs --images"),
         ({"image": red}, "--image needs --texts"),
-        ({}, "one of the two"),
-        ({"query": "red", "image": red}, "one of the two"),
+        ({}, "one of the three"),
+        ({"query": "red", "image": red}, "one of the three"),
         ({"query": "red", "images": pictures, "top_k": 0}, "--top_k is 0"),
         ({"query": "red", "images": tmp_path / "gone.parquet"}, "no such file or folder"),
         ({"query": "red", "images": tmp_path / "empty"}, "empty"),

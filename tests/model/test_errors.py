@@ -95,9 +95,9 @@ def test_processor_of_another_vocabulary(merge, processor, tmp_path):
 def test_pipeline_without_a_merge_processor(merge, processor, feature_extractor):
     with refused("expected an OTMergeProcessor"):
         OTMergeVQAPipeline(model=merge(), processor=processor.tokenizer)
-    with refused("expected an OTMergeProcessor"):
-        audio = OTMergeAudioProcessor(feature_extractor("whisper"), processor.tokenizer)
-        OTMergeVQAPipeline(model=merge("whisper"), processor=audio)
+    audio = OTMergeAudioProcessor(feature_extractor("whisper"), processor.tokenizer)
+    with refused("they belong to different models"):
+        OTMergeVQAPipeline(model=merge(), processor=audio)
 
 
 def test_image_path_that_does_not_exist(merge, processor, tmp_path):

@@ -11,7 +11,7 @@ from ..encoders import IMAGE_ENCODERS, resolve_encoder
 from ..features import FeatureStore, encode
 from ..model.configuration_otmerge import OTMergeConfig
 from ..model.encoders import load_encoders
-from ..model.modality import IMAGE, SIDES, modality_of
+from ..model.modality import SIDES, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.probing import check_source, measure_width
 from ..model.processing_otmerge import OTMergeProcessor
@@ -21,7 +21,7 @@ TokenChoice = str | int
 
 
 class EncoderPair:
-    """An image encoder and a text encoder, loaded once, with the choices of tokens that are to be compared.
+    """An encoder of images or sounds and one of texts, loaded once, with the choices of tokens to be compared.
 
     `tokens` names at least one choice a side; `processor` makes the inputs. The other arguments and what is raised are
     those of [`align_encoders`].
@@ -39,10 +39,11 @@ class EncoderPair:
                 raise ValueError(f"{side} {path!r} is no folder of a saved encoder: it has no config.json")
         self._loaded = load_encoders({**paths}, dict.fromkeys(SIDES))
         encoder = self._loaded["context"].encoder
-        if modality_of("context", encoder) is not IMAGE:
+        self.context = modality_of("context", encoder)
+        if self.context.encoder_input == "input_ids":
             raise ValueError(
                 f"context {context!r} is a {encoder.config.model_type} encoder; "
-                "expected an image encoder (are context and query exchanged?)"
+                "expected an encoder of images or sounds (are context and query exchanged?)"
             )
         modality_of("query", self._loaded["query"].encoder)  # raises if it is no text encoder
         if image_size != sized:

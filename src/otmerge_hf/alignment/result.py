@@ -8,6 +8,7 @@ from typing import Any
 
 from ..hub.run_facts import count_parameters
 from ..hub.write import write_card
+from ..model.modality import IMAGE, modality_of
 from ..model.modeling_otmerge import OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
 from .base import Alignment
@@ -101,7 +102,7 @@ class AlignmentResult:
             *(f"  {candidate.recall:.4f}  {candidate.fit}" for candidate in listed),
             after,
             *self._refined(sizes),
-            f"\n{retrieval_table(self.scores['test'], *sizes)}",
+            f"\n{self._table('test', sizes)}",
             ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items()) + ".",
         ]
         return "\n".join(lines)
@@ -113,14 +114,18 @@ class AlignmentResult:
         what = f"Refined by {steps} steps" if steps else "Not refined, no evaluation was better"
         return [
             f"{what}: mean Recall@1 on validation {before:.4f} -> {after:.4f}. The closed form, then what is saved:",
-            f"\n{retrieval_table(self.scores['closed_form_test'], *sizes)}",
+            f"\n{self._table('closed_form_test', sizes)}",
         ]
 
+    def _table(self, name: str, sizes: tuple[int, int]) -> str:
+        context = "image" if modality_of("context", self.model.context_encoder) is IMAGE else "sound"
+        return retrieval_table(self.scores[name], *sizes, context)
 
-def retrieval_table(scores: dict[str, float], images: int, texts: int) -> str:
+
+def retrieval_table(scores: dict[str, float], images: int, texts: int, context: str = "image") -> str:
     """Recall and median rank of both directions, of [`retrieval`] among so many candidates, as lines of text."""
     lines = [f"{'test':16}{'candidates':>12}{'R@1':>9}{'R@5':>9}{'R@10':>9}{'median rank':>13}"]
-    directions = ("image -> text", "context_to_query", texts), ("text -> image", "query_to_context", images)
+    directions = (f"{context} -> text", "context_to_query", texts), (f"text -> {context}", "query_to_context", images)
     for name, direction, count in directions:
         recalls = "".join(f"{scores[f'{direction}_recall@{k}']:9.4f}" for k in (1, 5, 10))
         lines.append(f"{name:16}{count:12,}{recalls}{scores[f'{direction}_median_rank']:13.1f}")

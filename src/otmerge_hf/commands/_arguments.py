@@ -32,7 +32,11 @@ _QUESTION_OPTIONS = ("image_folder", "split_column", "kind_columns", "answer_sep
 def add_encoder_arguments(parser: ArgumentParser, several: bool = True) -> None:
     """State which encoders, which of their tokens (several choices, or one), and how they run."""
     add = parser.add_argument
-    add("--context", required=True, help=f"image encoder: folder, Hub name, or {', '.join(IMAGE_ENCODERS)}")
+    add(
+        "--context",
+        required=True,
+        help=f"encoder of images or sounds: folder, Hub name, or {', '.join(IMAGE_ENCODERS)}",
+    )
     add("--query", required=True, help=f"text encoder: folder, Hub name, or {', '.join(TEXT_ENCODERS)}")
     add(
         "--image-size",
@@ -55,7 +59,7 @@ def add_pair_arguments(parser: ArgumentParser) -> None:
     add(
         "--pairs",
         required=True,
-        help="folder of images and a table, a table, a Hub name, or a preset's name",
+        help="folder of images (or WAV files) and a table, a table, a Hub name, or a preset's name",
     )
     add_caption_arguments(parser)
     add("--config-name", help="configuration of a Hub data set")

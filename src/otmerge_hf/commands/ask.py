@@ -1,4 +1,4 @@
-"""`otmerge ask`: a saved merge, an image and a question (or a table of them) in, answers with scores out."""
+"""`otmerge ask`: a saved merge, an image or a sound and a question (or a table) in, answers with scores out."""
 
 import csv
 import sys
@@ -19,6 +19,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     )
     parser.add_argument("--model", required=True, help="folder or Hub name of the merge")
     parser.add_argument("--image", action="append", help="path or URL of the image; repeated: one row of several")
+    parser.add_argument("--audio", help="path of a WAV file, in place of --image, for a merge that hears")
     parser.add_argument("--question", help="the question; '' where the merge classifies images alone")
     parser.add_argument("--top-k", type=int, default=3, help="answers to print (default %(default)s)")
     parser.add_argument("--csv", help="a table of images and questions to answer, in place of --image and --question")
@@ -43,18 +44,22 @@ def run(arguments: Namespace) -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if arguments.csv:
-        if arguments.image or arguments.question:
-            raise ValueError("--csv answers a table; leave out --image and --question")
+        if arguments.image or arguments.audio or arguments.question:
+            raise ValueError("--csv answers a table; leave out --image, --audio and --question")
         return _answer_table(arguments)
-    if arguments.image is None or arguments.question is None:
+    if arguments.image and arguments.audio:
+        raise ValueError("--image and --audio are given; expected one of them, which the merge looks at or hears")
+    if not (arguments.image or arguments.audio) or arguments.question is None:
         raise ValueError("--image and --question are needed ('' where images alone are classified), or --csv")
     if arguments.output:
         raise ValueError("--output is for the answers to --csv; a single answer is printed")
     model, processor = load_answering(arguments.model)
     # The task's name is ours: transformers' overloads do not list it.
     pipe = pipeline("otmerge-vqa", model=model, processor=processor, device="cpu")  # type: ignore[call-overload]
-    images = arguments.image if len(arguments.image) > 1 else arguments.image[0]
-    row = {"image": images, "question": arguments.question or NO_TEXT}
+    given = {"audio": arguments.audio}
+    if arguments.image:
+        given = {"image": arguments.image if len(arguments.image) > 1 else arguments.image[0]}
+    row = {**given, "question": arguments.question or NO_TEXT}
     for answer in pipe(row, top_k=arguments.top_k):
         print(f"{answer['score']:.3f}  {answer['answer']}")
     return 0

@@ -11,6 +11,7 @@ from datasets import Dataset, Image
 from PIL import Image as PillowImage
 
 from .caption_presets import CaptionPreset, find_caption_preset
+from .question_images import is_sound_name
 from .sources import (
     BUILDERS,
     Source,
@@ -157,14 +158,22 @@ class CaptionSource:
 def _table_of(source: Source) -> Source:
     """The table of a folder that has one beside its images; the source itself where `datasets` reads the folder.
 
-    It reads a folder of images by their `metadata` files, and takes no notice of a table of another name.
+    It reads a folder of images by their `metadata` files, and takes no notice of a table of another name. A folder of
+    sounds it reads with a library that is not among ours: their one table is taken, whatever its name.
     """
     folder = Path(source) if isinstance(source, str | os.PathLike) else None
-    if folder is None or not folder.is_dir() or any(folder.rglob("metadata.*")):
+    if folder is None or not folder.is_dir():
+        return source
+    files, images = [file for file in folder.rglob("*") if file.is_file()], PillowImage.registered_extensions()
+    pictures = any(file.suffix.lower() in images for file in files)
+    sounds = not pictures and any(map(is_sound_name, files))
+    if not sounds and any(file.stem == "metadata" for file in files):
         return source
     tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in BUILDERS and file.suffix != ".tar")
-    images = PillowImage.registered_extensions()
-    if not tables or not any(file.suffix.lower() in images for file in folder.rglob("*")):
+    if sounds and not tables:
+        expected = "expected a table beside them (file_name, text; and split, where it has several)"
+        raise ValueError(f"source {str(source)!r} holds sounds, and no table: {expected}")
+    if not tables or not (pictures or sounds):
         return source
     if len(tables) > 1:
         names = ", ".join(file.name for file in tables[:5])

@@ -1,4 +1,4 @@
-"""A column of images -> a sequence for an encoder, opened one at a time."""
+"""A column of images or sounds -> a sequence for an encoder, opened one at a time."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -6,18 +6,18 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Audio, Dataset
 from datasets import Image as ImageFeature
 from PIL.Image import Image
 
 from ..model.images import open_image
 
 
-class ImageInputs(Sequence[Path | Image]):
+class ImageInputs(Sequence[Path | Image | bytes]):
     """Images of some rows of a data set (all by default), in that order, as [`features.encode`] takes them.
 
     An image kept as a file is given as its path, which needs no decoding to be recognised; others are opened by
-    `open_image` when they are asked for, so that a large data set never lies in memory.
+    `open_image` when they are asked for, so that a large data set never lies in memory. Sounds are paths, or bytes.
 
     Raises:
         ValueError: When an image is asked for that cannot be opened; the message has its row in the data set.
@@ -31,7 +31,9 @@ class ImageInputs(Sequence[Path | Image]):
 
     def __init__(self, dataset: Dataset, rows: Sequence[int] | None = None, column: str = "image") -> None:
         self.images = dataset.select_columns([column])
-        self.records = self.images.cast_column(column, ImageFeature(decode=False))
+        self.sounds = isinstance(self.images.features[column], Audio)
+        raw = Audio(decode=False) if self.sounds else ImageFeature(decode=False)
+        self.records = self.images.cast_column(column, raw)
         self.rows = list(range(len(dataset)) if rows is None else rows)
         self.column = column
 
@@ -50,6 +52,8 @@ class ImageInputs(Sequence[Path | Image]):
         record = self.records[row][self.column]
         if record["bytes"] is None and record["path"] and Path(record["path"]).is_file():
             return Path(record["path"])
+        if self.sounds and record["bytes"] is not None:
+            return record["bytes"]
         try:
             return open_image(self.images[row][self.column])
         except (

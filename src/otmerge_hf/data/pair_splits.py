@@ -14,6 +14,7 @@ from .caption_sources import CaptionSource
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
+from .question_images import is_sound_name
 from .sources import Source, describe_source
 from .table_parts import SPLIT_WORDS
 
@@ -28,9 +29,9 @@ _TELLING = 8  # characters of a name: `image3` and `12` are anybody's
 class PairSplit:
     """Image-caption pairs with every image and every text once; `str()` of it counts them.
 
-    `pairs` (P, 2) long names image and text of each pair; an input that no pair names is unpaired. The N `images` are
-    as [`features.encode`] takes them; `origin` says in words where they come from, `source` of which data
-    ([`data.sources.describe_source`]).
+    `pairs` (P, 2) long names image and text of each pair; an input that no pair names is unpaired. The N `images`, or
+    sounds in their place, are as [`features.encode`] takes them; `origin` says in words where they come from,
+    `source` of which data ([`data.sources.describe_source`]).
 
     Example:
         >>> print(PairSplit(["1.png", "2.png"], ["a dog"], torch.tensor([[0, 0], [1, 0]]), "train[:2]"))
@@ -43,9 +44,20 @@ class PairSplit:
     origin: str = "memory"
     source: Mapping[str, str | None] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """What the captions are of: `images` or `sounds`."""
+        if isinstance(self.images, ImageInputs):
+            return "sounds" if self.images.sounds else "images"
+        return "sounds" if len(self.images) and _is_sound(self.images[0]) else "images"
+
     def __str__(self) -> str:
-        counts = f"{len(self.images):,} images, {len(self.pairs):,} captions ({len(self.texts):,} distinct)"
+        counts = f"{len(self.images):,} {self.kind}, {len(self.pairs):,} captions ({len(self.texts):,} distinct)"
         return f"{counts}, from {self.origin}"
+
+
+def _is_sound(item: Any) -> bool:
+    return isinstance(item, bytes) or (isinstance(item, str | Path) and is_sound_name(item))
 
 
 def load_pair_splits(
@@ -104,7 +116,8 @@ def load_pair_splits(
     for name, split in (("validation", validation), ("test", test)):
         if split is None:
             held, left = left[:share], left[share:]
-            splits[name] = _select(everything, held, f"{len(held):,} images held out of {train}")
+            splits[name] = _select(everything, held, "")
+            splits[name] = replace(splits[name], origin=f"{len(held):,} {splits[name].kind} held out of {train}")
         else:
             rows = load_pairs(source, split, **options)
             splits[name] = _select(rows, sorted(set(rows["group"])), split)

@@ -1,4 +1,4 @@
-"""Images with captions from any source -> rows of one image, one caption, and the group they belong to."""
+"""Images or sounds with captions from any source -> rows of one of them, one caption, and their group."""
 
 import hashlib
 import logging
@@ -8,11 +8,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Image, Value, concatenate_datasets
+from datasets import Audio, Dataset, Image, Value, concatenate_datasets
 
 from .caption_sources import CaptionSource
 from .distinct import index_distinct
-from .question_images import ImageFinder
+from .question_images import ImageFinder, is_sound_name
 from .sources import Source, check_column, column_values, describe_columns, source_folder
 
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 _CAPTIONS = ("text", "txt", "caption", "captions", "sentence", "sentences")
 TEXT_COLUMNS = (*_CAPTIONS, "description", "descriptions", "alt_text", "statement")
-# Columns of text that may hold paths of image files.
-PATH_COLUMNS = ("image", "image_path", "file_name", "filename", "filepath", "path")
+# Columns of text that may hold paths of image files, or of sounds.
+PATH_COLUMNS = ("image", "image_path", "audio", "audio_path", "file_name", "filename", "filepath", "path")
 _TEXT_KINDS = ("string", "large_string")  # the latter is what CSV files give from datasets 5 on
 # Where a caption stands inside a record, as in COCO's {"tokens", "raw", "imgid", "sentid"}.
 _CAPTION_FIELDS = ("raw", "caption", "text", "sentence")
@@ -44,7 +44,7 @@ def load_pairs(
     """Load image-caption pairs, one row a caption; the captions of one image share a `group`.
 
     Rows without an image or without a caption are left out, and a warning counts them. Images are not copied,
-    however many captions they have.
+    however many captions they have. Sounds may stand in the place of images, as WAV files.
 
     Args:
         source: See [`load_source`], as for `split` and `options`.
@@ -96,10 +96,15 @@ def load_pairs(
 
 
 def open_images(dataset: Dataset, folder: Path | None, column: str | None = None) -> tuple[Dataset, str]:
-    """Rows whose paths of images, relative to `folder`, are images; and their one column of type `datasets.Image`."""
+    """Rows whose paths, relative to `folder`, are files; and their one column of images, or sounds (not decoded)."""
     check_column(dataset, "image_column", column)
-    names = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+    sounds = [name for name, feature in dataset.features.items() if isinstance(feature, Audio)]
+    for name in sounds:  # decoding takes a library; whoever encodes a file opens it
+        dataset = dataset.cast_column(name, Audio(decode=False))
+    names = [name for name, feature in dataset.features.items() if isinstance(feature, Image)] or sounds
     wanted = [column] if column else ["image"] if "image" in names else names
+    if column in sounds:
+        names = sounds
     if len(wanted) == 1 and wanted[0] in names:
         return dataset, wanted[0]
     if len(wanted) > 1:
@@ -115,7 +120,8 @@ def open_images(dataset: Dataset, folder: Path | None, column: str | None = None
                 logger.warning(
                     "left out %d of %d rows whose image is not there; %s", len(missing), len(paths), missing[0]
                 )
-            return dataset.remove_columns(name).add_column(name, paths).cast_column(name, Image()), name
+            kind = Audio(decode=False) if is_sound_name(next(filter(None, paths))) else Image()
+            return dataset.remove_columns(name).add_column(name, paths).cast_column(name, kind), name
         if missing:
             looked.append(f"{name!r} names no file ({missing[0]}; addresses are not fetched)")
     why = f"; column {', column '.join(looked)}" if looked else ""
@@ -168,7 +174,7 @@ def captions_of(value: Any, column: str) -> Iterator[str]:
 
 def image_identities(dataset: Dataset, image: str, group_column: str | None = None) -> list[Any]:
     """What tells one image from another, row by row: the group column, or path or content; None without image."""
-    raw = dataset.select_columns([image]).cast_column(image, Image(decode=False))
+    raw = dataset.select_columns([image]).cast_column(image, type(dataset.features[image])(decode=False))
     identities = [
         record and (record["path"] if record["bytes"] is None else hashlib.sha256(record["bytes"]).digest())
         for batch in raw.iter(batch_size=64)

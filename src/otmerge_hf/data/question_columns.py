@@ -9,7 +9,7 @@ from .tables import Table
 
 IMAGE_COLUMNS = (
     "image", "image_path", "img_path", "file_name", "filename", "image_file", "image_name", "img", "picture", "photo",
-    "path", "filepath", "file_path", "file", "jpg", "png", "images", "image_id",
+    "path", "filepath", "file_path", "file", "jpg", "png", "images", "audio", "audio_path", "sound", "wav", "image_id",
 )  # fmt: skip
 QUESTION_COLUMNS = (
     "question", "questions", "text", "sentence", "hypothesis", "statement", "caption", "prompt", "query",

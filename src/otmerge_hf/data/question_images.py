@@ -9,18 +9,25 @@ from typing import Any
 from PIL import Image
 
 from ..model.images import open_image
+from ..model.sounds import open_waveform
 from .stored_images import StoredImage
 from .table_parts import role_of
 
 
 _ADDRESS = re.compile(r"https?://", flags=re.IGNORECASE)
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+_SOUND_SUFFIXES = (".wav", ".wave")
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _JPEG_END = b"\xff\xd9"
 
 
+def is_sound_name(name: Any) -> bool:
+    """Whether a file is a sound, by its ending."""
+    return Path(name).suffix.lower() in _SOUND_SUFFIXES
+
+
 class ImageFinder:
-    """Finds images by name below some folders, and opens each once to see whether it is one.
+    """Finds images, or sounds, by name below some folders, and opens each once to see whether it is one.
 
     Args:
         folders: Where relative names start, the first that has the file wins; a name that none has is looked for
@@ -107,7 +114,7 @@ class ImageFinder:
                     None,
                     self.role,
                 )
-                if path.suffix.lower() in _SUFFIXES and not other:
+                if path.suffix.lower() in (*_SUFFIXES, *_SOUND_SUFFIXES) and not other:
                     self._below[path.name].append(path)
                     self._below[path.stem].append(path)
         return self._below.get(name, [])
@@ -116,6 +123,12 @@ class ImageFinder:
         name = f"image {image.name!r}" if isinstance(image, Path) else "the image"
         if isinstance(image, Path) and image.stat().st_size == 0:
             return f"{name} is an empty file"
+        if isinstance(image, Path) and is_sound_name(image):
+            try:
+                open_waveform(image, 16_000)
+            except ValueError as error:
+                return str(error)
+            return None
         try:
             with Image.open(image.stream() if isinstance(image, StoredImage) else image) as opened:
                 whole = _has_its_end(image, opened)

@@ -1,4 +1,4 @@
-"""Images alone or texts alone, from a folder, a file or any source of rows: inputs without a partner."""
+"""Images alone (or sounds) or texts alone, from a folder, a file or any source of rows: inputs without a partner."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from PIL.Image import Image
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import captions_of, find_text_column, image_identities, open_images
+from .question_images import is_sound_name
 from .sources import BUILDERS, Source, column_values, load_source, source_folder
 
 
@@ -15,8 +16,10 @@ from .sources import BUILDERS, Source, column_values, load_source, source_folder
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 
 
-def load_images(source: Source, split: str = "train", column: str | None = None) -> Sequence[Path | Image]:
+def load_images(source: Source, split: str = "train", column: str | None = None) -> Sequence[Path | Image | bytes]:
     """Every picture below a folder, or each distinct image of a data set, once, as [`features.encode`] takes them.
+
+    A folder without pictures gives its sounds, WAV files.
 
     Args:
         source: A folder of pictures, or whatever [`load_source`] reads, as for `split`.
@@ -36,6 +39,8 @@ def load_images(source: Source, split: str = "train", column: str | None = None)
     if isinstance(source, str | Path) and Path(source).is_dir():
         files = (path for path in Path(source).rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
         if found := sorted(files):
+            return found
+        if found := sorted(path for path in Path(source).rglob("*") if is_sound_name(path) and path.is_file()):
             return found
     dataset, name = open_images(load_source(source, split), source_folder(source), column)
     identities = image_identities(dataset, name)

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..model.encoders import run_encoder
 from ..model.modality import IMAGE, Modality, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
+from ..model.sounds import is_sound_file
 from .compute import compute_features
 from .keys import encoder_key
 from .store import FeatureStore
@@ -42,10 +44,10 @@ def encode(
     Args:
         model: The merge; its encoder of `side` must be frozen, or the features would go stale.
         side: `"context"` or `"query"`.
-        inputs: Distinct images (PIL or paths), waveforms, or texts: what the side's encoder takes.
+        inputs: Distinct images (PIL or paths), waveforms (or paths of WAV files), or texts: what the encoder takes.
         cache_dir: As `options` (`shard_size`, `dtype`, `progress`, `verify`, `share`) in [`compute_features`].
         batch_size: Inputs per forward; by default what [`usual_batch_size`] says.
-        sampling_rate: Of waveforms, in Hz; needed for them.
+        sampling_rate: Of waveforms, in Hz; needed for them, files bring their own.
         workers: Threads that open images ahead of the encoder; by default what [`usual_workers`] says.
 
     Raises:
@@ -61,7 +63,11 @@ def encode(
     encoder, tokens = getattr(base, f"{side}_encoder"), getattr(model.config, f"{side}_tokens")
     encoder.eval()
     row = modality_of(side, encoder)
-    options_of_call = {"sampling_rate": sampling_rate} if "sampling_rate" in row.call_options else {}
+    options_of_call, load = {}, row.open_item
+    if "sampling_rate" in row.call_options:
+        rate = processor.feature_extractor.sampling_rate
+        load = partial(row.open_item, sampling_rate=rate)
+        options_of_call = {"sampling_rate": rate if all(map(is_sound_file, inputs)) else sampling_rate}
 
     def tokens_of(batch: list[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
         made = processor(**{row.call_argument: batch}, **options_of_call, return_tensors="pt").to(encoder.device)
@@ -81,7 +87,7 @@ def encode(
         workers = usual_workers(encoder.device) if row is IMAGE else 0
     # only what this side's inputs pass through: another tokenizer must not make images be encoded anew
     key = side_key(model, processor, side)
-    options |= {"batch_size": batch_size, "workers": workers, "load": row.open_item, "length": row.length}
+    options |= {"batch_size": batch_size, "workers": workers, "load": load, "length": row.length}
     return compute_features(tokens_of, inputs, cache_dir=cache_dir, key=key, **options)
 
 

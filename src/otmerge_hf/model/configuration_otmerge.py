@@ -56,6 +56,7 @@ CODE_FILES = (
     "probing.py",
     "processing_otmerge.py",
     "scaling.py",
+    "sounds.py",
     "sources.py",
     "texts.py",
     "unmerge.py",

@@ -10,22 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .images import open_image
+from .sounds import open_waveform
 
 
 SIDES = ("context", "query")
 IMAGE_MASK = "image_mask"  # (B, n), of rows with several images
 CONTEXT_INDEX = "context_index"  # (B,), of questions that share their contexts
-
-
-def open_waveform(item: Any) -> Any:
-    """Take samples as they are: (samples,), mono, an array or a list; a path is refused.
-
-    Raises:
-        ValueError: If the item is a path: reading sound takes a library that the model does not carry.
-    """
-    if hasattr(item, "__len__") and not isinstance(item, (str, bytes)):
-        return item
-    raise ValueError(f"`audio` holds {item!r}; expected the samples of a waveform, read the file first.")
 
 
 def open_text(item: Any) -> str:

@@ -1,4 +1,4 @@
-"""Question and image (or passage) in, the most likely answers out."""
+"""Question and image (or sound, or passage) in, the most likely answers out."""
 
 import os
 
@@ -6,12 +6,21 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Pipeline
 
-from .modality import IMAGE, modality_of
+from .modality import CONTEXTS, IMAGE, modality_of
 from .texts import NO_TEXT
 
 
+_LOOKED_AT = {IMAGE.processor_part: "image", "feature_extractor": "audio", "context_tokenizer": "context"}
+_MANY = {"image": "images", "audio": "sounds", "context": "texts"}
+_EXPECTED = {
+    "image": "a PIL image, a path, a URL, base64 text or an array",
+    "audio": "a WAV file's path or samples",
+    "context": "a passage",
+}
+
+
 class OTMergeVQAPipeline(Pipeline):
-    """Question answering about images, or passages of text, with an [`OTMergeForQuestionAnswering`].
+    """Question answering about images, sounds or passages of text, with an [`OTMergeForQuestionAnswering`].
 
     Registered as `otmerge-vqa`, and as `visual-question-answering`, which transformers 5 no longer has itself.
 
@@ -39,20 +48,20 @@ class OTMergeVQAPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if self.processor is None:
             self.processor = AutoProcessor.from_pretrained(self.model.name_or_path)
-        if getattr(self.processor, "context_part", None) not in (IMAGE.processor_part, "context_tokenizer"):
-            expected = "an OTMergeProcessor (or an OTMergeTextProcessor, for passages)"
+        if getattr(self.processor, "context_part", None) not in {row.processor_part for row in CONTEXTS}:
+            expected = "an OTMergeProcessor (or an OTMergeAudioProcessor or OTMergeTextProcessor)"
             raise ValueError(f"`processor` is a {type(self.processor).__name__}; expected {expected}.")
         self.processor.check_model(self.model)
         self.row = modality_of("context", getattr(self.model, "otmerge", self.model).context_encoder)
-        self.looked_at = "image" if self.row is IMAGE else "context"  # what inputs call it
+        self.looked_at = _LOOKED_AT[self.row.processor_part]  # what inputs call it
         if getattr(self.model, "head_is_untrained", False):
             raise ValueError(
                 f"`model` {self.model.name_or_path!r} was saved as an OTMergeModel, which retrieves: it has no answer "
                 "head, and answers would be random. Train one first (`training.train_answers`)."
             )
 
-    def __call__(self, image=None, question: str | list[str] | None = None, context=None, **kwargs):
-        """Answer questions about images, or about passages.
+    def __call__(self, image=None, question: str | list[str] | None = None, context=None, audio=None, **kwargs):
+        """Answer questions about images, sounds or passages.
 
         Args:
             image: A PIL image, a path, a URL, base64 text or an array; a list of them; or, in place of both arguments,
@@ -61,6 +70,8 @@ class OTMergeVQAPipeline(Pipeline):
             question: A question or a list. One question is asked of every image, one image gets every question.
             context: A passage of text or a list of them, in place of `image`, for a merge of two text encoders; in
                 dicts and data sets, `"context"` in place of `"image"`.
+            audio: A WAV file's path or bytes, or samples at the feature extractor's rate, or a list of them, in place
+                of `image`, for a merge that hears; in dicts and data sets, `"audio"`.
             **kwargs: `top_k` (answers to return, default 5), `batch_size`, `timeout` in seconds for URLs.
 
         Returns:
@@ -71,11 +82,12 @@ class OTMergeVQAPipeline(Pipeline):
         looked_at, size = self.looked_at, kwargs.get("batch_size")
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise ValueError(f"`batch_size` is {size!r}; expected a positive integer.")
-        if context is not None:
-            if looked_at != "context" or image is not None:
-                expected = f"expected `{looked_at}` alone: the merge looks at {self.row.name}s"
-                raise ValueError(f"`context` is given; {expected}.")
-            image = context
+        for name, given in (("context", context), ("audio", audio)):
+            if given is not None:
+                if looked_at != name or image is not None:
+                    expected = f"expected `{looked_at}` alone: the merge looks at {_MANY[looked_at]}"
+                    raise ValueError(f"`{name}` is given; {expected}.")
+                image = given
         for name, given in ((looked_at, image), ("question", question)):
             if isinstance(given, (list, tuple)) and not given:
                 raise ValueError(f"`{name}` is an empty list; expected at least one.")
@@ -87,12 +99,14 @@ class OTMergeVQAPipeline(Pipeline):
                 image = (row for row in image)  # a data set of `datasets`, which Pipeline would take for one input
             return super().__call__(image, **kwargs)
         if image is None:
-            expected = "a PIL image, a path, a URL, base64 text or an array" if self.row is IMAGE else "a passage"
+            expected = _EXPECTED[looked_at]
             raise ValueError(f"`{looked_at}` is missing; expected {expected}.")
+        if looked_at == "audio" and isinstance(image, (list, tuple)) and isinstance(image[0], (int, float)):
+            image = torch.tensor(image)  # the samples of one sound
         images = image if isinstance(image, (list, tuple)) else [image]
         questions = question if isinstance(question, (list, tuple)) else [question]
         if len(images) != len(questions) and 1 not in (len(images), len(questions)):
-            got = f"{len(images)} {self.row.name}s and {len(questions)} questions"
+            got = f"{len(images)} {_MANY[looked_at]} and {len(questions)} questions"
             raise ValueError(f"Got {got}; expected as many, or one.")
         count = max(len(images), len(questions))
         pairs = [{looked_at: images[i % len(images)], "question": questions[i % len(questions)]} for i in range(count)]
@@ -111,13 +125,17 @@ class OTMergeVQAPipeline(Pipeline):
         if missing:
             expected = f"`{self.looked_at}` and `question`"
             raise ValueError(f"An input lacks {', '.join(sorted(missing))}; expected {expected}.")
-        options = {"allow_url": True, "timeout": timeout} if self.row is IMAGE else {}
+        options, of_call = {}, {}
+        if self.row is IMAGE:
+            options = {"allow_url": True, "timeout": timeout}
+        elif "sampling_rate" in self.row.call_options:
+            options = of_call = {"sampling_rate": self.processor.feature_extractor.sampling_rate}
         given = inputs[self.looked_at]
         if self.row is IMAGE and isinstance(given, (list, tuple)):  # several images, one question
             opened = [[self.row.open_item(image, **options) for image in given]]
         else:
             opened = self.row.open_item(given, **options)
-        item = {self.row.call_argument: opened}
+        item = {self.row.call_argument: opened, **of_call}
         features = self.processor(**item, text=inputs["question"], return_tensors="pt")
         return features.to(self.dtype)
 
@@ -156,11 +174,11 @@ class OTMergeClassificationPipeline(OTMergeVQAPipeline):
         ['false', 'true']
     """
 
-    def __call__(self, image=None, text: str | list[str] | None = None, context=None, **kwargs):
-        """Classify images, or passages.
+    def __call__(self, image=None, text: str | list[str] | None = None, context=None, audio=None, **kwargs):
+        """Classify images, sounds or passages.
 
         Args:
-            image, context, **kwargs: As of [`OTMergeVQAPipeline`]; in dicts and data sets the text is `"text"`.
+            image, context, audio, **kwargs: As of [`OTMergeVQAPipeline`]; in dicts and data sets the text is `"text"`.
             text: A statement or a list; empty where images alone are classified.
 
         Returns:
@@ -168,11 +186,11 @@ class OTMergeClassificationPipeline(OTMergeVQAPipeline):
         """
         if "question" in kwargs:
             raise TypeError("`question` is no argument of this pipeline; expected `text`.")
-        if text is None and (image is not None or context is not None) and not _holds_dicts(image):
+        if text is None and any(given is not None for given in (image, context, audio)) and not _holds_dicts(image):
             text = NO_TEXT
         if isinstance(text, (list, tuple)):
             text = [one or NO_TEXT for one in text]
-        return super().__call__(image, NO_TEXT if text == "" else text, context, **kwargs)
+        return super().__call__(image, NO_TEXT if text == "" else text, context, audio, **kwargs)
 
     def preprocess(self, inputs, timeout=None):
         if isinstance(inputs, dict) and "question" not in inputs:

@@ -19,13 +19,14 @@ from transformers.utils import logging
 from .image_rows import fold_rows, images_by_row
 from .images import open_image
 from .modality import CONTEXTS, modality_of
+from .sounds import is_sound_file, open_waveform
 from .texts import as_batch, check_texts, load_tokenizer, name_given, text_options
 
 
 logger = logging.get_logger(__name__)
 
 # What a processor that is saved in a folder of its own needs beside it.
-_CODE_FILES = ("processing_otmerge.py", "modality.py", "image_rows.py", "images.py", "texts.py")
+_CODE_FILES = ("processing_otmerge.py", "modality.py", "image_rows.py", "images.py", "sounds.py", "texts.py")
 # What SAM's image processor adds for its decoder of masks; the encoder takes none of it.
 _OF_OTHER_PARTS = ("original_sizes", "reshaped_input_sizes")
 
@@ -167,9 +168,10 @@ class OTMergeAudioProcessor(OTMergeProcessor):
         """Process sounds and questions; either may be left out.
 
         Args:
-            audio: One waveform (samples,) or a list of them, mono.
+            audio: One waveform (samples,), mono, or a WAV file's path or bytes; or a list of them.
             text: A question or a list of them.
-            sampling_rate: Of `audio`, in Hz; checked against the feature extractor's.
+            sampling_rate: Of waveforms, in Hz; checked against the feature extractor's. Files bring their own, and
+                are brought to the feature extractor's.
             **kwargs: `return_tensors`, options of the tokenizer, and those of the feature extractor in a dict,
                 `audio_kwargs`.
 
@@ -177,6 +179,8 @@ class OTMergeAudioProcessor(OTMergeProcessor):
             ValueError: On an empty question, a missing or wrong sampling rate, or when neither side is given.
         """
         _check_given("text", text, audio=audio)
+        if audio is not None:
+            audio, sampling_rate = self._open(audio, sampling_rate)
         if audio is not None and sampling_rate is None:
             expected = getattr(self.feature_extractor, "sampling_rate", "the one of the sound")
             raise ValueError(f"`sampling_rate` is missing; expected {expected} Hz, which the feature extractor takes.")
@@ -197,6 +201,15 @@ class OTMergeAudioProcessor(OTMergeProcessor):
                 made["is_longer"] = self._are_longer(audio)
             data.update({"context_attention_mask" if k == "attention_mask" else k: v for k, v in made.items()})
         return BatchFeature(data, tensor_type=tensors)
+
+    def _open(self, audio: Any, sampling_rate: int | None) -> tuple[Any, int | None]:
+        """Read what are files; their sampling rate is known where none of the sounds is a waveform."""
+        several = isinstance(audio, (list, tuple)) and any(map(is_sound_file, audio))
+        if not (several or is_sound_file(audio)):
+            return audio, sampling_rate
+        sounds, rate = audio if several else [audio], self.feature_extractor.sampling_rate
+        opened = [open_waveform(sound, rate) for sound in sounds]
+        return opened if several else opened[0], rate if all(map(is_sound_file, sounds)) else sampling_rate
 
     def _are_longer(self, audio: Any) -> list[list[bool]]:
         """Which sounds CLAP does not hear whole; its extractor marks one at random where there is none."""
