@@ -25,8 +25,8 @@ def markdown(records: Sequence[Record]) -> str:
         f"Made by `python -m benchmarks run speech`. {first['candidates']:,} test captions, each spoken once; chance "
         f"{1 / first['candidates']:.4f}. Voices of espeak-ng: {', '.join(first['voices']['train'])} in training, "
         f"{first['voices']['validation']} in validation. {len(full)} draws of the training captions; 95% t intervals. "
-        f'What stands under "chosen" was chosen on validation, by most draws. Draws overlap and test sentences are '
-        f"the same for all: what other test sentences would change is not in the intervals, one standard error is about "
+        'What stands under "chosen" was chosen on validation, by most draws. Draws overlap and test sentences are the '
+        f"same for all: what others would change is not in the intervals, one standard error is about "
         f"{(0.09 / first['candidates']) ** 0.5:.3f} where R@1 is 0.9. Machine: {machine}.",
         "",
         f"### {most:,} pairs, the voice `{first['voices']['tested']['test']}`, which speaks nowhere else",
