@@ -104,9 +104,20 @@ def distinct(ids: Sequence[Any]) -> tuple[list[Any], torch.Tensor]:
         >>> distinct([7, 3, 7])
         ([7, 3], tensor([0, 1, 0]))
     """
-    keys = [tuple(item) if isinstance(item, list) else item for item in ids]
+    keys = [hashable(item) for item in ids]
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return [list(key) if isinstance(key, tuple) else key for key in place], torch.tensor([place[key] for key in keys])
+
+
+def hashable(item: Any) -> Any:
+    """A row number, or several, as an `int` or a tuple of them: tensors would differ though their numbers are equal.
+
+    Example:
+        >>> hashable(torch.tensor(7)), hashable([3, 1])
+        (7, (3, 1))
+    """
+    item = item.tolist() if hasattr(item, "tolist") else item
+    return tuple(item) if isinstance(item, list) else item
 
 
 def lay_in_rows(store: FeatureStore, ids: Sequence[Any]) -> tuple[torch.Tensor, ...]:
