@@ -130,6 +130,9 @@ def test_what_cannot_be_shared_is_named(make_model, collator, tmp_path):
     with pytest.raises(ValueError, match="`questions_per_context` is 0"):
         grow_answers(grown, ROWS, collator, arguments(tmp_path), eval_questions=ROWS, questions_per_context=0)
     assert not encoded, "before any work"
+    args = arguments(tmp_path, accelerator_config={"dispatch_batches": True})
+    with pytest.raises(ValueError, match="`dispatch_batches`, which cuts a batch apart"):
+        train_answers(model, ROWS, collator, args, questions_per_context=2)
     args = arguments(tmp_path)
     args._n_gpu = 2
     with pytest.raises(ValueError, match="feeds 2 devices"):

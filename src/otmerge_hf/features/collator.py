@@ -32,7 +32,8 @@ class FeatureCollator:
             reconstruction look at single tokens: for them leave it None.
         num_labels: Answers that there are; needed where labels are `{"answers": [...], "scores": [...]}`.
         share_contexts: Whether rows that name one context share it: `context_features` (U, S_c, D_c) are then the U
-            distinct ones, and `context_index` (B,) says which is whose.
+            distinct ones, and `context_index` (B,) says which is whose. Such a batch cannot be cut apart: start one
+            process a device, not one for several (`torch.nn.DataParallel`).
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.

@@ -73,7 +73,7 @@ def check_sharing(rows: Any, collator: Any, args: TrainingArguments, most: int) 
 
     Raises:
         ValueError: If it is no whole number above 0; or, above 1, the collator does not know shared contexts, there is
-            no length, or one process feeds several devices, which would cut a batch apart.
+            no length, or one process feeds several others, which would cut a batch apart.
     """
     if not isinstance(most, int) or most < 1:
         raise ValueError(f"`questions_per_context` is {most!r}; expected a whole number above 0.")
@@ -93,6 +93,11 @@ def check_sharing(rows: Any, collator: Any, args: TrainingArguments, most: int) 
         raise ValueError(
             f"`questions_per_context` is {most}, and one process feeds {args.n_gpu} devices; start one process a "
             "device (`torchrun`, `accelerate launch`)."
+        )
+    if getattr(args.accelerator_config, "dispatch_batches", None):
+        raise ValueError(
+            f"`questions_per_context` is {most}, and `args.accelerator_config` has `dispatch_batches`, which cuts a "
+            "batch apart; expected False."
         )
     if not hasattr(rows, "__len__"):
         raise ValueError(f"`questions_per_context` is {most}, and the rows are a stream; expected a length.")
