@@ -9,14 +9,14 @@ in front that knows who they are.
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
 import uvicorn
-from fastapi import FastAPI, File, Form, HTTPException, UploadFile
+from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL.Image import Image
@@ -42,6 +42,7 @@ class Options:
     max_wait: float = field(default=0.01, metadata={"help": "Seconds that a batch waits for more of them."})
     max_queue: int = field(default=64, metadata={"help": "Requests that wait; more are refused (503)."})
     max_questions: int = field(default=32, metadata={"help": "Questions of one request."})
+    max_characters: int = field(default=1000, metadata={"help": "Size of a question."})
     max_megabytes: float = field(default=10.0, metadata={"help": "Size of a request (10^6 bytes)."})
     max_megapixels: float = field(default=20.0, metadata={"help": "Size of an image (10^6 pixels)."})
 
@@ -49,20 +50,20 @@ class Options:
         for name, value in vars(self).items():
             least = 0 if name == "max_wait" else 1e-6
             if name.startswith("max_") and not least <= value < float("inf"):
-                raise ValueError(f"--{name} is {value}; expected a number above 0")
+                raise ValueError(f"--{name} is {value}; expected a number{' above' if least else ', at least'} 0")
 
 
 class Batches:
-    """`await batches.ask(image, questions)`: logits (questions, answers), computed with whatever else came in time."""
+    """`await batches.ask(image, questions, gone)`: logits (questions, answers), computed with what else came."""
 
     def __init__(self, pipe: Any, options: Options) -> None:
         self.model, self.processor, self.options = pipe.model, pipe.processor, options
         self.queue: asyncio.Queue = asyncio.Queue(options.max_queue)
 
-    async def ask(self, image: Image, questions: list[str]) -> torch.Tensor:
+    async def ask(self, image: Image, questions: list[str], gone: Callable[[], Awaitable[bool]]) -> torch.Tensor:
         answered = asyncio.get_running_loop().create_future()
         try:
-            self.queue.put_nowait((image, questions, answered))
+            self.queue.put_nowait((image, questions, answered, gone))
         except asyncio.QueueFull:
             raise HTTPException(503, "too many requests wait; try again", {"Retry-After": "1"}) from None
         return await answered
@@ -77,12 +78,15 @@ class Batches:
                         rows.append(await self.queue.get())
                 except TimeoutError:
                     break
-            await self.answer([row for row in rows if not row[2].done()])  # done: its client has gone
+            for *_, answered, gone in rows:
+                if not answered.done() and await gone():
+                    answered.set_exception(HTTPException(499, "nobody waits for the answer"))
+            await self.answer([row for row in rows if not row[2].done()])
 
     async def answer(self, rows: list[tuple]) -> None:
         if not rows:
             return
-        images, questions, futures = zip(*rows, strict=True)
+        images, questions, futures, _ = zip(*rows, strict=True)
         try:
             found = await asyncio.to_thread(self.compute, images, questions)
         except Exception as error:
@@ -145,7 +149,8 @@ def create_app(pipe: Any, options: Options) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Any, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"detail": "; ".join(f"`{e['loc'][-1]}`: {e['msg']}" for e in error.errors())}, 422)
+        named = [([part for part in e["loc"] if isinstance(part, str)][-1], e["msg"]) for e in error.errors()]
+        return JSONResponse({"detail": "; ".join(f"`{name}`: {message}" for name, message in named)}, 422)
 
     @app.get("/health")
     async def health() -> dict:
@@ -153,11 +158,16 @@ def create_app(pipe: Any, options: Options) -> FastAPI:
 
     @app.post("/answers")
     async def answers(
+        request: Request,
         image: Annotated[UploadFile, File()],
         question: Annotated[list[str], Form(max_length=options.max_questions)],
         top_k: Annotated[int, Form(ge=1)] = 5,
     ) -> dict:
         try:
+            for row, text in enumerate(question):
+                if len(text) > options.max_characters:
+                    longest = f"{len(text):,} characters; expected at most {options.max_characters:,}"
+                    raise ValueError(f"`question` row {row} has {longest}.")
             check_texts("question", question)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
@@ -166,7 +176,7 @@ def create_app(pipe: Any, options: Options) -> FastAPI:
                 opened = await asyncio.to_thread(open_upload, await image.read(), options.max_megapixels * 1e6)
         except RefusedImageError as error:
             raise HTTPException(STATUS[error.reason], str(error)) from None
-        logits = await batches.ask(opened, question)
+        logits = await batches.ask(opened, question, request.is_disconnected)
         found = [pipe.postprocess({"logits": row[None]}, top_k) for row in logits]
         return {"results": [{"question": q, "answers": a} for q, a in zip(question, found, strict=True)]}
 

@@ -35,7 +35,7 @@ OUTSIDE = {
     "transport": {"torch", "numpy", "math", "dataclasses", "typing", "collections", "functools", "itertools", "enum",
                   "warnings", "contextlib", "abc", "__future__"},
     "model": {"torch", "transformers", "huggingface_hub", "PIL", "math", "copy", "dataclasses", "collections",
-              "shutil", "pathlib", "inspect", "os", "io", "base64", "typing", "functools",
+              "shutil", "pathlib", "inspect", "os", "io", "struct", "base64", "typing", "functools",
               "contextlib", "unicodedata", "hashlib", "re", "wave", "weakref"},
 }  # fmt: skip
 # Inside `model/`: a file imports only files to its left.

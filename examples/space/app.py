@@ -113,6 +113,12 @@ class Merge:
         return _table("Nearest to the image in the shared space", ("text", "cosine"), rows)
 
 
+def _uploaded(sent: Any, folder: Path) -> str | None:
+    """Path of a file that was uploaded; None for any other: gradio looks only at those that say they are files."""
+    path = Path(sent.path).resolve() if sent and sent.path else None
+    return str(path) if path and path.is_relative_to(folder.resolve()) else None
+
+
 def _message(text: str) -> str:
     return f'<p class="message" role="alert">{html.escape(text)}</p>'
 
@@ -137,7 +143,7 @@ def build(merge: Merge) -> gr.Blocks:
             with gr.Column():
                 image = gr.Image(label="Image", type="filepath", sources=["upload"], height=240, buttons=[])
                 # as it was sent: gradio's own reading would end in a traceback where it is no image
-                image.preprocess = lambda sent: sent and sent.path
+                image.preprocess = lambda sent: _uploaded(sent, Path(image.GRADIO_CACHE))
                 question = gr.Textbox(label="Question", placeholder=EXAMPLE[1], max_length=LONGEST_QUESTION)
                 with gr.Row():
                     ask = gr.Button("Ask", variant="primary")

@@ -143,6 +143,7 @@ def test_what_is_refused(serve, images, encoded):
         ({"question": [QUESTIONS[0], "\u200b"]}, "`question` row 1 is empty"),
         ({"question": QUESTIONS + QUESTIONS}, "`question`: List should have at most 3 items"),
         ({"question": []}, "`question`: Field required"),
+        ({"question": [QUESTIONS[0], "a" * 1001]}, "`question` row 1 has 1,001 characters; expected at most 1,000"),
         ({"top_k": 0}, "`top_k`: Input should be greater than or equal to 1"),
         ({"top_k": "many"}, "`top_k`: Input should be a valid integer"),
     ):
@@ -150,6 +151,9 @@ def test_what_is_refused(serve, images, encoded):
         assert (found.status_code, said in found.json()["detail"]) == (422, True), found.text
     missing = requests.post(f"{address}/answers", data={"question": QUESTIONS[0]}, timeout=30)
     assert (missing.status_code, missing.json()["detail"]) == (422, "`image`: Field required")
+    files = [("image", ("a.png", good)), ("question", ("q.txt", b"what"))]
+    found = requests.post(f"{address}/answers", files=files, timeout=30)
+    assert (found.status_code, found.json()["detail"]) == (422, "`question`: Input should be a valid string")
     broken = {"Content-Type": "multipart/form-data; boundary=x"}
     assert requests.post(f"{address}/answers", b"no parts", headers=broken, timeout=30).status_code == 400
     assert encoded == []
@@ -201,12 +205,39 @@ def test_a_full_queue_refuses(serve, pipe, images):
         assert sorted(one.result().status_code for one in more) == [200, 503, 503]
 
 
+def test_nothing_is_computed_for_who_has_gone(serve, pipe, images, encoded):
+    held, entered = threading.Event(), threading.Event()
+    address = serve(max_batch=1, max_queue=2)
+
+    def hold(*_):
+        entered.set()
+        held.wait(20)
+
+    pipe.model.otmerge.context_encoder.register_forward_pre_hook(hold)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, address, png(images[0]))
+        assert entered.wait(20)
+        for _ in range(2):
+            with pytest.raises(requests.Timeout):
+                requests.post(
+                    f"{address}/answers",
+                    files={"image": ("a.png", png(images[1]))},
+                    data={"question": QUESTIONS[0]},
+                    timeout=0.3,
+                )
+        held.set()
+        assert first.result().status_code == 200
+    assert ask(address, png(images[2])).status_code == 200
+    assert encoded == [1, 1], "the first and the last"
+
+
 def test_the_command_line(load, call, error, merge, tokenizer, tmp_path):
     script = load("serve")
     assert script.Options(model="x").host == "127.0.0.1"
     assert error(call, "serve", "--model", tmp_path / "gone").startswith("error: ")
     for option, value in (("max_batch", 0), ("max_wait", -1), ("max_megabytes", "nan")):
-        assert f"--{option} is" in error(call, "serve", "--model", "x", f"--{option}", value)
+        assert f"--{option} is" in (said := error(call, "serve", "--model", "x", f"--{option}", value))
+        assert said.strip().endswith("at least 0" if option == "max_wait" else "above 0")
     from otmerge_hf import OTMergeTextProcessor
 
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 import io
 import re
 
+import pytest
 from PIL import Image
 
 from otmerge_hf.analysis import write_report
@@ -32,6 +33,16 @@ def test_the_card_shows_what_the_report_left_in_the_folder(save, merge):
     assert re.search(r"context: from \d", found[1][0])
     assert "Singular values of the adapters' Jacobians" in section
     assert without_pictures(card) == before
+
+
+def test_what_is_called_png_and_is_none_reaches_no_other_reader(save):
+    """Pillow reads EPS by starting Ghostscript."""
+    folder = save("mine")
+    (folder / "report").mkdir()
+    eps = folder / "report" / "gap.png"
+    eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    with pytest.raises(ValueError, match=r"^\S*gap\.png is no PNG that can be read$"):
+        write_card(folder)
 
 
 def test_a_picture_that_is_described_has_the_pixels_it_had():

@@ -51,12 +51,31 @@ def test_similarities_are_between_the_queries_and_their_contexts(merge, shared):
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
 
 
+def test_an_exported_model_takes_other_batches(merge, shared):
+    class Answer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = merge()
+
+        def forward(self, pixels, ids, mask, rows):
+            return self.model(pixel_values=pixels, input_ids=ids, attention_mask=mask, context_index=rows).logits
+
+    given = [shared[0][name] for name in ("pixel_values", "input_ids", "attention_mask", "context_index")]
+    asked = {0: torch.export.Dim("queries", min=2, max=64)}
+    sizes = ({0: torch.export.Dim("contexts", min=2, max=64)}, asked, asked, asked)
+    answer = Answer().eval()
+    exported = torch.export.export(answer, tuple(given), dynamic_shapes=sizes).module()
+    other = given[0][:2], given[1][:4], given[2][:4], torch.tensor([0, 1, 1, 0])
+    torch.testing.assert_close(exported(*other), answer(*other), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
         (torch.tensor([0, 1, 3, 0, 0, 0]), "holds 3, and there are 3 contexts"),
         (torch.tensor([0, -1, 0, 0, 0, 0]), "holds -1"),
         (torch.zeros(6), "whole numbers"),
+        (torch.zeros(6).to(torch.int16), "whole numbers"),
         (torch.zeros(6, 1).long(), "of shape"),
         (torch.zeros(4).long(), "4 contexts and 6 queries"),
     ],

@@ -4,6 +4,7 @@ import base64
 import http.server
 import io
 import re
+import struct
 import threading
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_exif_orientation_is_applied_once(tmp_path, picture, orientation):
     assert open_image(opened) is opened  # a second opening turns nothing, and copies nothing
     with Image.open(tmp_path / "photo.png") as image:
         assert np.array_equal(pixels(open_image(image)), pixels(picture))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("tag", [0x0100, 0x011A])
+def test_a_broken_tag_beside_the_orientation_does_no_harm(tmp_path, picture, kind, tag):
+    """Cameras' programs write tags of kinds that they are not declared to be."""
+    entries = [struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHI4s", tag, 2, 4, b"abc\0")]
+    ifd = struct.pack("<H", 2) + b"".join(sorted(entries)) + struct.pack("<I", 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + ifd
+    picture.save(tmp_path / "photo", kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    found, expected = pixels(open_image(tmp_path / "photo")), np.rot90(pixels(picture), -1)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() < 40  # a JPEG of four by six is no good likeness
 
 
 def test_orientation_that_means_nothing_is_left_alone(tmp_path, picture):

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import requests
 from PIL import Image
 from transformers import pipeline
 
@@ -217,6 +218,14 @@ def test_what_is_wrong_is_a_message(chromium, address, tmp_path):
     assert not answer, "no answer of before stays beside it"
     assert "Traceback" not in text
     assert "Error" not in text
+
+
+@pytest.mark.parametrize("path", [str(EXAMPLE), "/etc/hostname", "../../etc/hostname"])
+def test_no_file_is_read_but_one_that_was_uploaded(address, path):
+    """Whatever a program sends in the page's name, and without the mark by which gradio knows a file."""
+    asked = requests.post(f"{address}/gradio_api/call/ask", json={"data": [{"path": path}, QUESTION]}, timeout=30)
+    found = requests.get(f"{address}/gradio_api/call/ask/{asked.json()['event_id']}", timeout=60)
+    assert "Choose an image first." in found.text
 
 
 @pytest.mark.parametrize(

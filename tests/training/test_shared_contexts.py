@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
+from datasets import Dataset
 from tiny_training import CONTEXT_DIM, QUERY_DIM, TinyFeatures
 from transformers import TrainingArguments, default_data_collator
 
 from otmerge_hf.features import FeatureCollator, compute_features
-from otmerge_hf.training import grow_answers, train_answers
+from otmerge_hf.training import ContrastiveLossCallback, grow_answers, train_answers
 from otmerge_hf.training.shared_contexts import QuestionGroups
 
 
@@ -76,6 +77,26 @@ def test_a_step_has_about_as_many_questions_as_the_arguments_say(make_model, col
     assert {len(batch["labels"]) for batch in trainer.get_train_dataloader()} == {6}
 
 
+@pytest.mark.parametrize("form", [None, "torch", "numpy"])
+def test_rows_are_grouped_by_number_and_lose_columns_that_are_no_inputs(make_model, collator, tmp_path, form):
+    """As Trainer does with single rows; and equal tensors, which are different keys, are one context."""
+    model, adapted = make_model(answers=2), []
+    model.otmerge.context_adapter.register_forward_hook(lambda *call: adapted.append(len(call[-1])))
+    rows = Dataset.from_list([row | {"question_id": 100 + row["query_features"]} for row in ROWS]).with_format(form)
+    train_answers(model, rows, collator, arguments(tmp_path), questions_per_context=3)
+    assert adapted == [4, 4]
+
+
+def test_contrasted_questions_of_one_context_are_no_negatives(make_model, collator, tmp_path):
+    def train(rows):
+        options = {"terms": [ContrastiveLossCallback(1.0)], "questions_per_context": 3}
+        return train_answers(make_model(answers=2), rows, collator, arguments(tmp_path), **options)
+
+    with pytest.raises(ValueError, match="expected rows with `group_ids`"):
+        train(ROWS)
+    train([row | {"group_ids": row["context_features"]} for row in ROWS])
+
+
 def test_growing_takes_them_too_and_goes_on_where_it_stopped(make_model, collator, tmp_path):
     def grow(model, keep):
         options = {"eval_questions": ROWS[4:], "questions_per_context": 3, "keep": keep}
@@ -97,6 +118,21 @@ def test_what_cannot_be_shared_is_named(make_model, collator, tmp_path):
         train_answers(
             model, TinyFeatures(answers=2), default_data_collator, arguments(tmp_path), questions_per_context=2
         )
+    rest = FeatureCollator(None, collator.stores["query_features"])
+    rows = [{"context_features": torch.zeros(3, CONTEXT_DIM), "query_features": 0, "labels": 0}]
+    with pytest.raises(ValueError, match="`collator` has no `context_store`"):
+        train_answers(model, rows, rest, arguments(tmp_path), questions_per_context=2)
+    for most in (0, -1, 1.5):
+        with pytest.raises(ValueError, match=f"`questions_per_context` is {most}; expected a whole number"):
+            train_answers(model, ROWS, collator, arguments(tmp_path), questions_per_context=most)
+    grown, encoded = make_model(answers=2, linear_path=["query"]), []
+    grown.otmerge.context_adapter.register_forward_hook(lambda *call: encoded.append(1))
+    with pytest.raises(ValueError, match="`questions_per_context` is 0"):
+        grow_answers(grown, ROWS, collator, arguments(tmp_path), eval_questions=ROWS, questions_per_context=0)
+    assert not encoded, "before any work"
+    args = arguments(tmp_path, accelerator_config={"dispatch_batches": True})
+    with pytest.raises(ValueError, match="`dispatch_batches`, which cuts a batch apart"):
+        train_answers(model, ROWS, collator, args, questions_per_context=2)
     args = arguments(tmp_path)
     args._n_gpu = 2
     with pytest.raises(ValueError, match="feeds 2 devices"):

@@ -32,7 +32,8 @@ class FeatureCollator:
             reconstruction look at single tokens: for them leave it None.
         num_labels: Answers that there are; needed where labels are `{"answers": [...], "scores": [...]}`.
         share_contexts: Whether rows that name one context share it: `context_features` (U, S_c, D_c) are then the U
-            distinct ones, and `context_index` (B,) says which is whose.
+            distinct ones, and `context_index` (B,) says which is whose. Such a batch cannot be cut apart: start one
+            process a device, not one for several (`torch.nn.DataParallel`).
 
     Raises:
         IndexError: If a row number is not in its store; the message names the column.
@@ -104,9 +105,20 @@ def distinct(ids: Sequence[Any]) -> tuple[list[Any], torch.Tensor]:
         >>> distinct([7, 3, 7])
         ([7, 3], tensor([0, 1, 0]))
     """
-    keys = [tuple(item) if isinstance(item, list) else item for item in ids]
+    keys = [hashable(item) for item in ids]
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return [list(key) if isinstance(key, tuple) else key for key in place], torch.tensor([place[key] for key in keys])
+
+
+def hashable(item: Any) -> Any:
+    """A row number, or several, as an `int` or a tuple of them: tensors would differ though their numbers are equal.
+
+    Example:
+        >>> hashable(torch.tensor(7)), hashable([3, 1])
+        (7, (3, 1))
+    """
+    item = item.tolist() if hasattr(item, "tolist") else item
+    return tuple(item) if isinstance(item, list) else item
 
 
 def lay_in_rows(store: FeatureStore, ids: Sequence[Any]) -> tuple[torch.Tensor, ...]:

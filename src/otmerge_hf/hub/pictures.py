@@ -31,14 +31,21 @@ def describe_png(png: bytes, title: str, description: str) -> bytes:
 
 
 def find_pictures(folder: Path) -> tuple[CardPicture, ...]:
-    """Pictures of the report in a model's folder, by name; not those that show the data's own images (`words-*`)."""
+    """Pictures of the report in a model's folder, by name; not those that show the data's own images (`words-*`).
+
+    Raises:
+        ValueError: If a file called PNG is none.
+    """
     found = []
     for file in sorted((folder / FOLDER).glob("*.png")):
         if file.name.startswith("words-"):  # whose they are, and whether they may be shown, is not known
             continue
-        with Image.open(file) as image:
-            image.load()
-            words = getattr(image, "text", {})
+        try:
+            with Image.open(file, formats=("PNG",)) as image:  # others' readers start programs (EPS)
+                image.load()
+                words = getattr(image, "text", {})
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{file} is no PNG that can be read") from error
         if "Title" in words and "Description" in words:
             found.append(CardPicture(f"{FOLDER}/{file.name}", words["Title"], words["Description"]))
     return tuple(found)

@@ -141,8 +141,9 @@ def facts_of(folder: str | os.PathLike, name: str | None = None) -> CardFacts:
             raise ValueError(f"{file}, line {error.lineno}: {error.msg}") from error
         if not isinstance(results, dict):
             raise ValueError(f"{file} holds a {type(results).__name__}; expected results by name")
+    pictures = find_pictures(file.parent)
     try:
-        return replace(find_facts(config, results, name or _name(file.parent)), pictures=find_pictures(file.parent))
+        return replace(find_facts(config, results, name or _name(file.parent)), pictures=pictures)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 

@@ -190,7 +190,8 @@ class OTMergeAttention(nn.Module):
             for projection, states in ((self.q_proj, tokens), (self.k_proj, source), (self.v_proj, source))
         )
         key, value = take(key, rows), take(value, rows)
-        shape = source if rows is None else source[:1].expand(len(rows), -1, -1)  # all that the mask needs
+        # all that the mask needs; not `len`, which fixes the batch of an exported model
+        shape = source if rows is None else source[:1].expand(rows.shape[0], -1, -1)
         mask = create_bidirectional_mask(self.config, tokens, source_mask, encoder_hidden_states=shape)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.dropout if self.training else 0.0

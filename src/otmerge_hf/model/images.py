@@ -3,10 +3,11 @@
 import base64
 import io
 import os
+import struct
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers import image_utils
 
 
@@ -14,7 +15,20 @@ from transformers import image_utils
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _ORIENTATION = 0x0112  # the EXIF tag
 # What Pillow raises on files that are cut short, damaged, of an unknown kind, or larger than any picture.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError),
+    *(struct.error, AttributeError, LookupError, TypeError),  # by tags that are not what they are declared to be
+)
+_TURNS = {  # EXIF orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SAYS_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # of `Image.info`
 
 
 def open_image(item: Any, allow_url: bool = False, timeout: float | None = None) -> Image.Image:
@@ -107,8 +121,11 @@ def _prepare(image: Image.Image) -> Image.Image:
     if 0 in image.size:
         raise ValueError(f"it has no pixels ({image.width} x {image.height})")
     image.load()
-    if _orientation(image) != 1:
-        image = ImageOps.exif_transpose(image)
+    if (orientation := _orientation(image)) != 1:
+        # not `ImageOps.exif_transpose`, which writes the other tags anew and fails on one that is broken
+        image = image.transpose(_TURNS[orientation])
+        for name in _SAYS_ORIENTATION:
+            image.info.pop(name, None)
     if image.mode in _DEEP_MODES:
         image = _to_eight_bits(image)
     if _is_transparent(image):
@@ -119,8 +136,11 @@ def _prepare(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 (as it is) where there is none or it is broken."""
-    found = image.getexif().get(_ORIENTATION, 1)
-    return found if found in range(2, 9) else 1
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except _UNREADABLE:
+        return 1
+    return found if found in _TURNS else 1
 
 
 def _is_transparent(image: Image.Image) -> bool:

@@ -355,7 +355,7 @@ class OTMergeForQuestionAnswering(OTMergePreTrainedModel):
         return_dict: bool | None = None,
         **inputs: torch.Tensor | None,
     ) -> OTMergeQuestionAnsweringOutput:
-        """Answer; the inputs are [`OTMergeModel.forward`]'s, one question per context.
+        """Answer; the inputs are [`OTMergeModel.forward`]'s, a question per context or as `context_index` says.
 
         Args:
             labels: (B,) answer indices for cross-entropy (-100 is ignored), or (B, num_labels) soft targets in [0, 1]

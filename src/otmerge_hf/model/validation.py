@@ -40,7 +40,7 @@ def read_side(
 
 def _check_rows(rows: torch.Tensor, count: int) -> None:
     """Check numbers of rows below `count`, (B,)."""
-    if rows.dim() != 1 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
+    if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):  # what `index_select` takes
         came = f"{rows.dtype} of shape {tuple(rows.shape)}"
         raise ValueError(f"`{CONTEXT_INDEX}` is {came}; expected whole numbers (torch.long), one a query.")
     if _readable(rows) and rows.numel() and (int(rows.min()) < 0 or int(rows.max()) >= count):

@@ -20,6 +20,7 @@ from .fuser_training import plan_evaluations, train_fuser
 from .kept import Kept, read_linear_fit, write_linear_fit
 from .linear_fit import LinearFit, answer_losses, fit_linear_path, is_gain
 from .measuring import answer_logits, drawn_rows, measure_parts, path_of, put_answer_texts
+from .shared_contexts import check_sharing
 from .stages import set_stage
 from .two_stages import Collator, check_questions
 
@@ -102,7 +103,8 @@ def grow_answers(
         questions_per_context: As of [`train_answers`], for the fuser's trainings.
 
     Raises:
-        ValueError: If the model has no linear path, or rows are missing or unlabelled.
+        ValueError: If the model has no linear path, rows are missing or unlabelled, or `questions_per_context` cannot
+            be.
 
     Example:
         >>> import tempfile
@@ -130,6 +132,7 @@ def grow_answers(
         if not hasattr(rows, "__len__"):
             raise ValueError(f"`{name}` is a {type(rows).__name__}; expected rows with a length, such as a Dataset.")
         check_questions(rows, collator, name)
+    check_sharing(questions, collator, args, questions_per_context)
     if "answers" in path.parts:
         if processor is not None:
             put_answer_texts(host, processor)

@@ -2,11 +2,15 @@
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
+
+from ..features.collator import hashable
+from ..losses import ContrastiveTerm
+from ..model.modality import FORWARD_INPUTS
 
 
 class QuestionGroups(Dataset):
@@ -31,8 +35,7 @@ class QuestionGroups(Dataset):
         self.rows = rows
         places: dict[Any, list[int]] = {}
         for row in range(len(rows)):
-            context = rows[row]["context_features"]
-            places.setdefault(tuple(context) if isinstance(context, list) else context, []).append(row)
+            places.setdefault(hashable(rows[row]["context_features"]), []).append(row)
         draw, self.groups = random.Random(seed), []
         for together in places.values():
             draw.shuffle(together)
@@ -46,39 +49,79 @@ class QuestionGroups(Dataset):
         return [self.rows[row] for row in self.groups[group]]
 
 
-def flat(collator: Callable[[list[Any]], dict[str, Any]]) -> Callable[[list[Any]], dict[str, Any]]:
-    """The same collator, for rows and for lists of rows."""
+def flat(
+    collator: Callable[[list[Any]], dict[str, Any]], columns: Collection[str] | None = None
+) -> Callable[[list[Any]], dict[str, Any]]:
+    """The same collator, for rows and for lists of rows; of these the `columns` alone, as Trainer keeps of rows."""
 
     def collate(items: list[Any]) -> dict[str, Any]:
-        return collator([row for item in items for row in (item if isinstance(item, list) else [item])])
+        rows = []
+        for item in items:
+            if not isinstance(item, list):
+                rows.append(item)
+            elif columns is None:
+                rows += item
+            else:
+                rows += [{name: value for name, value in row.items() if name in columns} for row in item]
+        return collator(rows)
 
     return collate
 
 
-def share_contexts(
-    rows: Any, collator: Any, args: TrainingArguments, most: int
-) -> tuple[QuestionGroups, Callable[[list[Any]], dict[str, Any]], TrainingArguments]:
-    """Data, collator and arguments of a training whose batches hold up to `most` questions of each of their contexts.
-
-    A step has about as many questions as before: the copy of the arguments counts lists.
+def check_sharing(rows: Any, collator: Any, args: TrainingArguments, most: int) -> None:
+    """Refuse a `questions_per_context` that is none, or that cannot be.
 
     Raises:
-        ValueError: If the collator does not know shared contexts, there is no length, or one process feeds several
-            devices, which would cut a batch apart.
+        ValueError: If it is no whole number above 0; or, above 1, the collator does not know shared contexts, there is
+            no length, or one process feeds several others, which would cut a batch apart.
     """
+    if not isinstance(most, int) or most < 1:
+        raise ValueError(f"`questions_per_context` is {most!r}; expected a whole number above 0.")
+    if most == 1:
+        return
     if not hasattr(collator, "share_contexts"):
         raise ValueError(
             f"`questions_per_context` is {most}, and `collator` is a {type(collator).__name__}; expected a "
             "FeatureCollator or a RawCollator, which make `context_index`."
+        )
+    if "context_features" not in getattr(collator, "stores", ["context_features"]):
+        raise ValueError(
+            f"`questions_per_context` is {most}, and `collator` has no `context_store`, whose row numbers say which "
+            "contexts are the same; expected one, or a RawCollator."
         )
     if args.n_gpu > 1:
         raise ValueError(
             f"`questions_per_context` is {most}, and one process feeds {args.n_gpu} devices; start one process a "
             "device (`torchrun`, `accelerate launch`)."
         )
+    if getattr(args.accelerator_config, "dispatch_batches", None):
+        raise ValueError(
+            f"`questions_per_context` is {most}, and `args.accelerator_config` has `dispatch_batches`, which cuts a "
+            "batch apart; expected False."
+        )
     if not hasattr(rows, "__len__"):
         raise ValueError(f"`questions_per_context` is {most}, and the rows are a stream; expected a length.")
+
+
+def share_contexts(
+    rows: Any, collator: Any, args: TrainingArguments, most: int, terms: Sequence[Any] = ()
+) -> tuple[QuestionGroups, Callable[[list[Any]], dict[str, Any]], TrainingArguments]:
+    """Data, collator and arguments of a training whose batches hold up to `most` questions of each of their contexts.
+
+    A step has about as many questions as before, and one list at least: the copy of the arguments counts lists. All
+    have passed [`check_sharing`].
+
+    Raises:
+        ValueError: If a contrastive term would take questions of one context for each other's negatives.
+    """
     groups, collator, args = QuestionGroups(rows, most, args.seed), copy.copy(collator), copy.copy(args)
     collator.share_contexts = True
     args.per_device_train_batch_size = max(1, round(args.per_device_train_batch_size * len(groups) / len(rows)))
-    return groups, flat(collator), args
+    kept = {*FORWARD_INPUTS, *("labels", "label", "label_ids"), *(args.label_names or ())}
+    collate = flat(collator, kept if args.remove_unused_columns else None)
+    if any(isinstance(term.term, ContrastiveTerm) for term in terms) and "group_ids" not in collate([groups[0]]):
+        raise ValueError(
+            f"`questions_per_context` is {most}, and `terms` has a contrastive one, to which questions of one "
+            "context would be each other's negatives; expected rows with `group_ids`, a number for each context."
+        )
+    return groups, collate, args

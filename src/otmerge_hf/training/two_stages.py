@@ -12,7 +12,7 @@ from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergePreTrai
 from .attachment import base_model, find_host
 from .callbacks import LossTermCallback, prioritize
 from .mixed import MixedCollator
-from .shared_contexts import share_contexts
+from .shared_contexts import check_sharing, share_contexts
 from .stages import set_stage
 
 
@@ -106,7 +106,7 @@ def train_answers(
 
     Raises:
         ValueError: If there are no questions, the collator makes no `labels` of them, a term is no
-            [`LossTermCallback`], or `model` holds no answer head.
+            [`LossTermCallback`], `model` holds no answer head, or `questions_per_context` cannot be.
 
     Example:
         >>> import tempfile, torch
@@ -129,10 +129,11 @@ def train_answers(
         raise ValueError(f"`model` is a {type(host).__name__}; expected an OTMergeForQuestionAnswering.")
     _check_pooling(collator, host, answers=True)
     check_questions(questions, collator, "questions")
+    check_sharing(questions, collator, args, questions_per_context)
+    if questions_per_context > 1:
+        questions, collator, args = share_contexts(questions, collator, args, questions_per_context, terms)
     if stage is not None:
         set_stage(model, stage, terms)
-    if questions_per_context > 1:
-        questions, collator, args = share_contexts(questions, collator, args, questions_per_context)
     further: dict[str, Any] = {"compute_metrics": compute_metrics, "optimizers": optimizers}
     trainer = Trainer(model, args, collator, questions, eval_questions, callbacks=[*terms, *callbacks], **further)
     return _train(trainer, resume_from_checkpoint)
