@@ -64,7 +64,8 @@ def _markdown(records: Sequence[Record]) -> str:
         "DAQUAR, one word, batches of about 64 questions, four epochs; seconds are those of one epoch's steps; the "
         "ratio is that of each turn.",
         "",
-        "| questions of a photograph together, at most | seed | photographs a batch, apart / together | CPU s apart | CPU s together | ratio, CPU | ratio, wall "
+        "| questions of a photograph together, at most | seed | photographs a batch, apart / together "
+        "| CPU s apart | CPU s together | ratio, CPU | ratio, wall "
         "| validation loss apart / together | validation accuracy apart / together |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
