@@ -40,7 +40,7 @@ class Options:
     device: str = field(default="cpu", metadata={"help": "Where the merge runs, such as cuda."})
     max_batch: int = field(default=8, metadata={"help": "Images that go through the model together."})
     max_wait: float = field(default=0.01, metadata={"help": "Seconds that a batch waits for more of them."})
-    max_queue: int = field(default=16, metadata={"help": "Requests that wait, each with its opened image; more are refused (503)."})
+    max_queue: int = field(default=16, metadata={"help": "Requests that wait with their opened images; more: 503."})
     max_questions: int = field(default=32, metadata={"help": "Questions of one request."})
     max_characters: int = field(default=1000, metadata={"help": "Size of a question."})
     max_megabytes: float = field(default=10.0, metadata={"help": "Size of a request (10^6 bytes)."})
