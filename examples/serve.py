@@ -183,10 +183,19 @@ def create_app(pipe: Any, options: Options) -> FastAPI:
     return app
 
 
+def load_pipeline(options: Options) -> Any:
+    """The merge's pipeline, or a ValueError that names the flag: transformers' own does not name the folder."""
+    try:
+        return pipeline("otmerge-vqa", model=options.model, device=options.device)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--model {options.model!r} cannot be loaded: {reason}") from error
+
+
 def main() -> None:
     try:
         options = HfArgumentParser(Options).parse_args_into_dataclasses()[0]
-        pipe = pipeline("otmerge-vqa", model=options.model, device=options.device)
+        pipe = load_pipeline(options)
         if pipe.looked_at != "image":
             raise ValueError(f"--model {options.model!r} looks at {pipe.row.name}s; expected one that looks at images")
     except (OSError, ValueError) as error:

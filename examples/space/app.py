@@ -47,7 +47,10 @@ class Merge:
     """`merge.ask(path, question)`: what the page shows."""
 
     def __init__(self, name: str, captions: str | None = None) -> None:
-        self.pipe = pipeline("otmerge-vqa", model=name, device="cpu")
+        try:
+            self.pipe = pipeline("otmerge-vqa", model=name, device="cpu")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"model {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
         if self.pipe.looked_at != "image":
             raise ValueError(f"model {name!r} looks at {self.pipe.row.name}s; expected one that looks at images")
         self.captions = load_texts(captions) if captions else []

@@ -189,8 +189,14 @@ def test_a_merge_of_sounds_is_reported_without_images(merge, processor, pairs, t
     assert "Adapters, `linear`".replace("`", "") in "".join(
         Page(write_report(tmp_path, model, None).read_text()).texts
     )
-    with pytest.raises(ValueError, match="pairs hold images, and the merge looks at audio features; leave them out"):
+    with pytest.raises(ValueError, match="and the merge looks at audio features; leave them out"):
         write_report(tmp_path, model, None, pairs=pairs)
+
+
+def test_pairs_of_sounds_are_not_shown_of_a_merge_of_images(merge, processor, tmp_path):
+    sounds = PairSplit(["a.wav"], ["one"], torch.tensor([[0, 0]]))
+    with pytest.raises(ValueError, match="pairs hold sounds, and the merge looks at images"):
+        write_report(tmp_path, merge(), processor, pairs=sounds)
 
 
 def test_without_matplotlib_nothing_is_begun(merge, processor, pairs, tmp_path, monkeypatch):

@@ -88,14 +88,23 @@ def test_a_split_made_by_hand_counts_itself():
 
 
 @pytest.mark.parametrize("names_table", [False, True])
-def test_a_table_of_any_name_beside_its_pictures(names_table, tmp_path):
+@pytest.mark.parametrize("name", ["captions.csv", "metadata.csv"])
+def test_a_table_of_any_name_beside_its_pictures(name, names_table, tmp_path):
     write(tmp_path, 12)
     text = (tmp_path / "metadata.csv").read_text().replace("file_name,text", "image,caption")
     (tmp_path / "metadata.csv").unlink()
-    (tmp_path / "captions.csv").write_text(text)
-    splits = load_pair_splits(tmp_path / "captions.csv" if names_table else tmp_path)
+    (tmp_path / name).write_text(text)
+    splits = load_pair_splits(tmp_path / name if names_table else tmp_path)
     assert sum(len(split.images) for split in splits.values()) == 12
     assert {pair for split in splits.values() for pair in true_pairs(split)} >= {(3, "grey 3 0"), (3, "a picture")}
+
+
+def test_metadata_that_names_no_files_is_said(tmp_path):
+    write(tmp_path / "train", 12)
+    table = tmp_path / "train" / "metadata.csv"
+    table.write_text(table.read_text().replace("file_name,text", "picture,caption"))
+    with pytest.raises(ValueError, match=r"`file_name`, .* must be present .* in metadata files"):
+        load_pair_splits(tmp_path)
 
 
 def test_which_of_two_tables_is_asked(tmp_path):

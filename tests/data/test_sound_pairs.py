@@ -44,6 +44,7 @@ def test_a_folder_of_sounds_and_a_table(folder):
     assert {name: len(split.images) for name, split in splits.items()} == {"train": 8, "validation": 1, "test": 1}
     assert str(splits["train"]).startswith("8 sounds, 8 captions (8 distinct)")
     assert splits["validation"].origin == "1 sounds held out of train"
+    assert splits["train"].origin.endswith("the rest of its 10 sounds with 10 captions")
     for split in splits.values():
         for row, text in split.pairs.tolist():
             assert split.images[row] == folder / "clips" / f"{split.texts[text].removeprefix('red ')}.wav"

@@ -234,7 +234,9 @@ def test_nothing_is_computed_for_who_has_gone(serve, pipe, images, encoded):
 def test_the_command_line(load, call, error, merge, tokenizer, tmp_path):
     script = load("serve")
     assert script.Options(model="x").host == "127.0.0.1"
-    assert error(call, "serve", "--model", tmp_path / "gone").startswith("error: ")
+    assert error(call, "serve", "--model", tmp_path / "gone").startswith(
+        f"error: --model '{tmp_path / 'gone'}' cannot"
+    )
     for option, value in (("max_batch", 0), ("max_wait", -1), ("max_megabytes", "nan")):
         assert f"--{option} is" in (said := error(call, "serve", "--model", "x", f"--{option}", value))
         assert said.strip().endswith("at least 0" if option == "max_wait" else "above 0")

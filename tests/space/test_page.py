@@ -229,7 +229,8 @@ def test_no_file_is_read_but_one_that_was_uploaded(address, path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [((), "error: no merge; set OTMERGE_MODEL"), (("--model", "gone"), "error: ")]
+    ("arguments", "said"),
+    [((), "error: no merge; set OTMERGE_MODEL"), (("--model", "gone"), "error: model 'gone' cannot")],
 )
 def test_without_a_merge_it_ends_in_a_line(arguments, said):
     environment = {name: value for name, value in os.environ.items() if name != "OTMERGE_MODEL"}

@@ -73,7 +73,9 @@ def write_report(
     kind = modality_of("context", base.context_encoder)
     if kind is not IMAGE and (pairs or questions):
         given = "pairs" if pairs else "questions"
-        raise ValueError(f"{given} hold images, and the merge looks at {kind.name}; leave them out")
+        raise ValueError(f"{given} of images are what is shown, and the merge looks at {kind.name}; leave them out")
+    if pairs and pairs.kind != "images":
+        raise ValueError(f"pairs hold {pairs.kind}, and the merge looks at images; give pairs of images")
     model.eval()
     facts = facts or start_facts(model.config, "merge")
     with tempfile.TemporaryDirectory() as scratch:

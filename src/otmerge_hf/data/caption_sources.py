@@ -158,8 +158,9 @@ class CaptionSource:
 def _table_of(source: Source) -> Source:
     """The table of a folder that has one beside its images; the source itself where `datasets` reads the folder.
 
-    It reads a folder of images by their `metadata` files, and takes no notice of a table of another name. A folder of
-    sounds it reads with a library that is not among ours: their one table is taken, whatever its name.
+    It reads a folder of images by their `metadata` files, if these have a column `file_name`, and takes no notice of a
+    table of another name. A folder of sounds it reads with a library that is not among ours: their one table is taken,
+    whatever its name.
     """
     folder = Path(source) if isinstance(source, str | os.PathLike) else None
     if folder is None or not folder.is_dir():
@@ -167,7 +168,7 @@ def _table_of(source: Source) -> Source:
     files, images = [file for file in folder.rglob("*") if file.is_file()], PillowImage.registered_extensions()
     pictures = any(file.suffix.lower() in images for file in files)
     sounds = not pictures and any(map(is_sound_name, files))
-    if not sounds and any(file.stem == "metadata" for file in files):
+    if not sounds and any(file.stem == "metadata" and _names_files(file) for file in files):
         return source
     tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in BUILDERS and file.suffix != ".tar")
     if sounds and not tables:
@@ -179,3 +180,11 @@ def _table_of(source: Source) -> Source:
         names = ", ".join(file.name for file in tables[:5])
         raise ValueError(f"source {str(source)!r} has {len(tables)} tables ({names}); pass one of them")
     return tables[0]
+
+
+def _names_files(metadata: Path) -> bool:
+    """Whether `datasets` finds the files that a metadata file speaks of: by `file_name`, `left_file_name`, ..."""
+    if metadata.suffix.lower() not in (".csv", ".jsonl"):
+        return True
+    with metadata.open("rb") as file:
+        return b"file_name" in file.readline()

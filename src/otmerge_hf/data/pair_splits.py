@@ -124,7 +124,8 @@ def load_pair_splits(
     if len(left) < _FEWEST_IMAGES:
         kept = f"{len(left)} of the {total} images of {train!r} are left to train on"
         raise ValueError(f"source: {kept}; {_FEWEST_IMAGES} are the least")
-    rest = "" if len(left) == total else f", the rest of its {total:,} images with {len(everything):,} captions"
+    kind = splits["test"].kind
+    rest = "" if len(left) == total else f", the rest of its {total:,} {kind} with {len(everything):,} captions"
     splits = {"train": _select(everything, sorted(left), f"{train}{rest}"), **splits}
     return {name: replace(split, source=describe_source(found.source)) for name, split in splits.items()}
 

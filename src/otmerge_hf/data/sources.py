@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Image, Value, get_dataset_split_names, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.inspect import SplitsNotFoundError
 
 
 Source = str | os.PathLike | Sequence[str | os.PathLike]
@@ -195,6 +196,8 @@ def _unreadable(source: Source, error: Exception) -> ValueError:
         reason += "; look for a parquet copy of it, or download it and pass the files"
     elif isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
         reason = f"its files cannot be read together: {_first_line(error.__cause__)}; pass some of the files"
+    elif isinstance(error, SplitsNotFoundError) and error.__cause__ is not None:  # says no more than that they are not
+        reason = _first_line(error.__cause__)
     kind = "" if source_folder(source) else " is no file or folder here, and as a name on the Hub"
     return ValueError(f"source {_shown(source)}{kind}: {reason}")
 

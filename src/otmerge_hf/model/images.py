@@ -62,27 +62,28 @@ def open_image(item: Any, allow_url: bool = False, timeout: float | None = None)
         (255, 255, 255)
     """
     if isinstance(item, Image.Image):
-        return _read(item, getattr(item, "filename", "") or f"of mode {item.mode}, {item.width} x {item.height},")
+        in_memory = f"of mode {item.mode}, {item.width} x {item.height},"
+        return _read(item, _quoted(item.filename) if getattr(item, "filename", "") else in_memory)
     if hasattr(item, "shape"):
         return _read(_from_array(item), f"of shape {tuple(item.shape)}")
     is_text = isinstance(item, (str, os.PathLike))
     if is_text and os.path.isfile(item):
-        return _read(item, item)
+        return _read(item, _quoted(item))
     if is_text and not allow_url:
-        raise FileNotFoundError(f"`image` {_shorten(item)!r} is not an existing file.")
+        raise FileNotFoundError(f"`image` {_quoted(item)} is not an existing file.")
     expected = "an existing file, a URL, or a base64 image" if allow_url else "a path, a PIL image or an array"
     if not isinstance(item, str):
-        raise ValueError(f"`image` {_shorten(item)!r} is not {expected}.")
+        raise ValueError(f"`image` {_quoted(item)} is not {expected}.")
     if item.startswith(("http://", "https://")):
-        return _read(io.BytesIO(_fetch(item, timeout)), item)
+        return _read(io.BytesIO(_fetch(item, timeout)), _quoted(item))
     try:
         encoded = item.partition(",")[2] if item.startswith("data:image/") else item
         content = base64.decodebytes(encoded.encode())
         with Image.open(io.BytesIO(content)):
             pass  # only whether it is an image at all: text that is none was meant as a path
     except _UNREADABLE as error:
-        raise ValueError(f"`image` {_shorten(item)!r} is not {expected}.") from error
-    return _read(io.BytesIO(content), item)
+        raise ValueError(f"`image` {_quoted(item)} is not {expected}.") from error
+    return _read(io.BytesIO(content), _quoted(item))
 
 
 def opens_as_it_is(image: Image.Image) -> bool:
@@ -90,7 +91,7 @@ def opens_as_it_is(image: Image.Image) -> bool:
     return image.mode not in _DEEP_MODES and not _is_transparent(image) and _orientation(image) == 1
 
 
-def _read(source: Any, name: Any) -> Image.Image:
+def _read(source: Any, name: str) -> Image.Image:
     """Read `source` to its end and prepare it; every way of failing names the image."""
     try:
         if isinstance(source, Image.Image):
@@ -99,7 +100,7 @@ def _read(source: Any, name: Any) -> Image.Image:
             return _prepare(image)
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"`image` {_shorten(name)!r} cannot be opened: {reason}") from error
+        raise ValueError(f"`image` {name} cannot be opened: {reason}") from error
 
 
 def _from_array(item: Any) -> Image.Image:
@@ -170,10 +171,10 @@ def _fetch(address: str, timeout: float | None) -> bytes:
     try:
         return client.get(address, timeout=timeout, follow_redirects=True).raise_for_status().content
     except (client.HTTPError, client.InvalidURL) as error:
-        raise ValueError(f"`image` {_shorten(address)!r} cannot be fetched: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"`image` {_quoted(address)} cannot be fetched: {str(error).splitlines()[0]}") from error
 
 
-def _shorten(item: Any) -> str:
+def _quoted(item: Any) -> str:
     """What the user gave, short enough for a message: base64 text is long."""
     shown = str(item)
-    return shown if len(shown) <= 200 else f"{shown[:60]}...{shown[-60:]}"
+    return repr(shown if len(shown) <= 200 else f"{shown[:60]}...{shown[-60:]}")

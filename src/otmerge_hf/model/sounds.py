@@ -54,7 +54,7 @@ def open_waveform(item: Any, sampling_rate: int | None = None) -> Any:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             data = file.readframes(file.getnframes())
     except _UNREADABLE as error:
-        raise ValueError(f"`audio` {name} cannot be read as WAV (PCM): {error or 'it is cut short'}.") from error
+        raise ValueError(f"`audio` {name} cannot be read as WAV (PCM): {str(error) or 'it is cut short'}.") from error
     samples = _from_bytes(data, width)
     samples = samples[: len(samples) // channels * channels].view(-1, channels).mean(1)
     if not len(samples):
