@@ -84,5 +84,6 @@ def _reference(name: str) -> str:
         for settings in [cell["settings"]]
         if (settings["task"], settings["method"], settings["recipe"]["label_fraction"]) == (name, "grown", 1.0)
         and settings["recipe"]["context_encoder"] == "efficientnet-lite0"
+        and "questions_per_context" not in settings["recipe"]
     ]
     return f"{interval(estimate(found))} (`grown`)" if found else "-"
