@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel
 
+from .onnx_graph import read_graph
+
 
 _PREFIX = "model.0.auto_model."
 # The exporter folded the transpose into the matrices of linear layers and gave those numbers for names; the nodes that
@@ -19,12 +21,7 @@ def build_minilm_l3(graph_file: Path) -> BertModel:
     The graph has no pooler: an identity stands in, so that `pooler_output` is the tanh of the first token's state
     and not of something drawn at random.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError("reading an ONNX graph needs the package onnx; run: pip install onnx") from error
-    graph = onnx.load(graph_file).graph
-    stored = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    graph, stored = read_graph(graph_file)
     weights = {name.removeprefix(_PREFIX): tensor for name, tensor in stored.items() if name.startswith(_PREFIX)}
     for node in graph.node:
         path = _LINEAR.fullmatch(node.name)

@@ -7,6 +7,8 @@ import torch
 from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from .onnx_graph import read_graph
+
 
 _PREFIX = "backbone."
 _SIDE = 224  # pixels; the graph's own, 16 x 16 patches
@@ -19,12 +21,7 @@ def build_vit_small(graph_file: Path) -> Dinov2Model:
     folded: a linear layer's matrix is found by the bias that is added to its product, the two parts of the position
     embedding by the layers that they are added in.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError("reading an ONNX graph needs the package onnx; run: pip install onnx") from error
-    graph = onnx.load(graph_file).graph
-    stored = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    graph, stored = read_graph(graph_file)
     weights = {name.removeprefix(_PREFIX): value for name, value in stored.items() if name.startswith(_PREFIX)}
     makers = {name: node for node in graph.node for name in node.output}
     positions = []
