@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers import TrainingArguments
-
 from otmerge_hf.alignment import CCA
 from otmerge_hf.training import ContrastiveLossCallback, grow_answers, set_stage
 
@@ -15,7 +13,7 @@ from ..runner.flops import FlopCounter
 from ..runner.recipe import Recipe
 from ..tasks.task import Rows, Task
 from .closed_forms import align_closed_form, shared_width
-from .stages import Fitted, Phase, align, learn_answers
+from .stages import Fitted, Phase, align, learn_answers, training_arguments
 
 
 PATH = ("query", "cosine", "answers", "context")  # the default of OTMergeConfig
@@ -110,22 +108,7 @@ def grow(task: Task, recipe: Recipe, fitted: Fitted, steps: int | None = None) -
         rows = [part.with_columns(**{f"{side}_features": [0] * len(part)}) for part in rows]
     start, start_cpu = time.perf_counter(), time.process_time()
     planned = steps or recipe.steps(len(training), recipe.epochs)
-    arguments = TrainingArguments(
-        output_dir=str(task.scratch / "grow"),
-        max_steps=planned,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=256,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=min(20, planned // 10),
-        weight_decay=recipe.weight_decay,
-        logging_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=recipe.seed,
-        dataloader_pin_memory=False,
-    )
+    arguments = training_arguments(recipe, task.scratch / "grow", planned, per_device_eval_batch_size=256)
     with FlopCounter() as counter:
         growth = grow_answers(
             fitted.model,

@@ -115,6 +115,25 @@ class _SecondsSpent(TrainerCallback):
         (folder / "spent.json").write_text(json.dumps(self.now()))
 
 
+def training_arguments(recipe: Recipe, folder: Path, steps: int, **more: Any) -> TrainingArguments:
+    """The recipe's rates for a training of so many steps, silent; `more` are fields of the stock arguments."""
+    options: dict[str, Any] = {
+        "max_steps": steps,
+        "per_device_train_batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": min(20, steps // 10),
+        "weight_decay": recipe.weight_decay,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": recipe.seed,
+        "dataloader_pin_memory": False,
+    }
+    return TrainingArguments(str(folder), **options | more)
+
+
 class Accounting:
     """Arguments and callbacks of one training under the stock Trainer, and, when it has ended, what it cost.
 
@@ -137,22 +156,13 @@ class Accounting:
         self.last_checkpoint = _last_checkpoint(kept)
         self._flops, self._seconds = _FirstStepFlops(task.report_progress), _SecondsSpent(self.last_checkpoint)
         self.callbacks: list[TrainerCallback] = [self._flops, self._seconds]
-        self.arguments = TrainingArguments(
-            output_dir=str(kept or task.scratch / name),
-            max_steps=steps,
-            per_device_train_batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=min(20, steps // 10),
-            weight_decay=recipe.weight_decay,
-            logging_strategy="no",
+        self.arguments = training_arguments(
+            recipe,
+            kept or task.scratch / name,
+            steps,
             save_strategy="no" if kept is None else "steps",
             save_steps=-(-steps // 10),
             save_total_limit=2,
-            report_to="none",
-            disable_tqdm=True,
-            seed=recipe.seed,
-            dataloader_pin_memory=False,
         )
 
     def phase(self, rows: int, inputs_per_row: int = 1) -> Phase:

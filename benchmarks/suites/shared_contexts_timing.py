@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 from otmerge_hf.training import train_answers
 
 from ..methods.grown import PATH
+from ..methods.stages import training_arguments
 from ..runner.recipe import Recipe
 from ..tasks import get_loader
 from ..tasks.task import Task
@@ -58,22 +59,7 @@ def train(task: Task, recipe: Recipe, most: int) -> dict[str, float]:
     adapter: Any = model.otmerge.context_adapter
     adapter.register_forward_hook(lambda *call: contexts.append(len(call[-1])))
     steps = recipe.steps(len(task.train), recipe.epochs)
-    arguments = TrainingArguments(
-        output_dir=str(task.scratch / "shared"),
-        max_steps=steps,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=256,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=20,
-        weight_decay=recipe.weight_decay,
-        logging_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=recipe.seed,
-        dataloader_pin_memory=False,
-    )
+    arguments = training_arguments(recipe, task.scratch / "shared", steps, per_device_eval_batch_size=256)
     options: dict[str, Any] = {"eval_questions": task.validation, "callbacks": [clock]}
     trainer = train_answers(
         model, task.train, task.cached_collator(), arguments, questions_per_context=most, **options
