@@ -182,15 +182,21 @@ def test_bytes_are_counted_as_they_come(serve, images):
     assert ask(address, png(images[0])).status_code == 200
 
 
-def test_a_full_queue_refuses(serve, pipe, images):
+def hold_encoder(pipe):
+    """Two events: the encoder waits for the first, and sets the second when it has been called."""
     held, entered = threading.Event(), threading.Event()
-    address = serve(max_batch=1, max_queue=1)
 
     def hold(*_):
         entered.set()
         held.wait(20)
 
     pipe.model.otmerge.context_encoder.register_forward_pre_hook(hold)
+    return held, entered
+
+
+def test_a_full_queue_refuses(serve, pipe, images):
+    held, entered = hold_encoder(pipe)
+    address = serve(max_batch=1, max_queue=1)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(ask, address, png(images[0]))
         assert entered.wait(20)
@@ -206,14 +212,8 @@ def test_a_full_queue_refuses(serve, pipe, images):
 
 
 def test_nothing_is_computed_for_who_has_gone(serve, pipe, images, encoded):
-    held, entered = threading.Event(), threading.Event()
+    held, entered = hold_encoder(pipe)
     address = serve(max_batch=1, max_queue=2)
-
-    def hold(*_):
-        entered.set()
-        held.wait(20)
-
-    pipe.model.otmerge.context_encoder.register_forward_pre_hook(hold)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, address, png(images[0]))
         assert entered.wait(20)
