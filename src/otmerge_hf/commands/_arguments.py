@@ -43,11 +43,14 @@ def add_encoder_arguments(parser: ArgumentParser, several: bool = True) -> None:
         type=positive,
         help="pixels, a multiple of 32, for the efficientnet-lite encoders (default 224)",
     )
-    for side in ("context", "query"):
-        if several:
+    if several:
+        for side in ("context", "query"):
             add(f"--{side}-tokens", nargs="+", type=parse_tokens, default=["last_hidden_state"], help=_TOKENS)
-        else:
-            add(f"--{side}-tokens", type=parse_tokens, default="last_hidden_state", help=_TOKENS.partition(";")[0])
+    else:
+        one = _TOKENS.partition(";")[0]
+        add("--context-tokens", type=parse_tokens, default="last_hidden_state", help=one)
+        auto = "auto: the last or the middle layer, by whose words answer validation better"
+        add("--query-tokens", type=parse_tokens, default="auto", help=f"{one}; or {auto} (default %(default)s)")
     add("--cache-dir", type=Path, default=Path("runs/features"), help="where features are kept (default %(default)s)")
     add("--batch-size", type=positive, help="inputs per forward of an encoder (default: as many as are fast)")
     add("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s")

@@ -24,6 +24,7 @@ from .merge_plan import MergePlan, plan_merge
 from .merge_result import MergeResult
 from .mixed import MixedCollator, mixed_dataset
 from .pseudo_labels import PseudoLabels, candidate_statements, make_pseudo_labels, nearest_statement
+from .query_tokens import ChosenTokens, choose_query_tokens
 from .refine import Refinement, refine_alignment
 from .schedule import Schedule, value_at
 from .stages import set_stage, trainable_table
@@ -33,6 +34,7 @@ from .two_stages import answer_accuracy, train_alignment, train_answers
 
 __all__ = [
     "AdapterCheckpoints",
+    "ChosenTokens",
     "ContrastiveLossCallback",
     "GromovLossCallback",
     "Growth",
@@ -54,6 +56,7 @@ __all__ = [
     "answer_accuracy",
     "balanced_weights",
     "candidate_statements",
+    "choose_query_tokens",
     "grow_answers",
     "make_pseudo_labels",
     "mixed_dataset",

@@ -20,6 +20,7 @@ from ..features import FeatureCollator, FeatureStore
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from .asked import UNALIGNED_WIDTH, check_asked, planned_steps
 from .lora import add_lora
+from .query_tokens import AUTO, LAST, query_candidates
 
 
 _TRIED = {"context": 12, "query": 32}
@@ -64,7 +65,7 @@ def plan_merge(
     lora: int | None = None,
     balanced: bool = False,
     context_tokens: str | int = "last_hidden_state",
-    query_tokens: str | int = "last_hidden_state",
+    query_tokens: str | int = AUTO,
     image_size: int | None = None,
     fit: FitName = "auto",
     shared_dim: int | None = None,
@@ -81,7 +82,7 @@ def plan_merge(
 
     Takes the arguments of [`train_merge`] but `output_dir`, and refuses what that refuses before its work.
     """
-    tokens = {"context": context_tokens, "query": query_tokens}
+    tokens = {"context": context_tokens, "query": LAST if query_tokens == AUTO else query_tokens}
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
     check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced)
     parts = [*(getattr(questions, name) for name in PARTS), *([] if unlabelled is None else [unlabelled])]
@@ -96,6 +97,8 @@ def plan_merge(
         "context": questions.train.images[: _TRIED["context"]],
         "query": questions.train.texts[: _TRIED["query"]],
     }
+    chooses = query_tokens == AUTO and not lora
+    tries = {"context": 1, "query": len(query_candidates(encoders)) if chooses else 1}
     features, stores = 0.0, dict[str, FeatureStore]()
     set_seed(seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -104,7 +107,7 @@ def plan_merge(
         for side, items in some.items():
             started = time.perf_counter()
             stores[side] = encoders.encode(side, tokens[side], {"some": items}, **options)["some"]
-            features += (time.perf_counter() - started) / len(items) * inputs[side]
+            features += (time.perf_counter() - started) / len(items) * inputs[side] * tries[side]
         choices = questions.answers.config | ({"linear_path": []} if lora else {})
         model = encoders.build_answering(tokens, shared_dim=shared_dim or UNALIGNED_WIDTH, **choices)
         collator: Any = FeatureCollator(stores["context"], stores["query"])

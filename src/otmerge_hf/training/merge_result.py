@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ class MergeResult:
         alignment: Where the adapters were aligned: the fit, its pairs and its retrieval; None where they were not.
         pseudo_labels: Unlabelled rows that were answered and learnt from.
         seconds: Time of each stage that was not finished before.
-        settings: What the run was asked for.
+        settings: What the run was asked for, and the tokens that were chosen.
+        query_errors: Where the tokens of the text encoder were chosen: the validation error of each, see
+            [`choose_query_tokens`].
     """
 
     model: OTMergeForQuestionAnswering
@@ -42,6 +44,7 @@ class MergeResult:
     pseudo_labels: int
     seconds: dict[str, float]
     settings: dict[str, Any]
+    query_errors: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         questions = self.counts["test"].get("scored", self.counts["test"]["rows"])
@@ -91,6 +94,7 @@ class MergeResult:
             "warnings": self.warnings,
             "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
             "settings": self.settings,
+            "query_tokens_errors": self.query_errors,
             "parameters": count_parameters(self.model),
         }
         if self.growth:

@@ -1,0 +1,113 @@
+"""Which layer of a text encoder to take: the one whose words, without an image, answer validation's questions best."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..alignment.encoder_pair import EncoderPair, TokenChoice
+from ..data.distinct import index_distinct
+from ..data.encoded import PARTS
+from ..data.questions import Questions, QuestionSplits
+from ..features import mean_features
+from ..features.collator import dense_labels
+from .linear_fit import is_gain
+
+
+logger = logging.getLogger(__name__)
+AUTO = "auto"
+LAST = "last_hidden_state"
+PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
+_MOST_ROWS, _MOST_TARGETS = 20_000, 5 * 10**7
+
+
+class ChosenTokens(NamedTuple):
+    """What [`choose_query_tokens`] took, and the validation error of each choice: squared, summed over answers."""
+
+    choice: TokenChoice
+    errors: dict[str, float]
+
+
+def choose_query_tokens(
+    encoders: EncoderPair, questions: QuestionSplits, *, more: Sequence[Questions] = (), **encoding: Any
+) -> ChosenTokens:
+    """Take the text encoder's middle layer in place of its last one, where its words answer better.
+
+    The last layer of an encoder that was trained to compare sentences keeps what they are about, and less of the
+    words that decide an answer, such as "nobody" or "sleeping"; layers before it keep more. A ridge regression from
+    the mean features of the training texts to the answers is measured on validation. The last layer is kept unless
+    the other lowers the squared error by more than a standard error ([`is_gain`]).
+
+    Args:
+        encoders: The pair.
+        questions: From [`load_questions`].
+        more: Further questions; their texts are encoded along, as [`encode_questions`] will ask for them.
+        **encoding: `cache_dir`, `batch_size`, `device` of [`EncoderPair.encode`].
+    """
+    candidates = query_candidates(encoders)
+    parts = [*(getattr(questions, name) for name in PARTS), *more]
+    texts, _ = index_distinct(text for part in parts for text in part.texts)
+    place = {text: number for number, text in enumerate(texts)}
+    rows = [_rows(part, place, questions) for part in (questions.train, questions.validation)]
+    if len(candidates) == 1 or any(len(labels) == 0 for _, labels in rows):
+        return ChosenTokens(LAST, {})
+    chosen, errors, least = candidates[0], dict[str, float](), torch.empty(0)
+    for candidate in candidates:
+        store = encoders.encode("query", candidate, {"texts": texts}, **encoding)["texts"]
+        (x, y), (eval_x, eval_y) = ((mean_features(store)[numbers], labels) for numbers, labels in rows)
+        found = ridge_errors(x, y, eval_x, eval_y)
+        errors[str(candidate)] = float(found.mean())
+        if candidate == candidates[0] or is_gain(least, found):
+            chosen, least = candidate, found
+    told = ", ".join(f"{_named(name)} {error:.4f}" for name, error in errors.items())
+    logger.info("Error of the words on validation, by what is taken from the text encoder: %s.", told)
+    logger.info("The %s is taken.", _named(str(chosen)))
+    return ChosenTokens(chosen, errors)
+
+
+def query_candidates(encoders: EncoderPair) -> list[TokenChoice]:
+    """The last layer, and the middle one of an encoder with more than two."""
+    layers = getattr(encoders.probe({}).query_encoder.config, "num_hidden_layers", None) or 0
+    return [LAST, *([layers // 2] if layers > 2 else [])]
+
+
+def ridge_errors(x: Tensor, y: Tensor, eval_x: Tensor, eval_y: Tensor) -> Tensor:
+    """Squared error of each validation row, summed over answers, at the best of [`PENALTIES`] there.
+
+    Shapes: (N, D), (N, L), (M, D), (M, L) -> (M,).
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 40)[:, None]
+        >>> ridge_errors(x, 3 * x, x, 3 * x).max() < ridge_errors(x, x.abs(), x, x.abs()).max()
+        tensor(True)
+    """
+    mean, std = x.mean(dim=0), x.std(dim=0).clamp(min=1e-6)
+    x, eval_x = ((part - mean).div(std).double() for part in (x, eval_x))
+    bias = y.double().mean(dim=0)
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    turned = vectors.T @ (x.T @ (y.double() - bias))
+    rows = eval_x @ vectors
+    tried = [
+        (rows @ (turned / (values + penalty)[:, None]) + bias - eval_y).square().sum(dim=1) for penalty in PENALTIES
+    ]
+    return min(tried, key=lambda errors: float(errors.mean()))
+
+
+def _rows(part: Questions, place: dict[str, int], questions: QuestionSplits) -> tuple[Tensor, Tensor]:
+    """Places of the texts (N,) and targets (N, L) of labelled rows: all, or as many drawn at random as are enough."""
+    answers = questions.answers
+    count = len(answers.names)
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0)).tolist()
+    picked = order[: min(_MOST_ROWS, max(_MOST_TARGETS // count, 1))]
+    labels = dense_labels(answers.labels([part.answers[row] for row in picked]), count)
+    texts = torch.tensor([place[part.texts[part.text_rows[row]]] for row in picked], dtype=torch.long)
+    if labels.dim() == 2:
+        return texts, labels
+    known = labels >= 0
+    return texts[known], nn.functional.one_hot(labels[known], count).float()
+
+
+def _named(choice: str) -> str:
+    return "last layer" if choice == LAST else f"hidden layer {choice}"
