@@ -4,7 +4,6 @@ import argparse
 import ast
 import importlib.util
 import io
-import os
 import re
 import runpy
 import subprocess
@@ -13,6 +12,7 @@ import tomllib
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -70,24 +70,34 @@ def commands(code: str) -> list[list[str]]:
     return [command.split("\0")[:-1] for command in done.stdout.split("\n\0")[:-1]]
 
 
+def program(words: list[str]) -> Callable[[], object]:
+    """The command `otmerge`, or a script of the repository, as it starts; in this process, which has imported all."""
+    if words[0] == "otmerge":
+        return lambda: cli.main(words[1:])
+    return lambda: runpy.run_path(str(ROOT / words[1]), run_name="__main__") and None
+
+
 def run_command(words: list[str]) -> None:
-    """Run a command in the working folder, by this Python."""
-    paths = [str(Path(sys.executable).parent), os.environ["PATH"]]
-    environment = os.environ | {"PATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{words}\n{done.stderr[-2000:]}"
+    """Run a command in the working folder."""
+    with mock.patch.object(sys, "argv", words[1:]), redirect_stderr(io.StringIO()) as said:
+        try:
+            failed = program(words)()
+        except SystemExit as end:
+            failed = end.code
+    assert not failed, f"{words}\n{failed} {said.getvalue()[-2000:]}"
 
 
-def check_command(words: list[str]) -> None:
-    """Fail if a command of the documentation could not be what it says: nothing long runs.
+def check_shell(code: str) -> None:
+    """Fail if a command could not run: a flag, value, file, target, extra, package or name is not there."""
+    for words in commands(code):
+        _check_command(words)
 
-    Raises:
-        AssertionError: If a flag, a value, a file, a target, an extra, a package or a name is not there.
-    """
+
+def _check_command(words: list[str]) -> None:
     for word in words:
         if "/" in word and word.split("/")[0] in TREE:
             assert (ROOT / word).exists(), f"there is no {word}"
-    for flag, name in zip(words, words[1:]):
+    for flag, name in pairwise(words):
         if flag in ("--context", "--query") and words[0] == "otmerge":
             assert "/" in name or name in IMAGE_ENCODERS + TEXT_ENCODERS, f"{flag} {name} is no packaged encoder"
     match words:
@@ -95,12 +105,13 @@ def check_command(words: list[str]) -> None:
             assert re.search(rf"^{target}:.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), target
         case ["pip", "install", *what]:
             check_packages([word for word in what if not word.startswith("-")])
-        case ["otmerge", *rest]:
-            check_words(lambda: cli.main(rest))
+        case ["otmerge", *_]:
+            check_words(program(words))
         case ["python", "-m", "benchmarks", "run", *rest] if (
             "--help" not in rest
         ):  # with names of methods, tasks and settings
             check_words(lambda: benchmarks.command_line.main(["run", *rest]))
+            # names of methods, tasks and settings, which the parser does not know
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as said:
                 assert benchmarks.command_line.main(["run", *rest, "--dry-run"]) == 0, said.getvalue()
         case ["python", "-m", "benchmarks", *rest]:
@@ -109,13 +120,13 @@ def check_command(words: list[str]) -> None:
             for node in ast.walk(ast.parse(code)):
                 if isinstance(node, ast.ImportFrom):
                     assert all(hasattr(importlib.import_module(node.module), one.name) for one in node.names)
-        case ["python", script, *rest] if script.startswith("examples/"):
+        case ["python", script, *_] if script.startswith("examples/"):
             with stand_in("gradio", Blocks=object):  # which has an environment of its own
-                check_words(lambda: runpy.run_path(str(ROOT / script), run_name="__main__"), script, *rest)
+                check_words(program(words), *words[1:])
         case ["torchrun", *rest]:
             check_words(lambda: torch.distributed.run.get_args_parser().parse_args(rest))
         case ["curl", *rest]:  # to `examples/serve.py`
-            fields = [word.partition("=")[0] for flag, word in zip(rest, rest[1:]) if flag == "-F"]
+            fields = [word.partition("=")[0] for flag, word in pairwise(rest) if flag == "-F"]
             assert set(fields) <= {"image", "question", "top_k"}, fields
             assert rest[-1] == "http://127.0.0.1:8000/answers"
         case ["apt-get", "install", name]:
@@ -169,9 +180,9 @@ def check_words(program: Callable, *words: str) -> None:
     ):
         try:
             program()
+            refused = "the command line was not read"
         except _Parsed as parsed:
-            assert not str(parsed), parsed
+            refused = str(parsed)
         except SystemExit as end:  # with 0 after --help
-            assert end.code == 0, said.getvalue() or end.code
-        else:
-            raise AssertionError("the command line was not read")
+            refused = f"{end.code or ''}{said.getvalue()}"
+    assert not refused, refused
