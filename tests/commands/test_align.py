@@ -212,9 +212,8 @@ def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
     ],
 )
 def test_an_unknown_encoder_names_those_that_come_as_packages(folders, capsys, command, context, before):
-    Dataset.from_list([{"image": f"train/{i}.png", "question": "a ?", "answer": f"{i % 2}"} for i in range(9)]).to_json(
-        folders / "pairs" / "asked.jsonl"
-    )
+    rows = [{"image": f"train/{i}.png", "question": "a ?", "answer": f"{i % 2}"} for i in range(9)]
+    Dataset.from_list(rows).to_json(folders / "pairs" / "asked.jsonl")
     data = ["--pairs", folders / "pairs"] if command == "align" else ["--data", folders / "pairs" / "asked.jsonl"]
     words = [command, "--context", context, "--query", folders / "bert", *data, "--output", folders / "merge"]
     assert cli.main(list(map(str, words))) == 2

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tomllib
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
+import pytest
 import torch.distributed.run
 from packaging.requirements import Requirement
 
@@ -26,10 +27,10 @@ from otmerge_hf.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# All that is written for readers; what stands below benchmarks/results is made by programs.
+# What tells a reader what to do; not the changelog, which tells what was, nor tables that programs made.
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for pattern in ("*.md", "docs/*.md", "examples/**/*.md", "model_cards/*.md")
+    for pattern in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/*.md", "examples/**/*.md", "model_cards/*.md")
     for path in sorted(ROOT.glob(pattern))
 }
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
@@ -46,10 +47,16 @@ def blocks(text: str) -> list[tuple[str, str]]:
     return BLOCK.findall(text)
 
 
+def spans(text: str) -> list[str]:
+    """Whole commands in the running text and in tables; words in capitals, such as NAME, stand for others."""
+    found = re.findall(r"`((?:make |python examples/|python -m benchmarks )[^`]*)`", BLOCK.sub("", text))
+    return [code for code in found if not re.search(r"\b(SCRIPT|NAME)\b", code)]
+
+
 def run_blocks(page: str, names: dict | None = None, languages: str = "python sh") -> str:
     """Run a page's blocks, in order, in the working folder and with these names: what its Python printed.
 
-    Of shell commands those run that are this package's own and end by themselves; `check_command` has the others.
+    Of shell commands those run that are this package's own and end by themselves; `check_shell` has the others.
     """
     names = {"__name__": "page"} if names is None else names
     with redirect_stdout(io.StringIO()) as printed:
@@ -59,7 +66,11 @@ def run_blocks(page: str, names: dict | None = None, languages: str = "python sh
             elif language == "sh" and language in languages:
                 for words in commands(code):
                     if words[0] == "otmerge" or words[1].endswith("/retrieve.py"):
-                        run_command(words)
+                        try:
+                            code = run_command(words)
+                        except SystemExit as end:
+                            code = end.code
+                        assert not code, words
     return printed.getvalue()
 
 
@@ -70,21 +81,13 @@ def commands(code: str) -> list[list[str]]:
     return [command.split("\0")[:-1] for command in done.stdout.split("\n\0")[:-1]]
 
 
-def program(words: list[str]) -> Callable[[], object]:
-    """The command `otmerge`, or a script of the repository, as it starts; in this process, which has imported all."""
+def run_command(words: list[str]) -> object:
+    """Run `otmerge`, or a script of ours, in the working folder, in this process, which has imported it all."""
     if words[0] == "otmerge":
-        return lambda: cli.main(words[1:])
-    return lambda: runpy.run_path(str(ROOT / words[1]), run_name="__main__") and None
-
-
-def run_command(words: list[str]) -> None:
-    """Run a command in the working folder."""
-    with mock.patch.object(sys, "argv", words[1:]), redirect_stderr(io.StringIO()) as said:
-        try:
-            failed = program(words)()
-        except SystemExit as end:
-            failed = end.code
-    assert not failed, f"{words}\n{failed} {said.getvalue()[-2000:]}"
+        return cli.main(words[1:])
+    with mock.patch.object(sys, "argv", words[1:]):
+        runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    return 0
 
 
 def check_shell(code: str) -> None:
@@ -101,17 +104,16 @@ def _check_command(words: list[str]) -> None:
         if flag in ("--context", "--query") and words[0] == "otmerge":
             assert "/" in name or name in IMAGE_ENCODERS + TEXT_ENCODERS, f"{flag} {name} is no packaged encoder"
     match words:
-        case ["make", target]:
-            assert re.search(rf"^{target}:.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), target
+        case ["make", *targets]:
+            known = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+            assert set(targets) <= set(known), targets
         case ["pip", "install", *what]:
             check_packages([word for word in what if not word.startswith("-")])
         case ["otmerge", *_]:
-            check_words(program(words))
-        case ["python", "-m", "benchmarks", "run", *rest] if (
-            "--help" not in rest
-        ):  # with names of methods, tasks and settings
+            check_words(lambda: run_command(words))
+        case ["python", "-m", "benchmarks", "run", *rest] if "--help" not in rest:
             check_words(lambda: benchmarks.command_line.main(["run", *rest]))
-            # names of methods, tasks and settings, which the parser does not know
+            # its parser knows no names of methods, tasks and settings
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as said:
                 assert benchmarks.command_line.main(["run", *rest, "--dry-run"]) == 0, said.getvalue()
         case ["python", "-m", "benchmarks", *rest]:
@@ -121,8 +123,10 @@ def _check_command(words: list[str]) -> None:
                 if isinstance(node, ast.ImportFrom):
                     assert all(hasattr(importlib.import_module(node.module), one.name) for one in node.names)
         case ["python", script, *_] if script.startswith("examples/"):
-            with stand_in("gradio", Blocks=object):  # which has an environment of its own
-                check_words(program(words), *words[1:])
+            with pytest.MonkeyPatch.context() as patch:
+                if not importlib.util.find_spec("gradio"):  # which has an environment of its own
+                    patch.setitem(sys.modules, "gradio", types.SimpleNamespace(Blocks=object))
+                check_words(lambda: run_command(words))
         case ["torchrun", *rest]:
             check_words(lambda: torch.distributed.run.get_args_parser().parse_args(rest))
         case ["curl", *rest]:  # to `examples/serve.py`
@@ -146,24 +150,11 @@ def check_packages(what: list[str]) -> None:
             assert not asked.specifier or asked == Requirement(PINS[asked.name]), f"{word}; {PINS[asked.name]}"
 
 
-@contextmanager
-def stand_in(name: str, **attributes: object) -> Iterator[None]:
-    """A module with these attributes alone, where the real one is not installed."""
-    if importlib.util.find_spec(name):
-        yield
-        return
-    sys.modules[name] = types.SimpleNamespace(**attributes)
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
 class _Parsed(Exception):
     """A command line was read; what would run does not."""
 
 
-def check_words(program: Callable, *words: str) -> None:
+def check_words(program: Callable) -> None:
     """Fail if the program's own argument parser refuses its words; nothing runs after the parser."""
     parse = argparse.ArgumentParser.parse_known_args
 
@@ -174,7 +165,6 @@ def check_words(program: Callable, *words: str) -> None:
 
     with (
         mock.patch.object(argparse.ArgumentParser, "parse_known_args", only_parse),
-        mock.patch.object(sys, "argv", list(words) or sys.argv),
         redirect_stdout(io.StringIO()),
         redirect_stderr(io.StringIO()) as said,
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import PAGES, ROOT, blocks, check_shell, run_blocks
+from pages import PAGES, ROOT, blocks, check_shell, run_blocks, spans
 
 from otmerge_hf.model.processing_otmerge import make_processor
 
@@ -38,7 +38,7 @@ PRINTED = {
     "docs/faq.md": ["^{'accuracy': 0.9}$"],
 }
 PYTHON = [page for page, text in PAGES.items() if "```python\n" in text and page not in ELSEWHERE]
-SHELL = [page for page, text in PAGES.items() if "```sh\n" in text]
+SHELL = [page for page, text in PAGES.items() if "```sh\n" in text or spans(text)]
 
 
 def needs_demo():
@@ -144,9 +144,9 @@ def test_python_runs(page, request):
 
 @pytest.mark.parametrize("page", SHELL)
 def test_commands_could_run(page):
-    for language, code in blocks(PAGES[page]):
-        if language == "sh":
-            check_shell(code)
+    found = [code for language, code in blocks(PAGES[page]) if language == "sh"]
+    for code in found + spans(PAGES[page]):
+        check_shell(code)
 
 
 @pytest.mark.slow
