@@ -121,6 +121,10 @@ def test_a_merge_is_aligned_on_sounds(tmp_path, folder, encoders, encoder_folder
     (folder / "ask.csv").write_text("\n".join(["audio,question,answer", *rows]))
     questions = load_questions(folder / "ask.csv")
     assert "encode 10 sounds and 1 texts" in str(plan_merge(*encoders, questions))
+    quick = {"cache_dir": tmp_path / "features", "epochs": 0.1, "least_steps": 2, "progress": False}
+    told = str(train_merge(*encoders, questions, tmp_path / "answers", **quick))
+    assert "+ mean of the sound" in told
+    assert "image" not in told
     with pytest.raises(ValueError, match="the questions are of sounds and the context encoder takes images"):
         train_merge(*encoder_folders, questions, tmp_path / "merge", cache_dir=tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -117,7 +117,8 @@ def mine(folder, encoder, feature_extractor):
 def test_every_block_has_a_rule(page):
     """`python` and `sh` run or are checked, the others are to be read; one that no test knows is found here."""
     found = blocks(PAGES[page])
-    assert PAGES[page].count("```") == 2 * len(found), "a block that is indented, or not closed"
+    fences = len(re.findall("```|~~~", PAGES[page]))
+    assert fences == 2 * len(found), "a block that is indented, or not closed"
     for language, code in found:
         assert language in ("python", "sh") or code.split("\n")[0] in READ, code
 
