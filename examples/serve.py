@@ -15,16 +15,22 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
-import uvicorn
-from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from PIL.Image import Image
 from transformers import HfArgumentParser, pipeline
 
 import otmerge_hf  # noqa: F401 -- registers the model, its processor and the pipeline
 from otmerge_hf.data import RefusedImageError, open_upload
 from otmerge_hf.model.texts import check_texts
+
+
+try:
+    import python_multipart  # noqa: F401 -- reads the form
+    import uvicorn
+    from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+except ModuleNotFoundError as error:
+    sys.exit(f'error: {error.name} is not installed: pip install "otmerge-hf[serve]"')
 
 
 STATUS = {"unknown": 415, "large": 413, "damaged": 422}  # of a refused image, by why

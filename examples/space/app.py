@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import torch
 from PIL import Image
 from transformers import pipeline
@@ -25,6 +24,12 @@ from otmerge_hf.analysis.report_words import words_alt, words_table
 from otmerge_hf.data import NoStatement, load_texts, open_upload, statement
 from otmerge_hf.metrics import nearest_neighbours
 from otmerge_hf.model.texts import check_texts
+
+
+try:
+    import gradio as gr
+except ModuleNotFoundError:
+    sys.exit('error: gradio is not installed: pip install "otmerge-hf[demo,space]", in an environment of its own')
 
 
 HERE = Path(__file__).parent

@@ -203,6 +203,25 @@ def test_few_pairs_are_told_and_not_a_reason_to_stop(folders, capsys):
     assert "No pre-flight check: preflight needs at least 20 pairs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["align", "train"])
+@pytest.mark.parametrize(
+    ("context", "before"),
+    [
+        ("efficientnet-lite9", "there is no encoder 'efficientnet-lite9'; did you mean 'efficientnet-lite"),
+        ("resnet50", "'resnet50'` is neither a folder with a saved model nor a model on the Hub"),
+    ],
+)
+def test_an_unknown_encoder_names_those_that_come_as_packages(folders, capsys, command, context, before):
+    rows = [{"image": f"train/{i}.png", "question": "a ?", "answer": f"{i % 2}"} for i in range(9)]
+    Dataset.from_list(rows).to_json(folders / "pairs" / "asked.jsonl")
+    data = ["--pairs", folders / "pairs"] if command == "align" else ["--data", folders / "pairs" / "asked.jsonl"]
+    words = [command, "--context", context, "--query", folders / "bert", *data, "--output", folders / "merge"]
+    assert cli.main(list(map(str, words))) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert before in said
+    assert "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, vit-small-14, minilm-l6, minilm-l3" in said
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,7 +9,8 @@ import torch
 from datasets import Audio, Dataset
 
 from otmerge_hf.alignment import align_encoders
-from otmerge_hf.data import PairSplit, load_pair_splits, load_pairs, load_questions
+from otmerge_hf.data import PairSplit, check_questions, load_pair_splits, load_pairs, load_questions
+from otmerge_hf.training import plan_merge, train_merge
 
 
 COLORS = ("red", "green", "blue")
@@ -81,6 +82,9 @@ def test_questions_about_sounds(folder):
     rows = [f"{number}.wav,is it high ?,{'yes' if number > 4 else 'no'}" for number in range(10)]
     (folder / "ask.csv").write_text("\n".join(["audio,question,answer", *rows]))
     questions = load_questions(folder)
+    assert str(questions.train).startswith("6 rows, 6 sounds, 1 distinct text")
+    assert questions.test.origin == "2 of 10 training sounds, held out"
+    assert "test: 2 rows, 2 sounds" in str(check_questions(folder))
     found = [file for part in (questions.train, questions.validation, questions.test) for file in part.images]
     assert sorted(file.name for file in found) == [f"{number}.wav" for number in range(10)]
     (folder / "clips" / "3.wav").write_bytes(b"RIFF no sound")
@@ -113,5 +117,16 @@ def test_a_merge_is_aligned_on_sounds(tmp_path, folder, encoders, encoder_folder
     assert found.shape == (3, result.fit.shared_dim_)
     with pytest.raises(ValueError, match="the pairs are of sounds and the context encoder takes images"):
         align_encoders(*encoder_folders, splits, **options)
+    rows = [f"{number}.wav,is it high ?,{'yes' if number > 4 else 'no'}" for number in range(10)]
+    (folder / "ask.csv").write_text("\n".join(["audio,question,answer", *rows]))
+    questions = load_questions(folder / "ask.csv")
+    assert "encode 10 sounds and 1 texts" in str(plan_merge(*encoders, questions))
+    quick = {"cache_dir": tmp_path / "features", "epochs": 0.1, "least_steps": 2, "progress": False}
+    told = str(train_merge(*encoders, questions, tmp_path / "answers", **quick))
+    assert "+ mean of the sound" in told
+    assert "image" not in told
+    with pytest.raises(ValueError, match="the questions are of sounds and the context encoder takes images"):
+        train_merge(*encoder_folders, questions, tmp_path / "merge", cache_dir=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(ValueError, match="expected an encoder of images or sounds"):
         align_encoders(encoders[1], encoders[1], splits, **options)

@@ -35,6 +35,24 @@ def test_the_card_shows_what_the_report_left_in_the_folder(save, merge):
     assert without_pictures(card) == before
 
 
+def test_words_of_a_picture_are_shown_as_they_are(save):
+    """A PNG from elsewhere may say anything; on the card it is text."""
+    folder, file = save("mine"), io.BytesIO()
+    before = write_card(folder).read_text()
+    Image.new("L", (2, 2)).save(file, "PNG")
+    title, words = "<b>Bold</b>\n\n## Use", "[x](http://a) `y`\n\n![](z) <img src=q>"
+    (folder / "report").mkdir()
+    (folder / "report" / "a (1).png").write_bytes(describe_png(file.getvalue(), title, words))
+    card = write_card(folder).read_text()
+    (section,) = re.findall(r"## Pictures\n\n(.*?)\n\n## ", card, flags=re.DOTALL)
+    html = pytest.importorskip("markdown_it").MarkdownIt().render(section)
+    assert html == (
+        "<p>&lt;b&gt;Bold&lt;/b&gt; ## Use:</p>\n"
+        '<p><img src="report/a%20%281%29.png" alt="[x](http://a) `y` ![](z) &lt;img src=q&gt;" /></p>\n'
+    )
+    assert without_pictures(card) == before
+
+
 def test_what_is_called_png_and_is_none_reaches_no_other_reader(save):
     """Pillow reads EPS by starting Ghostscript."""
     folder = save("mine")

@@ -170,11 +170,12 @@ def test_the_merges_are_those_that_were_measured(cells):
     assert learning(entailment) + path == cells["grown"][0]["trainable"]
 
 
-@pytest.mark.parametrize("name", [EASY_VQA, ENTAILMENT, RETRIEVAL])
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.md")))
 def test_snippets_run(name, merge, processor, tmp_path, monkeypatch, capsys):
     cls = OTMergeModel if name == RETRIEVAL else OTMergeForQuestionAnswering
-    merge(cls=cls).save_pretrained(tmp_path / name)  # a tiny one under the card's name
-    processor.save_pretrained(tmp_path / name)
+    folder = tmp_path / name.replace("TEMPLATE", "NAME")
+    merge(cls=cls).save_pretrained(folder)  # a tiny one under the card's name
+    processor.save_pretrained(folder)
     (code,) = re.findall(r"```python\n(.*?)```", (FOLDER / f"{name}.md").read_text(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, name, "exec"), {})

@@ -1,6 +1,5 @@
 """The forecast's evidence: figures in code and document are those of the committed cells, and the control loses."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -32,8 +31,6 @@ def test_control_says_the_mean_of_the_other_sets():
     assert error(found) == pytest.approx((0.4 + 0.2 + 0) / 3)
 
 
-def test_document_has_the_table_and_its_example_runs(capsys):
+def test_document_has_the_table():
     table = (ROOT / "benchmarks/results/forecast/table.md").read_text().partition("\n\n")[2]
     assert table in DOCUMENT
-    exec(re.search(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)[1], {})
-    assert "Forecast among 1,000 candidates" in capsys.readouterr().out

@@ -37,8 +37,9 @@ def result(merged, words, kept=("query",), rows=100):
         (0.3, 0.6, ["The merge is no better than the words alone."]),
     ],
 )
-def test_no_gain_over_the_words_is_said(merged, words, said):
+def test_no_gain_over_the_words_is_said(merge, merged, words, said):
     made = result(merged, words)
+    made.model = merge()
     assert made.warnings == said
     assert all(line in str(made) for line in said)
     assert "(kept: what lowers the loss" in str(made)

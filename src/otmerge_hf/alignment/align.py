@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..features import FeatureStore, embed, mean_features
 from ..metrics.retrieval import retrieval
-from ..model.modality import IMAGE, SIDES
+from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
 from .base import Alignment, unpaired_rows
 from .choice import NEED_UNPAIRED, UNPAIRED_FITS, Candidate, check_choice, check_fit_name, choose_fit
@@ -97,7 +97,7 @@ def align_encoders(
     """
     _check_rows(splits, fit, len(unpaired_images), len(unpaired_texts))
     encoders = EncoderPair(context, query, {"context": context_tokens, "query": query_tokens}, image_size)
-    _check_kind(splits["train"].kind, encoders)
+    encoders.check_kind(splits["train"].kind, "pairs")
     check_choice(fit, shared_dim, *(max(encoders.widths(side)) for side in SIDES))
 
     started = time.perf_counter()
@@ -202,13 +202,6 @@ def _check_rows(splits: "Mapping[str, PairSplit]", fit: str, images: int, texts:
     for name, rows, count in zip(("unpaired_images", "unpaired_texts"), free, (images, texts), strict=True):
         if fit in NEED_UNPAIRED and len(rows) + count == 0:
             raise ValueError(f"fit {fit!r} needs unpaired rows on both sides; {name} is empty")
-
-
-def _check_kind(kind: str, encoders: EncoderPair) -> None:
-    """Refuse sounds for an encoder of images, and the other way round, before anything is encoded."""
-    takes = "images" if encoders.context is IMAGE else "sounds"
-    if kind != takes:
-        raise ValueError(f"the pairs are of {kind} and the context encoder takes {takes}; expected the same of both")
 
 
 def _unused_rows(candidates: list[Candidate], train: "PairSplit", images: int, texts: int) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from ..encoders import IMAGE_ENCODERS, resolve_encoder
+from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS, resolve_encoder
 from ..features import FeatureStore, encode
 from ..model.configuration_otmerge import OTMergeConfig
 from ..model.encoders import load_encoders
-from ..model.modality import SIDES, modality_of
+from ..model.modality import IMAGE, SIDES, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering, OTMergeModel
 from ..model.probing import check_source, measure_width
 from ..model.processing_otmerge import OTMergeProcessor
@@ -37,7 +37,11 @@ class EncoderPair:
         for side, path in paths.items():
             if Path(path).exists() and not (Path(path) / "config.json").is_file():
                 raise ValueError(f"{side} {path!r} is no folder of a saved encoder: it has no config.json")
-        self._loaded = load_encoders({**paths}, dict.fromkeys(SIDES))
+        try:
+            self._loaded = load_encoders({**paths}, dict.fromkeys(SIDES))
+        except OSError as error:  # it is found nowhere
+            packaged = ", ".join((*IMAGE_ENCODERS, *TEXT_ENCODERS))
+            raise OSError(f"{error}; encoders that come as packages: {packaged}") from error
         encoder = self._loaded["context"].encoder
         self.context = modality_of("context", encoder)
         if self.context.encoder_input == "input_ids":
@@ -51,6 +55,14 @@ class EncoderPair:
         self._probes: dict[tuple[TokenChoice, ...], OTMergeModel] = {}
         self.processor = OTMergeProcessor.from_encoders_pretrained(paths["context"], paths["query"])
         self.processor.check_model(self.probe({}))
+
+    def check_kind(self, kind: str, rows: str) -> None:
+        """Refuse rows about sounds for an encoder of images, and the other way round, before anything is encoded."""
+        takes = "images" if self.context is IMAGE else "sounds"
+        if kind != takes:
+            raise ValueError(
+                f"the {rows} are of {kind} and the context encoder takes {takes}; expected the same of both"
+            )
 
     def widths(self, side: str) -> list[int]:
         """Width of each choice of one side's tokens."""

@@ -9,7 +9,8 @@ import torch
 
 from ..data import CAPTION_PRESETS, PRESETS
 from ..data.answers import Targets
-from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+from ..encoders import IMAGE_ENCODERS, TEXT_ENCODERS, resolve_encoder
+from ..encoders.names import check_name
 from ..features.keys import digest
 
 
@@ -146,6 +147,13 @@ def question_options(arguments: Namespace) -> dict[str, Any]:
 def one_or_all(values: list[str] | None) -> str | list[str] | None:
     """What a repeatable flag was given, without the list where it came once."""
     return values[0] if values is not None and len(values) == 1 else values
+
+
+def check_encoders(arguments: Namespace) -> None:
+    """Refuse a wrong name of an encoder, or one whose package is not installed, before the data are read."""
+    for encoder, size in ((arguments.context, arguments.image_size), (arguments.query, None)):
+        check_name(encoder)
+        resolve_encoder(encoder, size if encoder in IMAGE_ENCODERS else None)
 
 
 def check_output(folder: Path) -> None:

@@ -11,7 +11,7 @@ from ..alignment import align_encoders
 from ..alignment.choice import FIT_NAMES, check_fit_name
 from ..data import load_images, load_pair_splits, load_texts
 from ..training import refine_alignment
-from ._arguments import add_encoder_arguments, add_pair_arguments, pair_options, positive
+from ._arguments import add_encoder_arguments, add_pair_arguments, check_encoders, pair_options, positive
 from ._logging import show_features_only
 
 
@@ -41,6 +41,7 @@ def run(arguments: Namespace) -> int:
     show_features_only()
     datasets.disable_progress_bars()
     unpaired = {name: getattr(arguments, name) for name in ("unpaired_images", "unpaired_texts")}
+    check_encoders(arguments)
     check_fit_name(arguments.fit, **unpaired)  # before the data are read
     splits = load_pair_splits(arguments.pairs, **pair_options(arguments))
     print("\n".join(f"{name}: {split}" for name, split in splits.items()))

@@ -8,14 +8,13 @@ import datasets
 
 from ..alignment.choice import FIT_NAMES
 from ..data import load_questions, load_rows
-from ..encoders import IMAGE_ENCODERS, resolve_encoder
-from ..encoders.names import check_name
 from ..training import plan_merge, train_merge
 from ._arguments import (
     above_zero,
     add_caption_arguments,
     add_encoder_arguments,
     add_question_arguments,
+    check_encoders,
     check_output,
     positive,
     question_options,
@@ -68,9 +67,7 @@ def run(arguments: Namespace) -> int:
     show_features_only("otmerge_hf.training")
     datasets.disable_progress_bars()
     check_output(arguments.output)
-    for encoder, size in ((arguments.context, arguments.image_size), (arguments.query, None)):
-        check_name(encoder)
-        resolve_encoder(encoder, size if encoder in IMAGE_ENCODERS else None)  # a wrong name, before the data are read
+    check_encoders(arguments)
     questions = load_questions(arguments.data, **question_options(arguments))
     print(questions)
     if captions := load_captions(arguments, "captions"):

@@ -14,7 +14,7 @@ from .caption_sources import CaptionSource
 from .distinct import index_distinct
 from .image_inputs import ImageInputs
 from .pairs import load_pairs
-from .question_images import is_sound_name
+from .question_images import kind_of
 from .sources import Source, describe_source
 from .table_parts import SPLIT_WORDS
 
@@ -47,17 +47,11 @@ class PairSplit:
     @property
     def kind(self) -> str:
         """What the captions are of: `images` or `sounds`."""
-        if isinstance(self.images, ImageInputs):
-            return "sounds" if self.images.sounds else "images"
-        return "sounds" if len(self.images) and _is_sound(self.images[0]) else "images"
+        return kind_of(self.images)
 
     def __str__(self) -> str:
         counts = f"{len(self.images):,} {self.kind}, {len(self.pairs):,} captions ({len(self.texts):,} distinct)"
         return f"{counts}, from {self.origin}"
-
-
-def _is_sound(item: Any) -> bool:
-    return isinstance(item, bytes) or (isinstance(item, str | Path) and is_sound_name(item))
 
 
 def load_pair_splits(

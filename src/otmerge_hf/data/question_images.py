@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ..model.images import open_image
 from ..model.sounds import open_waveform
+from .image_inputs import ImageInputs
 from .stored_images import StoredImage
 from .table_parts import role_of
 
@@ -24,6 +26,21 @@ _JPEG_END = b"\xff\xd9"
 def is_sound_name(name: Any) -> bool:
     """Whether a file is a sound, by its ending."""
     return Path(name).suffix.lower() in _SOUND_SUFFIXES
+
+
+def kind_of(inputs: Sequence[Any]) -> str:
+    """What the inputs of a context encoder are: `images` or `sounds`; the first is looked at, and not opened.
+
+    Example:
+        >>> kind_of([Path("1.wav")]), kind_of([])
+        ('sounds', 'images')
+    """
+    items = getattr(inputs, "items", inputs)
+    first = items if isinstance(items, ImageInputs) or not len(items) else items[0]
+    if isinstance(first, StoredImage):
+        first = first.inputs
+    sound = getattr(first, "sounds", isinstance(first, bytes))
+    return "sounds" if sound or (isinstance(first, str | Path) and is_sound_name(first)) else "images"
 
 
 class ImageFinder:

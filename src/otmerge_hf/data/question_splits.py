@@ -8,6 +8,7 @@ import torch
 
 from ..model.texts import NO_TEXT
 from .distinct import index_distinct
+from .question_images import kind_of
 from .question_rows import Row
 from .questions import Questions
 from .stored_images import QuestionImages
@@ -38,7 +39,8 @@ def hold_out(rows: dict[str, list[Row] | None], seed: int = 0) -> tuple[dict[str
     numbers = group_by_images(train)
     count = max(numbers, default=-1) + 1
     single = all(len(row.keys) == 1 for row in train)
-    one, unit = ("image", "images") if single else ("group of images", "groups of images")
+    kind = kind_of([image for row in train[:1] for image in row.images])
+    one, unit = (kind[:-1], kind) if single else (f"group of {kind}", f"groups of {kind}")
     if missing and count < FEWEST_IMAGES:
         shown = f"{count} {one if count == 1 else unit}"
         raise ValueError(
@@ -77,7 +79,8 @@ def shared_images(parts: dict[str, list[Row]]) -> list[str]:
     lines = []
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if both := len(keys[first] & keys[second]):
-            lines.append(f"{both:,} of the {len(keys[second]):,} images of {second} are also in {first}")
+            kind = kind_of(parts[second][0].images)
+            lines.append(f"{both:,} of the {len(keys[second]):,} {kind} of {second} are also in {first}")
     return lines
 
 

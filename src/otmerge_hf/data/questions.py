@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .answers import Answers
+from .question_images import kind_of
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,13 @@ class Questions:
         """Whether rows are about several images."""
         return any(not isinstance(places, int) for places in self.image_rows)
 
+    @property
+    def kind(self) -> str:
+        """What the questions are about: `images` or `sounds`."""
+        return kind_of(self.images)
+
     def __str__(self) -> str:
-        counts = ((len(self), "row"), (len(self.images), "image"), (len(self.texts), "distinct text"))
+        counts = ((len(self), "row"), (len(self.images), self.kind[:-1]), (len(self.texts), "distinct text"))
         shown = ", ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts)
         return f"{shown}, from {self.origin}"
 

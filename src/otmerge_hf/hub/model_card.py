@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -143,8 +145,12 @@ def _linked(encoder: EncoderFacts) -> str:
 
 
 def _picture(picture: CardPicture) -> str:
-    words = re.sub(r"([\[\]\\])", r"\\\1", picture.description.replace("`", ""))
-    return f"{picture.title}:\n\n![{words}]({picture.path})"
+    return f"{_plain(picture.title)}:\n\n![{_plain(picture.description)}]({quote(picture.path)})"
+
+
+def _plain(text: str) -> str:
+    """Text of a file on one line, whose signs mean nothing to Markdown or HTML."""
+    return re.sub(r"([\\`*_~#|\[\]])", r"\\\1", escape(" ".join(text.split()), quote=False))
 
 
 def _table(table: Any) -> str:

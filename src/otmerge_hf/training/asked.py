@@ -23,6 +23,9 @@ def check_asked(
     balanced: bool = False,
 ) -> None:
     """Refuse, with a ValueError, what [`train_merge`] cannot do with its arguments."""
+    encoders.check_kind(questions.train.kind, "questions")
+    for split in (captions or {}).values():
+        encoders.check_kind(split.kind, "captions")
     if shared_dim is not None and shared_dim % WIDTH:
         raise ValueError(
             f"`shared_dim` is {shared_dim}; expected a multiple of {WIDTH}: heads and positions divide it"

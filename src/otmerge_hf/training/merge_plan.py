@@ -37,6 +37,7 @@ class MergePlan:
         steps: Most optimiser steps that are planned, of all trainings together.
         parameters: Of what learns.
         aligns: Whether there are captions to align on.
+        kind: What the context encoder is given: `images` or `sounds`.
     """
 
     inputs: dict[str, int]
@@ -44,11 +45,12 @@ class MergePlan:
     steps: int
     parameters: int
     aligns: bool
+    kind: str = "images"
 
     def __str__(self) -> str:
-        images, texts = self.inputs["context"], self.inputs["query"]
+        inputs, texts = self.inputs["context"], self.inputs["query"]
         time_of = {name: _shown(seconds) for name, seconds in self.seconds.items()}
-        lines = [f"encode {images:,} images and {texts:,} texts, less what is kept: {time_of['features']}"]
+        lines = [f"encode {inputs:,} {self.kind} and {texts:,} texts, less what is kept: {time_of['features']}"]
         lines.append("align on captions, in closed form" if self.aligns else "no captions: nothing is aligned")
         learnt = f"at most {self.steps:,} steps of {self.parameters:,} parameters: {time_of['answers']}"
         lines.append(f"learn the answers: {learnt}")
@@ -122,7 +124,8 @@ def plan_merge(
     steps = planned_steps(rows, epochs, batch_size, least_steps)
     trainings = 1 if lora else 2  # the fuser is trained for the choice, and again on all rows
     seconds = {"features": features, "answers": trainings * steps * each * batch_size / tried}
-    return MergePlan(inputs, seconds, steps * trainings, sum(v.numel() for v in learning), captions is not None)
+    size = sum(value.numel() for value in learning)
+    return MergePlan(inputs, seconds, steps * trainings, size, captions is not None, questions.train.kind)
 
 
 def _rows(questions: QuestionSplits, count: int, contexts: int, queries: int) -> list[dict[str, Any]]:

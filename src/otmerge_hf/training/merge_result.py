@@ -8,6 +8,7 @@ from typing import Any
 
 from ..hub.run_facts import count_parameters
 from ..hub.write import write_card
+from ..model.modality import IMAGE, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
 from .growth import Growth
@@ -59,7 +60,9 @@ class MergeResult:
             recall, images = self.alignment["retrieval"]["mean_recall@1"], self.alignment["counts"]["test"]["images"]
             lines.insert(0, f"Aligned by {self.alignment['fit']}.")
             lines.insert(1, f"Of {images:,} captioned test images: mean recall@1 {recall:.4f}, both ways.\n")
-        return "\n".join([*lines, *self.warnings])
+        text = "\n".join([*lines, *self.warnings])
+        sees = modality_of("context", self.model.otmerge.context_encoder) is IMAGE
+        return text if sees else text.replace("image", "sound")
 
     @property
     def warnings(self) -> list[str]:

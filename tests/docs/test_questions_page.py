@@ -1,17 +1,14 @@
 """The documented way without a store runs as it is written, with hard and with soft labels."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
+from pages import PAGES, run_blocks
 from transformers import AutoProcessor
 
 from otmerge_hf import OTMergeForQuestionAnswering
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "questions.md"
 NAMES = {0: "red", 1: "blue"}
 
 
@@ -29,14 +26,15 @@ def given(merge, processor, images, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def block():
-    (found,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
-    return found.replace("max_steps=4", "max_steps=4, use_cpu=True, report_to=[], disable_tqdm=True")
+def page():
+    return PAGES["docs/questions.md"].replace(
+        "max_steps=4", "max_steps=4, use_cpu=True, report_to=[], disable_tqdm=True"
+    )
 
 
-def test_the_documents_block_trains_and_its_checkpoint_answers(given, block, tmp_path):
+def test_the_documents_block_trains_and_its_checkpoint_answers(given, page, tmp_path):
     before = {name: value.clone() for name, value in given["model"].state_dict().items()}
-    exec(block, given)
+    run_blocks(page, given)
     model, trainer = given["model"], given["trainer"]
     assert model.otmerge.context_standardizer.is_fitted
     assert model.otmerge.query_standardizer.is_fitted
@@ -49,11 +47,11 @@ def test_the_documents_block_trains_and_its_checkpoint_answers(given, block, tmp
     assert AutoProcessor.from_pretrained(tmp_path / "runs" / "raw" / "checkpoint-4")(text="what ?")["input_ids"]
 
 
-def test_soft_labels_go_the_same_way(given, block):
+def test_soft_labels_go_the_same_way(given, page):
     given["model"].config.problem_type = "multi_label_classification"
-    soft = block.replace(
+    soft = page.replace(
         'model.config.label2id[answer] for answer in rows["answer"]', '[0.9, 0.3] for _ in rows["answer"]'
     )
-    assert soft != block
-    exec(soft, given)
+    assert soft != page
+    run_blocks(soft, given)
     assert given["trainer"].evaluate()["eval_loss"] > 0
