@@ -80,7 +80,7 @@ def ridge_errors(x: Tensor, y: Tensor, eval_x: Tensor, eval_y: Tensor) -> Tensor
 
     Example:
         >>> x = torch.linspace(-1, 1, 40)[:, None]
-        >>> ridge_errors(x, 3 * x, x, 3 * x).max() < ridge_errors(x, x.abs(), x, x.abs()).max()
+        >>> ridge_errors(x, x, x, x).mean() < ridge_errors(x, x.abs(), x, x.abs()).mean()
         tensor(True)
     """
     mean, std = x.mean(dim=0), x.std(dim=0).clamp(min=1e-6)
