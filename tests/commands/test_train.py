@@ -223,7 +223,8 @@ def test_killed_in_any_stage_the_same_command_gives_the_same_parameters(folders)
 
 
 def test_lora_learns_in_both_encoders_and_is_put_into_their_weights(folders, capsys):
-    assert cli.main([*words(folders), "--lora", "2", "--learning-rate", "3e-3"]) == 0
+    options = ["--lora", "2", "--learning-rate", "3e-3", "--questions-per-context", "2"]
+    assert cli.main([*words(folders), *options]) == 0
     assert "merged" in capsys.readouterr().out
     merged = AutoModelForVisualQuestionAnswering.from_pretrained(folders / "merge").otmerge
     for side, folder in (("context", "vit"), ("query", "bert")):

@@ -58,6 +58,8 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
     )
     add("--train-batch-size", type=positive, default=128, help="questions a step (default %(default)s)")
     add("--learning-rate", type=above_zero, default=1e-3, help="of adapters, fuser and head (default %(default)s)")
+    together = "of one image that a batch holds at most: above 1 the image's part runs once for them, which is faster"
+    add("--questions-per-context", type=positive, default=1, metavar="N", help=f"questions {together} (default 1)")
     add("--dry-run", action="store_true", help="print what would be done, with counts and estimated times, and stop")
     return parser
 
@@ -80,6 +82,7 @@ def run(arguments: Namespace) -> int:
         print(f"unlabelled: {unlabelled}")
     names = ("context_tokens", "query_tokens", "image_size", "fit", "shared_dim", "epochs", "least_steps", "cache_dir")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in (*names, "learning_rate", "device", "seed")}
+    options["questions_per_context"] = arguments.questions_per_context
     options |= {"batch_size": arguments.train_batch_size, "encode_batch_size": arguments.batch_size}
     options |= {"captions": captions, "unlabelled": unlabelled, "lora": arguments.lora, "balanced": arguments.balanced}
     encoders = arguments.context, arguments.query

@@ -21,6 +21,7 @@ def check_asked(
     lora: int | None,
     shared_dim: int | None,
     balanced: bool = False,
+    questions_per_context: int = 1,
 ) -> None:
     """Refuse, with a ValueError, what [`train_merge`] cannot do with its arguments."""
     encoders.check_kind(questions.train.kind, "questions")
@@ -30,6 +31,8 @@ def check_asked(
         raise ValueError(
             f"`shared_dim` is {shared_dim}; expected a multiple of {WIDTH}: heads and positions divide it"
         )
+    if questions_per_context < 1:
+        raise ValueError(f"`questions_per_context` is {questions_per_context}; expected a whole number above 0")
     if balanced and questions.answers.targets != "single":
         raise ValueError(f"`balanced` is for one answer a row; these are {questions.answers.targets}")
     if lora:

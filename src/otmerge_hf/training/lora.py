@@ -93,6 +93,7 @@ def train_with_lora(
     *,
     rank: int = 8,
     keep: Path | None = None,
+    questions_per_context: int = 1,
 ) -> Tensor:
     """Train encoders' LoRA, adapters, fuser and head, keep the best on validation, and answer the test rows: (M, L).
 
@@ -105,9 +106,11 @@ def train_with_lora(
         args: Of the stock Trainer; the updates learn at `ENCODER_LEARNING_RATE`.
         rank: Of the updates.
         keep: Folder for checkpoints and the best state; None: nothing is kept.
+        questions_per_context: As of [`train_answers`].
 
     Raises:
-        ValueError: If the model has a linear path, or an encoder no layer that LoRA is for.
+        ValueError: If the model has a linear path, an encoder no layer that LoRA is for, or `questions_per_context`
+            cannot be.
     """
     if model.linear_path is not None:
         raise ValueError("`model` has a linear path; build it with `linear_path=[]` to train its encoders.")
@@ -120,7 +123,9 @@ def train_with_lora(
         optimizer = optim.AdamW(groups, lr=args.learning_rate, weight_decay=args.weight_decay)
         folder = keep and keep / "lora"
         planned = plan_evaluations(args, len(rows))
-        train_fuser(model, rows, collator, planned, best, eval_rows=validation, folder=folder, optimizer=optimizer)
+        options: dict[str, Any] = {"eval_rows": validation, "folder": folder, "optimizer": optimizer}
+        options["questions_per_context"] = questions_per_context
+        train_fuser(model, rows, collator, planned, best, **options)
         best.keep(kept, "lora")
     best.restore()
     logits = answer_logits(model, test, collator, args.per_device_eval_batch_size)

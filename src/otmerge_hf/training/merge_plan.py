@@ -75,6 +75,7 @@ def plan_merge(
     least_steps: int = 300,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    questions_per_context: int = 1,
     cache_dir: str | os.PathLike = "runs/features",
     encode_batch_size: int | None = None,
     device: str | torch.device = "cpu",
@@ -86,7 +87,7 @@ def plan_merge(
     """
     tokens = {"context": context_tokens, "query": LAST if query_tokens == AUTO else query_tokens}
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
-    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced)
+    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced, questions_per_context)
     parts = [*(getattr(questions, name) for name in PARTS), *([] if unlabelled is None else [unlabelled])]
     inputs = {
         "context": sum(len(part.images) for part in parts),

@@ -61,6 +61,7 @@ def train_merge(
     least_steps: int = 300,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    questions_per_context: int = 1,
     cache_dir: str | os.PathLike = "runs/features",
     encode_batch_size: int | None = None,
     device: str | torch.device = "cpu",
@@ -94,6 +95,8 @@ def train_merge(
         epochs: Passes of the fuser over the training questions, at most: it stops where validation stops to gain.
         least_steps: Fewest optimiser steps planned, so that few questions are passed over more often.
         batch_size, learning_rate: Of the fuser's training, by AdamW with a cosine schedule.
+        questions_per_context: How many questions about one image a batch holds at most, see [`train_answers`]: above 1
+            its adapter, or with `lora` its encoder, runs once for them, which is faster.
         cache_dir: Folder where features are kept.
         encode_batch_size: Inputs per forward of an encoder; by default as many as are fast, see [`features.encode`].
         device: Where encoders and fuser run.
@@ -110,14 +113,14 @@ def train_merge(
     asked: dict[str, Any] = {"context": str(context), "query": str(query), "tokens": tokens, "image_size": image_size}
     asked |= {"fit": fit, "shared_dim": shared_dim, "epochs": epochs, "least_steps": least_steps, "seed": seed}
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "targets": questions.answers.targets}
-    asked |= {"lora": lora, "balanced": balanced}
+    asked |= {"lora": lora, "balanced": balanced, "questions_per_context": questions_per_context}
     seconds: dict[str, float] = {}
     output, stages = Path(output_dir), Path(output_dir) / STAGES_FOLDER
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after
     if (output / "results.json").is_file():
         logger.info("%s holds a merge already; the new one will take its place.", output)
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
-    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced)
+    check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced, questions_per_context)
     if unlabelled is not None:
         unlabelled = leave_out_unlabelled(unlabelled, [questions.validation, questions.test])
     encoding: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": encode_batch_size}
@@ -179,9 +182,15 @@ def train_merge(
             inputs = Chained([getattr(questions, name).images for name in PARTS] + [part.images for part in more])
             collator = RawCollator(inputs, rows.texts, encoders.processor, len(answers.names))
             parts = (train, rows.validation, rows.test)
-            logits = train_with_lora(model, *parts, collator, arguments, rank=lora, keep=folder)
+            options = {"questions_per_context": questions_per_context, "keep": folder}
+            logits = train_with_lora(model, *parts, collator, arguments, rank=lora, **options)
         else:
-            options = {"eval_questions": rows.validation, "processor": encoders.processor, "keep": folder}
+            options = {
+                "questions_per_context": questions_per_context,
+                "eval_questions": rows.validation,
+                "processor": encoders.processor,
+                "keep": folder,
+            }
             growth = grow_answers(model, train, rows.collator, arguments, **options)
             logits = answer_logits(model, rows.test, rows.collator, size)
     model.class_weights = None
