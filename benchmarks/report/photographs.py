@@ -62,9 +62,10 @@ def _changed(recipe: Record) -> str:
 
 
 def _encoder(recipe: Record) -> str:
-    """The encoder of photographs, and its tokens where they are not all of its last layer."""
-    tokens = recipe["context_tokens"]
-    return recipe["context_encoder"] + ("" if tokens == "last_hidden_state" else f" (`{tokens}`)")
+    """The encoder of photographs, and what is taken of it and of the texts' where that is not the last layer."""
+    tokens, words = recipe["context_tokens"], recipe["query_tokens"]
+    found = recipe["context_encoder"] + ("" if tokens == "last_hidden_state" else f" (`{tokens}`)")
+    return found + ("" if words == "last_hidden_state" else f", words of the text encoder's layer {words}")
 
 
 def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
@@ -73,9 +74,11 @@ def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
         cells = methods[method]
         values = {seed: cell["accuracy"] for seed, cell in cells.items()}
         differences = []
+        name, _, changed = method.partition(" ")
         for control in CONTROLS:
-            theirs = {seed: cell["accuracy"] for seed, cell in methods.get(control, {}).items()}
-            difference = paired_difference(values, theirs) if method != control else None
+            alike = methods.get(f"{control} {changed}".strip(), {}) or methods.get(control, {})
+            theirs = {seed: cell["accuracy"] for seed, cell in alike.items()}
+            difference = paired_difference(values, theirs) if name != control else None
             differences.append(interval(difference, sign=True))
         first = next(iter(cells.values()))
         scores = [sum(c["wups"][t] for c in cells.values()) / len(cells) for t in first.get("wups", {})]
