@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-#: First lines of a program in which nothing of the package can be found.
+#: First lines of a program in which nothing of the package can be found, be it installed or on the path.
 HIDE_PACKAGE = """
-import importlib.util, os, sys
-sys.path[:] = [p for p in sys.path if p and not os.path.isdir(os.path.join(p, "otmerge_hf"))]
-sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", type(f).__module__)]
-sys.path_hooks[:] = [h for h in sys.path_hooks if "editable" not in getattr(h, "__module__", "")]
-sys.path_importer_cache.clear()
-assert importlib.util.find_spec("otmerge_hf") is None
+import os, sys
+class Hidden:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == "otmerge_hf":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden)
+try:
+    import otmerge_hf
+except ModuleNotFoundError:
+    assert "otmerge_hf" not in sys.modules
+else:
+    raise AssertionError("the package was found")
 """
 _SCRIPT = (
     HIDE_PACKAGE
