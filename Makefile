@@ -4,10 +4,14 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SPACE_VENV ?= .venv-space
 SPACE_PIP = $(SPACE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(SPACE_VENV)/constraints.txt
+WORKERS ?= 2
+RESOLUTION ?= lowest-direct
+RELEASE_VENV ?= .venv-release
+UV = $(RELEASE_VENV)/tools/bin/uv
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo report cards test test-common test-slow test-space lint format clean docs
+.PHONY: help setup demo report cards test test-common test-slow test-space test-python lint format clean docs
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -24,7 +28,7 @@ demo: setup  ## merge EfficientNet-Lite0 and MiniLM-L6, train on easy-VQA, save,
 
 # One torch thread a process: two processes on two cores are faster than one process with two threads.
 test: setup  ## the fast tests (CPU, no network)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow"
 
 test-common: setup  ## transformers' common model tests, from its source distribution (PyPI), the built wheel, the stand-in Hub, site and notebook
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/model/common tests/test_wheel.py tests/hub tests/docs
@@ -42,6 +46,23 @@ $(SPACE_VENV)/.installed: pyproject.toml constraints.txt constraints-space.txt
 
 test-space: $(SPACE_VENV)/.installed  ## pages in headless Chromium: examples/space (in .venv-space) and the report
 	OMP_NUM_THREADS=1 $(SPACE_VENV)/bin/python -m pytest -q -m slow tests/space tests/analysis/test_report_page.py
+
+# Nothing is pinned, unlike elsewhere: uv takes the lowest, or the highest, release of everything that pyproject.toml names, from
+# PyPI alone. The package is imported from where it was installed, as src/ is on no path.
+test-python:  ## both built files and the fast tests in a new environment: make test-python PYTHON=python3.13 RESOLUTION=highest
+	rm -rf $(RELEASE_VENV) && $(PYTHON) -m venv $(RELEASE_VENV) && $(PYTHON) -m venv $(RELEASE_VENV)/tools
+	$(RELEASE_VENV)/tools/bin/python -m pip install --quiet --disable-pip-version-check build uv
+	git archive --prefix=source/ HEAD | tar -x -C $(RELEASE_VENV)
+	$(RELEASE_VENV)/tools/bin/python -m build --outdir $(RELEASE_VENV)/dist $(RELEASE_VENV)/source >/dev/null
+	$(UV) pip compile --quiet pyproject.toml --extra demo --extra dev --resolution $(RESOLUTION) --only-binary :all: \
+		--python $(RELEASE_VENV)/bin/python -o $(RELEASE_VENV)/pins.txt
+	$(UV) pip install --quiet --python $(RELEASE_VENV)/bin/python -r $(RELEASE_VENV)/pins.txt
+	for file in $(RELEASE_VENV)/dist/*.tar.gz $(RELEASE_VENV)/dist/*.whl; do \
+		$(UV) pip install --quiet --python $(RELEASE_VENV)/bin/python --no-deps --reinstall-package otmerge-hf $$file \
+		&& $(RELEASE_VENV)/bin/otmerge --help >/dev/null || exit 1; \
+	done
+	$(UV) pip check --python $(RELEASE_VENV)/bin/python
+	cd $(RELEASE_VENV)/source && OMP_NUM_THREADS=1 ../bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow"
 
 report: setup  ## rebuild the benchmarks' tables and plots from their finished cells; runs nothing
 	$(BIN)/python -m benchmarks report

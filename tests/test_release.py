@@ -34,9 +34,18 @@ def test_ci_runs_the_makefile():
             for name in named
         }
     named = ("setup", "lint", "test", "test-common", "test-space", "test-slow", "docs")
-    assert runs == {f"make {name}" for name in named}
+    pythons = "test-python RESOLUTION=${{ matrix.resolution }}"
+    assert runs == {f"make {name}" for name in (*named, pythons)}
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert {run.removeprefix("make ") for run in runs} <= set(targets)
+    assert {run.split()[1] for run in runs} <= set(targets)
+
+
+def test_ci_tries_the_pythons_that_are_claimed():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    claimed = [name.rpartition(" ")[2] for name in project["classifiers"] if ":: Python :: 3." in name]
+    assert claimed == workflow["jobs"]["python"]["strategy"]["matrix"]["python"]
+    assert project["requires-python"] == f">={claimed[0]}"
 
 
 def test_hooks_are_local():
