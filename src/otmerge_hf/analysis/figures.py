@@ -84,6 +84,25 @@ def draw_recalls(ks: Sequence[int], recalls: Mapping[str, Sequence[float]], chan
     return _png(figure)
 
 
+def draw_trade_off(own: Any, curve: Sequence[Any]) -> bytes:
+    """Recall against what comes back of each side's features: a curve by width, and the merge as a star.
+
+    `own` and the curve's points are `TradeOff`s of [`report_trade_off`].
+    """
+    figure = new_figure(height=5.6)
+    panels = figure.subplots(2, sharey=True)
+    for axes, side, kind in zip(panels, ("context", "query"), ("image", "text"), strict=True):
+        axes.plot([p.kept[side] for p in curve], [p.recall for p in curve], label="CCA, by numbers kept", **_LOOKS[0])
+        for point in curve:
+            place = point.kept[side], point.recall
+            axes.annotate(str(point.width), place, xytext=(3, -10), textcoords="offset points", fontsize=8)
+        star = {"color": _LOOKS[1]["color"], "markersize": 15, "markeredgecolor": "black"}
+        axes.plot(own.kept[side], own.recall, "*", label=f"this merge, {own.width}", **star)
+        axes.set(xlabel=f"share of the {kind} features' variance that comes back", ylabel="mean recall@1")
+    panels[0].legend()
+    return _png(figure)
+
+
 def draw_layers(cka: Tensor) -> bytes:
     """Similarity of every layer of the context encoder with every one of the query encoder; the largest is marked."""
     figure = new_figure(height=4.2)
