@@ -95,12 +95,16 @@ class Preservation(Suite):
 
     def report(self, records: Sequence[Record], folder: Path) -> list[Path]:
         from ..report.preservation import by_row, markdown
-        from ..report.trade_off import draw_trade_off
+        from ..report.trade_off import draw_entailment, draw_trade_off
         from ..report.write import write_table
 
         table = write_table(folder, markdown(records), "What adapters keep")
-        photographs = by_row(records)["flickr8k"]
-        return [table, *([draw_trade_off(photographs, folder / "trade-off.png")] if photographs else [])]
+        found, plots = by_row(records), []
+        if rows := found["flickr8k"]:
+            plots.append(draw_trade_off(rows, folder / "trade-off.png"))
+        if rows := found["esnlive_f8k"]:
+            plots.append(draw_entailment(rows, folder / "entailment.png"))
+        return [table, *plots]
 
 
 SUITE = Preservation()

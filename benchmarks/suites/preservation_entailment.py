@@ -1,6 +1,6 @@
 """One adapter of the suite `preservation`, aligned on unlabelled photographs: what it keeps, and what it entails."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,9 @@ def _features(pair: EncoderPair, own: Labelled, cache: Path) -> dict[str, Tensor
     if not file.exists():
         options: dict[str, Any] = {"cache_dir": cache / "flickr8k", "batch_size": None, "device": "cpu"}
         made = {}
-        for side, inputs in zip(SIDES, (own.files, own.texts), strict=True):
-            made[side] = mean_features(pair.encode(side, TOKENS, {"all": inputs}, **options)["all"])
+        inputs: dict[str, Sequence[Any]] = {"context": own.files, "query": own.texts}
+        for side in SIDES:
+            made[side] = mean_features(pair.encode(side, TOKENS, {"all": inputs[side]}, **options)["all"])
         save_file(made, file)
     return load_file(file)
 

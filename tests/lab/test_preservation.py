@@ -94,7 +94,7 @@ def test_the_plot_has_the_cells_means_and_joins_what_differs_by_one_setting(tmp_
         for one, other in itertools.pairwise(line):
             assert one.way == other.way
             assert sum(a != b for a, b in zip(one.row, other.row, strict=True)) == 1
-    labels = [text for text, _ in trade_off._labels(list(made.values()))]
+    labels = [text for text, _ in trade_off._labels(list(made.values()), lambda p: p.recall)]
     assert "128: weight 0, 1, 10" in labels
     drawn = trade_off.draw_trade_off(cells, tmp_path / "trade-off.png")
     assert drawn.read_bytes()[:4] == b"\x89PNG"
