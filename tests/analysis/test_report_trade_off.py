@@ -50,26 +50,30 @@ def test_a_merge_that_is_the_fit_stands_on_the_curve(standardised, stores):
     model = standardised(adapter_type="linear", shared_dim=8)
     means = [getattr(model, f"{side}_standardizer")(mean_features(store)) for side, store in stores.items()]
     model.load_alignment(CCA(0.3, shared_dim=8).fit(*means, PAIRS[::2]), standardized=True)
-    own, *curve = trade_offs(model, stores, PAIRS)
+    (own,), cut, curve = trade_offs(model, stores, PAIRS).values()
     (same,) = [point for point in curve if point.width == 8]
     assert own.recall == pytest.approx(same.recall)
     assert own.kept == pytest.approx(same.kept, abs=1e-4)
     assert own.ways == dict.fromkeys(stores, "fitted")
+    assert [point.width for point in cut] == [2, 4]
+    for fewer, other in zip(cut, curve, strict=False):
+        assert abs(fewer.recall - other.recall) < 0.15, "the directions that agree most are CCA's first"
 
 
 def test_recall_is_of_the_half_that_nothing_was_fitted_on_and_wider_keeps_more(standardised, stores):
     model = standardised(adapter_type="linear", shared_dim=20)
-    own, *curve = trade_offs(model, stores, PAIRS)
+    (own,), cut, curve = trade_offs(model, stores, PAIRS).values()
     images, texts = (embed(model, store, side)[1::2] for side, store in stores.items())
     assert own.recall == pytest.approx(retrieval(images, texts)["mean_recall@1"])
     assert (own.width, own.ways) == (20, dict.fromkeys(stores, "by the inverse"))
     assert own.kept == pytest.approx(dict.fromkeys(stores, 1.0), abs=1e-4)
-    assert [point.width for point in curve] == [2, 4, 8, 16]
-    for side in stores:
-        kept = [point.kept[side] for point in curve]
-        assert kept == sorted(kept)
-        assert kept[0] < 0.5
-        assert kept[-1] > 0.99
+    assert [point.width for point in cut] == [point.width for point in curve] == [2, 4, 8, 16]
+    for line in ([*cut, own], curve):
+        for side in stores:
+            kept = [point.kept[side] for point in line]
+            assert kept == sorted(kept)
+            assert kept[0] < 0.5
+            assert kept[-1] > 0.99
     assert curve[2].recall > 5 / 32, "far above guessing"
 
 
@@ -78,7 +82,7 @@ def test_what_is_kept_is_that_of_scikit_learn(standardised, stores):
     from sklearn.metrics import r2_score
 
     model = standardised(adapter_type="mlp", shared_dim=6)
-    own, *_ = trade_offs(model, stores, PAIRS)
+    (own,), *_ = trade_offs(model, stores, PAIRS).values()
     for side, store in stores.items():
         tokens, _ = store.batch(range(ROWS))
         tokens = getattr(model, f"{side}_standardizer")(tokens).detach()
@@ -96,11 +100,13 @@ def test_the_picture_says_what_the_table_says(standardised, stores):
     *_, picture, table = about_trade_off(standardised(adapter_type="linear", shared_dim=8), stores, split, missing)
     assert not missing
     assert picture.name == "trade-off.png"
-    assert Image.open(io.BytesIO(picture.png)).size == (720, 840)
-    assert [row[0] for row in table.rows] == ["this merge", "CCA, 2", "CCA, 4", "CCA, 8", "CCA, 16"]
-    for name, _, recall, image, text in table.rows:
+    assert Image.open(io.BytesIO(picture.png)).size == (720, 960)
+    cut, curve = [f"this merge, cut, {n}" for n in (2, 4)], [f"CCA, {n}" for n in (2, 4, 8, 16)]
+    assert [row[0] for row in table.rows] == ["this merge, 8", *cut, *curve]
+    for name, recall, image, text in (table.rows[0], *table.rows[1:4:2], table.rows[-1]):
         told = [f"{float(value.split(',')[0]):.2f}" for value in (image, text)]
-        assert f"{name} {float(recall):.3f} at {told[0]} and {told[1]}" in picture.alt
+        width = name.rsplit(" ", 1)[1]
+        assert f"{float(recall):.3f} at {told[0]} and {told[1]} with {width}" in picture.alt
 
 
 @pytest.mark.parametrize("pairs", [PAIRS[:19], torch.stack([torch.arange(64), torch.arange(64) % 19], dim=1), None])

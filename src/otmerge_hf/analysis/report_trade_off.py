@@ -1,7 +1,7 @@
 """Images with captions -> what a merge aligns against what it keeps, beside closed forms: parts of a report's page."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from ..alignment.base import AffineMap
 from ..data.pair_splits import PairSplit
 from ..features import FeatureStore, embed, mean_features
 from ..hub.facts import Table
+from ..metrics.neighbours import normalise
 from ..metrics.retrieval import retrieval
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
@@ -27,6 +28,7 @@ _REGULARIZATION = 0.3
 _TOKENS = 2048  # of each side and half, at most
 _ROWS = 512  # of a store, whose tokens are drawn from
 _EXACT = ("exact", "left-inverse")
+_CAPTION = "What is aligned, against what can be had back"
 _SMALL = 1e-3  # ridge of the way back, relative to the mean variance
 
 Map = Callable[[Tensor], Tensor]
@@ -35,7 +37,6 @@ Map = Callable[[Tensor], Tensor]
 class TradeOff(NamedTuple):
     """One way into a shared space: recall in [0, 1], and by side the share of the features' variance that returns."""
 
-    name: str
     width: int
     recall: float
     kept: dict[str, float]
@@ -55,33 +56,42 @@ def about_trade_off(
         missing.append(f"Trade-off: {counts} are too few; {FEWEST} of each are the least.")
         return ()
     found = trade_offs(base, stores, pairs.pairs)
-    own, curve = found[0], found[1:]
+    own, cut, curve = found["this merge"][0], found["this merge, cut"], found["CCA"]
     best = max(curve, key=lambda point: point.recall)
-    told = [f"{p.name} {p.recall:.3f} at {p.kept['context']:.2f} and {p.kept['query']:.2f}" for p in found]
+    told = [f"{name}, {_range(points)}" for name, points in found.items() if points]
     alt = f"Mean recall@1 against the shares of image and of text features that come back. {'; '.join(told)}."
-    head = ("map", "numbers", "mean recall@1", "image features that come back", "text features that come back")
+    head = ("map", "mean recall@1", "image features that come back", "text features that come back")
     rows = tuple(
-        (p.name, str(p.width), f"{p.recall:.4f}", *(f"{p.kept[side]:.3f}, {p.ways[side]}" for side in SIDES))
-        for p in found
+        (f"{name}, {p.width}", f"{p.recall:.4f}", *(f"{p.kept[side]:.3f}, {p.ways[side]}" for side in SIDES))
+        for name, points in found.items()
+        for p in points
     )
     return (
         "A narrow shared space may align well and lose much of what the encoders say. What comes back is told as the "
         "share of the tokens' variance: 1 is all of it, 0 is as good as the mean. The way back is the adapter's "
-        "inverse where it has an exact one; else a linear map, fitted afterwards. The curve is closed-form canonical "
-        f"correlation analysis of the same features, `CCA({_REGULARIZATION})`, at several widths. It and the fitted "
-        f"ways back see half of the images, {len(images) - len(images) // 2:,}; recall and what comes back are "
-        "measured on the others. A merge that was aligned on more pairs than that has the advantage.",
-        f"This merge reaches {own.recall:.3f}, the curve {best.recall:.3f} at most, with {best.width} numbers. In a "
-        "shared space as wide as the wider encoder a fit can keep everything at the recall that it has: "
+        "inverse where it has an exact one; else a linear map, fitted afterwards. Cut: this merge with only those "
+        "directions of its shared space in which pairs agree most. Beside it a closed form of the same "
+        f"features, canonical correlation analysis, `CCA({_REGULARIZATION})`. It, the cuts and the fitted ways back "
+        f"see half of the images, {len(images) - len(images) // 2:,}; recall and what comes back are measured on the "
+        "others. A merge that was aligned on more pairs than that should lie above the closed form.",
+        f"This merge reaches {own.recall:.3f}, the closed form {best.recall:.3f} at most, with {best.width} numbers. "
+        "In a shared space as wide as the wider encoder a fit can keep everything at the recall that it has: "
         "`fit.context_map_.completed(width)`.",
-        Picture("trade-off.png", draw_trade_off(own, curve), alt, "What is aligned, against what can be had back"),
-        Table(f"Alignment against preservation, on half of {pairs}", head, rows),
+        Picture("trade-off.png", draw_trade_off(own, cut, curve), alt, _CAPTION),
+        Table(f"Alignment against preservation by numbers kept, on half of {pairs}", head, rows),
     )
 
 
+def _range(points: Sequence[TradeOff]) -> str:
+    """Of one point its numbers, of several those of the first and of the last."""
+    ends = [points[0], points[-1]] if len(points) > 1 else [points[0]]
+    told = [f"{p.recall:.3f} at {p.kept['context']:.2f} and {p.kept['query']:.2f} with {p.width}" for p in ends]
+    return " to ".join(told) + " numbers"
+
+
 @torch.no_grad()
-def trade_offs(base: OTMergeModel, stores: Mapping[str, FeatureStore], pairs: Tensor) -> list[TradeOff]:
-    """The merge, then CCA at each width that the features allow; `pairs` (P, 2) names rows of both stores."""
+def trade_offs(base: OTMergeModel, stores: Mapping[str, FeatureStore], pairs: Tensor) -> dict[str, list[TradeOff]]:
+    """The merge, the merge at fewer numbers, and CCA at each width; `pairs` (P, 2) names rows of both stores."""
     seen = torch.isin(pairs[:, 0], pairs[:, 0].unique()[::2])
     means, tokens, rows, columns = {}, {}, {}, []
     for place, side in enumerate(SIDES):
@@ -93,23 +103,36 @@ def trade_offs(base: OTMergeModel, stores: Mapping[str, FeatureStore], pairs: Te
         tokens[side] = [sample_tokens(base, side, stores[side], _TOKENS, _spread(half)) for half in halves]
     index = torch.stack(columns, dim=1)
 
-    def measure(name: str, shared: Mapping[str, Tensor], maps: Mapping[str, Map], back: Mapping[str, Map]) -> TradeOff:
+    def measure(shared: Mapping[str, Tensor], maps: Mapping[str, Map], back: Mapping[str, Map]) -> TradeOff:
         images, texts = (shared[side][rows[side]] for side in SIDES)
         recall = retrieval(images, texts, index, ks=())["mean_recall@1"]
         kept = {side: _kept(maps[side], back.get(side), *tokens[side]) for side in SIDES}
         ways = {side: "by the inverse" if side in back else "fitted" for side in SIDES}
-        return TradeOff(name, images.shape[1], recall, kept, ways)
+        return TradeOff(images.shape[1], recall, kept, ways)
 
     adapters = {side: copy.deepcopy(getattr(base, f"{side}_adapter")).float().cpu() for side in SIDES}
     own = {side: embed(base, stores[side], side).float().cpu() for side in SIDES}
     exact = {s: adapter.inverse for s, adapter in adapters.items() if adapter.invertibility in _EXACT}
-    found = [measure("this merge", own, adapters, exact)]
+    whole = measure(own, adapters, exact)
+    units = [normalise(own[side][pairs[seen, place]]).double() for place, side in enumerate(SIDES)]
+    agree = units[0].T @ units[1]
+    turn = torch.linalg.eigh(agree + agree.T).eigenvectors.flip(1).float()  # the directions that agree most come first
+    few = min(len(fitted) for fitted, _ in tokens.values()) // 4  # with more numbers the way back overfits
+    cut, curve = [], []
+    for width in (width for width in _WIDTHS if width < min(own["context"].shape[1], few + 1)):
+        first = turn[:, :width]
+        cuts = {side: _after(adapters[side], first) for side in SIDES}
+        cut.append(measure({side: own[side] @ first for side in SIDES}, cuts, {}))
     fit = CCA(_REGULARIZATION).fit(means["context"], means["query"], pairs[seen])
-    most = min(fit.shared_dim_, min(len(fitted) for fitted, _ in tokens.values()) // 4)  # or the way back overfits
+    most = min(fit.shared_dim_, few)
     for width in sorted({*(width for width in _WIDTHS if width < most), most}):
         maps: dict[str, Map] = {side: _first(getattr(fit, f"{side}_map_"), width) for side in SIDES}
-        found.append(measure(f"CCA, {width}", {side: maps[side](means[side]) for side in SIDES}, maps, {}))
-    return found
+        curve.append(measure({side: maps[side](means[side]) for side in SIDES}, maps, {}))
+    return {"this merge": [whole], "this merge, cut": cut, "CCA": curve}
+
+
+def _after(apply: Map, directions: Tensor) -> Map:
+    return lambda x: apply(x) @ directions
 
 
 def _kept(apply: Map, inverse: Map | None, fitted: Tensor, test: Tensor) -> float:
