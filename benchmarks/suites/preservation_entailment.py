@@ -90,7 +90,8 @@ def _entailed(model: OTMergeModel, own: Labelled, features: dict[str, Tensor], s
         given, validation, whole = ({part: of[part] for part in names} for of in (fitted, chosen_by, every))
         first = fit_linear_path(given, labels, validation, their_labels, len(ANSWERS))
         fit = fit_linear_path(whole, all_labels, {}, all_labels[:0], len(ANSWERS), again=first)
-        logits = fit.bias + sum(test[part] @ weight.T for part, weight in fit.weights.items())
+        read = (test[part] @ weight.T for part, weight in fit.weights.items())
+        logits = sum(read, fit.bias.expand(len(truth), -1))
         found[name] = (logits.argmax(1) == truth).double().mean().item()
         found["kept"] = sorted(fit.weights)
     cosines = test["cosine"][:, 0]

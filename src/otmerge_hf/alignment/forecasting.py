@@ -104,7 +104,7 @@ class Forecast:
             f"Forecast among {self.candidates:,} candidates (chance {1 / self.candidates:.4f}), {self.fit}:\n"
             f"  Recall@1 {self.recall[1]:.2f} +- {errors[1]} with these {self.pairs:,} pairs, "
             f"{', '.join(later)}; 0.5 needs {half} pairs.\n"
-            "  (+- is the mean absolute error on eight sets of features, docs/forecast.md; new rows must be like them.)"
+            "  (+- is the mean absolute error on eight feature sets, docs/forecast.md; new rows must be like these.)"
         )
 
 
