@@ -118,7 +118,7 @@ def _entailment(found: dict[tuple, list[Record]]) -> str:
         about = [adapter, str(width), "-" if scale is None else f"{scale:g}", f"{weight:g}", str(len(cells))]
         about += [f"{recall.mean:.4f}", cells[0]["context"]["way"], f"{image['top1']:.4f}", interval(accuracy)]
         rows.append([*about, interval(gain, sign=True), f"{entered} of {len(cells)}", f"{auc.mean:.4f}"])
-    words = estimate([cell["words"] for cell in next(iter(found.values()))])
+    words = estimate([cell["words"] for cell in max(found.values(), key=len)])
     return f"The hypothesis alone: {interval(words)}.\n\n" + _table(head, rows)
 
 

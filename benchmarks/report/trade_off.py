@@ -1,6 +1,6 @@
 """Cells of `preservation` on photographs -> PNGs: retrieval and entailment against what of the encoder comes back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class Point(NamedTuple):
     recall: Estimate
     top1: float
     kl: float
-    entailment: Estimate | None = None
+    gain: Estimate | None = None  # on entailment, over the words alone
 
 
 def points(found: Mapping[tuple, Sequence[Record]]) -> list[Point]:
@@ -38,13 +38,13 @@ def points(found: Mapping[tuple, Sequence[Record]]) -> list[Point]:
     made = []
     for row, cells in found.items():
         recall, images = estimate([cell["recall"] for cell in cells]), [cell["context"] for cell in cells]
-        entailed = estimate([cell["entailment"] for cell in cells]) if "entailment" in cells[0] else None
+        gain = estimate([cell["entailment"] - cell["words"] for cell in cells]) if "words" in cells[0] else None
         ways = {images[0]["way"]: images}
         if "fitted" in images[0]:
             ways["fitted"] = [image["fitted"] for image in images]
         for way, own in ways.items():
             top1, kl = (estimate([image[name] for image in own]).mean for name in ("top1", "kl"))
-            made.append(Point(row, way, recall, top1, kl, entailed))
+            made.append(Point(row, way, recall, top1, kl, gain))
     return made
 
 
@@ -56,7 +56,7 @@ def draw_trade_off(found: Mapping[tuple, Sequence[Record]], path: Path) -> Path:
     """
     figure, panels = new_figure(2)
     made = points(found)
-    _fill(panels[0], made, lambda p: p.top1, lambda p: p.recall, labels=True)
+    _fill(panels[0], made, lambda p: p.top1, lambda p: p.recall, labels=LOOKS)
     _fill(panels[1], made, lambda p: max(p.kl, LEAST_KL), lambda p: p.recall)
     panels[0].set(xlabel=_KEPT, xlim=(0.05, 1.25))
     panels[1].set(xscale="log", xlabel="KL of the classifier's answers, nats (exact inverses at the right edge)")
@@ -69,23 +69,22 @@ def draw_trade_off(found: Mapping[tuple, Sequence[Record]], path: Path) -> Path:
 
 
 def draw_entailment(found: Mapping[tuple, Sequence[Record]], path: Path) -> Path:
-    """Draw accuracy on entailment against top-1 agreement and against recall, with that of the words alone.
+    """Draw what the cosine adds to the words' accuracy on entailment, against top-1 agreement and against recall.
 
     Raises:
         ImportError: If matplotlib is missing.
     """
     figure, panels = new_figure(2)
     made = points(found)
-    words = estimate([cell["words"] for cells in found.values() for cell in cells]).mean
-    _fill(panels[0], made, lambda p: p.top1, lambda p: p.entailment, labels=True)
+    _fill(panels[0], made, lambda p: p.top1, lambda p: p.gain, labels=("cca", "procrustes", "pca"))
     alone = [point for point in made if point.way != "decoder"]  # recall does not depend on the way back
-    _fill(panels[1], alone, lambda p: p.recall.mean, lambda p: p.entailment)
+    _fill(panels[1], alone, lambda p: p.recall.mean, lambda p: p.gain)
     panels[0].set(xlabel=_KEPT, xlim=(0.05, 1.25))
     panels[1].set(xlabel="Recall@1, mean of both directions")
     for panel in panels:
-        panel.axhline(words, color="black", linestyle=":", linewidth=1, label="words alone")
-        panel.set(ylabel="accuracy on entailment: words and cosine")
-    _explain(panels[0])
+        panel.axhline(0, color="black", linestyle=":", linewidth=1, label="words alone")
+        panel.set(ylabel="accuracy on entailment that the cosine adds")
+    _explain(panels[1], "upper left")
     figure.savefig(path, dpi=120)
     return path
 
@@ -95,7 +94,7 @@ def _fill(
     made: Sequence[Point],
     place: Callable[[Point], float],
     height: Callable[[Point], Any],
-    labels: bool = False,
+    labels: Collection[str] = (),
 ) -> None:
     """Points with their intervals, and lines between those that differ by one setting."""
     for line in _lines(made):
@@ -103,7 +102,7 @@ def _fill(
         panel.plot([place(p) for p in line], [height(p).mean for p in line], color=color, linewidth=0.8, zorder=1)
     for point in made:
         _mark(panel, point, place(point), height(point))
-    for text, point in _labels(made, height) if labels else ():
+    for text, point in _labels([point for point in made if point.row[0] in labels], height):
         # where there is room
         right = -7 if point.way == "decoder" else 7
         up = -9 if (point.row[0], point.way) == ("linear", "inverse") else 3
@@ -111,7 +110,7 @@ def _fill(
         panel.annotate(text, (place(point), height(point).mean), fontsize=7, **where)
 
 
-def _explain(panel: Any) -> None:
+def _explain(panel: Any, place: str = "lower left") -> None:
     for name, (marker, color) in LOOKS.items():
         panel.plot([], [], marker, color=color, label=name)
     for way, fill in (
@@ -120,7 +119,7 @@ def _explain(panel: Any) -> None:
         ("linear, fitted afterwards", "white"),
     ):
         panel.plot([], [], "o", color="black", markerfacecolor=fill, label=way)
-    panel.legend(fontsize=7, loc="lower left")
+    panel.legend(fontsize=7, loc=place)
 
 
 def _mark(panel: Any, point: Point, x: float, y: Estimate) -> None:
