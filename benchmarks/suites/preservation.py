@@ -18,6 +18,7 @@ from ..tasks.folder import VARIABLE, add_data_argument, data_folder
 
 
 SEEDS = 3
+PARTS = ("flickr8k", "esnlive_f8k", "easy-vqa")
 # adapter, shared_dim, scale of what is kept beside the alignment, weight of the reconstruction term
 CLOSED: list[tuple[str, int, float | None, float]] = [
     *(("pca", width, None, 0.0) for width in (128, 384)),
@@ -50,20 +51,23 @@ class Preservation(Suite):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_data_argument(parser)
-        parser.add_argument("--parts", nargs="+", choices=("flickr8k", "easy-vqa"), default=["flickr8k", "easy-vqa"])
+        parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
 
     def cells(self, arguments: Namespace) -> list[Cell]:
         if arguments.data is not None:
             os.environ[VARIABLE] = str(arguments.data.resolve())  # for the workers, which inherit it
         names = ("adapter", "shared_dim", "scale", "reconstruction_weight")
         rows: list[dict[str, Any]] = []
-        if "flickr8k" in arguments.parts and os.environ.get(VARIABLE):  # without the photographs it is left out
-            rows += [dict(zip(names, row, strict=True), data="flickr8k", seed=0) for row in CLOSED]
-            rows += [
-                dict(zip(names, row, strict=True), data="flickr8k", seed=seed)
-                for seed in range(SEEDS)
-                for row in TRAINED
-            ]
+        for part in PARTS[:2]:
+            if part in arguments.parts and os.environ.get(VARIABLE):  # without the photographs it is left out
+                # a seed draws the labelled photographs kept for validation, too
+                once = CLOSED if part == "flickr8k" else []
+                rows += [dict(zip(names, row, strict=True), data=part, seed=0) for row in once]
+                rows += [
+                    dict(zip(names, row, strict=True), data=part, seed=seed)
+                    for seed in range(SEEDS)
+                    for row in (TRAINED if once else [*CLOSED, *TRAINED])
+                ]
         if "easy-vqa" in arguments.parts:
             names = ("adapter", "shared_dim", "read", "scale")
             rows += [
@@ -79,23 +83,28 @@ class Preservation(Suite):
     def measure(self, cell: Cell, place: Place) -> Record:
         from ..runner.machine import machine
         from ..runner.measure import silence_transformers
-        from . import preservation_flickr8k, preservation_statements
+        from . import preservation_entailment, preservation_flickr8k, preservation_statements
 
         silence_transformers()
-        if cell.choices["data"] == "flickr8k":
-            found = preservation_flickr8k.measure(cell.choices, data_folder(), place.cache)
-        else:
+        if cell.choices["data"] == "easy-vqa":
             found = preservation_statements.measure(cell.choices, place)
+        else:
+            part = preservation_flickr8k if cell.choices["data"] == "flickr8k" else preservation_entailment
+            found = part.measure(cell.choices, data_folder(), place.cache)
         return {"machine": machine()} | found
 
     def report(self, records: Sequence[Record], folder: Path) -> list[Path]:
         from ..report.preservation import by_row, markdown
-        from ..report.trade_off import draw_trade_off
+        from ..report.trade_off import draw_entailment, draw_trade_off
         from ..report.write import write_table
 
         table = write_table(folder, markdown(records), "What adapters keep")
-        photographs = by_row(records)["flickr8k"]
-        return [table, *([draw_trade_off(photographs, folder / "trade-off.png")] if photographs else [])]
+        found, plots = by_row(records), []
+        if rows := found["flickr8k"]:
+            plots.append(draw_trade_off(rows, folder / "trade-off.png"))
+        if rows := found["esnlive_f8k"]:
+            plots.append(draw_entailment(rows, folder / "entailment.png"))
+        return [table, *plots]
 
 
 SUITE = Preservation()

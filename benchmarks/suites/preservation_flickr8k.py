@@ -40,15 +40,24 @@ Rows = tuple[Tensor, Tensor, Tensor]
 
 def measure(choices: Mapping[str, Any], data: Path, cache: Path) -> Record:
     """Align by the cell's adapter on the training photographs, measure on the test photographs."""
-    pair = EncoderPair(IMAGE_ENCODER, TEXT_ENCODER, {side: [TOKENS] for side in SIDES})
-    rows = _rows(pair, data, cache)
+    pair = encoder_pair()
+    rows = read_rows(pair, data, cache)
+    return measure_kept(align(choices, pair, rows), rows, IMAGE_ENCODER)
+
+
+def encoder_pair() -> EncoderPair:
+    """Both encoders of the suite."""
+    return EncoderPair(IMAGE_ENCODER, TEXT_ENCODER, {side: [TOKENS] for side in SIDES})
+
+
+def align(choices: Mapping[str, Any], pair: EncoderPair, rows: dict[str, Tensor]) -> OTMergeModel:
+    """The merge with the cell's adapters, aligned on the rows of training."""
     set_seed(choices["seed"])
     with tempfile.TemporaryDirectory() as scratch:
-        model = _aligned(choices, pair, rows, Path(scratch))
-    return measure_kept(model.eval(), rows, IMAGE_ENCODER)
+        return _aligned(choices, pair, rows, Path(scratch)).eval()
 
 
-def _rows(pair: EncoderPair, data: Path, cache: Path) -> dict[str, Tensor]:
+def read_rows(pair: EncoderPair, data: Path, cache: Path) -> dict[str, Tensor]:
     """Mean features, pairs and statistics: `train.context`, `train.pairs`, `mean.context`; made once for all cells."""
     file = cache / "preservation.safetensors"
     if file.exists():

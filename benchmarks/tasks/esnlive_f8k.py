@@ -28,6 +28,11 @@ def load_esnlive_f8k(recipe: Recipe, data: Path, cache_dir: Path, scratch: Path)
     Raises:
         FileNotFoundError: If a file is missing.
     """
+    return make_task(read_esnlive_f8k(data), recipe, data, cache_dir, scratch)
+
+
+def read_esnlive_f8k(data: Path) -> Labelled:
+    """The rows as the files in the folder `data` have them; FileNotFoundError if one is missing."""
     folder = data / "esnlive_f8k"
     train, test = (
         [Example(folder / row["file_name"], row["hypothesis"], row["label"]) for row in read_csv(folder / file)]
@@ -35,5 +40,4 @@ def load_esnlive_f8k(recipe: Recipe, data: Path, cache_dir: Path, scratch: Path)
     )
     every = [*train, *test]
     files, texts = sorted({row.file for row in every}), list(dict.fromkeys(row.text for row in every))
-    own = Labelled("esnlive_f8k", ANSWERS, train, test, files, texts)
-    return make_task(own, recipe, data, cache_dir, scratch)
+    return Labelled("esnlive_f8k", ANSWERS, train, test, files, texts)

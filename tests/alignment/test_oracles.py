@@ -9,6 +9,7 @@ import torch
 from sklearn.cross_decomposition import CCA as SklearnCCA
 
 from otmerge_hf.alignment import CCA, GaussianMonge, Procrustes, Ridge
+from otmerge_hf.alignment.moments import inverse_square_root
 
 
 @pytest.mark.parametrize("target", ["query", "context"])
@@ -175,3 +176,17 @@ def test_statistics_over_all_rows_whiten_all_rows(wide_and_narrow):
     torch.testing.assert_close(mapped.mean(0), torch.zeros(18).double())
     torch.testing.assert_close(torch.cov(mapped.T, correction=0), torch.eye(18).double())
     assert fit.n_pairs_ == 40
+
+
+@pytest.mark.parametrize("rows", [3, 9, 30])
+@pytest.mark.parametrize("ridge", [1e-3, 1.0])
+def test_few_rows_whiten_as_the_whole_matrix_does(rows, ridge):
+    """By the smaller matrix that few rows allow; two of the rows are twins, so the rank is less than told."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 40, generator=generator, dtype=torch.float64) * torch.logspace(0, -4, 40).double()
+    x[-1] = x[0]
+    covariance = torch.cov(x.T, correction=0)
+    whole = covariance + ridge * covariance.diagonal().mean() * torch.eye(40, dtype=torch.float64)
+    found = inverse_square_root(covariance, ridge, rank=rows)
+    torch.testing.assert_close(found @ whole @ found, torch.eye(40, dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close(found, inverse_square_root(covariance, ridge), rtol=1e-9, atol=1e-9)

@@ -22,7 +22,7 @@ def correlated(width, nats, rows, seed=0, rotated=True):
 
 
 @pytest.mark.parametrize("width", [2, 8, 32])
-@pytest.mark.parametrize("nats", [2.0, 8.0])
+@pytest.mark.parametrize("nats", [1.0, 2.0, 8.0, 20.0])
 def test_gaussian_form_within_five_percent(width, nats):
     found = gaussian_information(*correlated(width, nats, rows=4000))
     assert found.nats == pytest.approx(nats, rel=0.05)
@@ -85,6 +85,13 @@ def test_neural_bound_in_32_dimensions(nats):
     found = neural_information(*correlated(32, nats, rows=16_000), steps=50)
     assert found.nats == pytest.approx(nats, rel=0.05)
     assert found.in_range
+
+
+@pytest.mark.parametrize(("width", "rows"), [(32, 1000), (32, 4000), (8, 1000)])
+def test_neural_bound_flags_more_dimensions_than_the_rows_teach(width, rows):
+    found = neural_information(*correlated(width, 2.0, rows), steps=10)
+    assert found.nats < 0.95 * 2.0
+    assert not found.in_range
 
 
 def test_neural_bound_bends_below_its_ceiling_and_says_so():

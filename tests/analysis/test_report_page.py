@@ -75,16 +75,31 @@ def pairs():
 
 
 @pytest.fixture
+def enough(pairs):
+    """As many as alignment against preservation is shown of."""
+    images = [*pairs.images, *(Image.new("RGB", (32, 32), (10 * i, 90, 255 - 10 * i)) for i in range(18))]
+    texts = [*pairs.texts, *("the red shape " * (2 + i) for i in range(18))]
+    return PairSplit(images, texts, torch.arange(24)[:, None].expand(-1, 2))
+
+
+@pytest.fixture
 def questions(pairs):
     answers = [("red",), ("green", HOSTILE), ()]
     return Questions(pairs.images, [HOSTILE, *pairs.texts[:2]], [0, 1, 2], [0, 1, 2], answers)
 
 
-def test_the_page_stands_alone_is_in_order_and_escapes(merge, processor, pairs, questions, tmp_path):
+def test_the_page_stands_alone_is_in_order_and_escapes(merge, processor, enough, questions, tmp_path):
     model = merge(id2label={0: HOSTILE, 1: "b", 2: "c"}, reconstruction=True)
     facts = start_facts(model.config, HOSTILE)
     written = write_report(
-        tmp_path, model, processor, facts=facts, pairs=pairs, questions=questions, examples=2, cache_dir=tmp_path / "f"
+        tmp_path,
+        model,
+        processor,
+        facts=facts,
+        pairs=enough,
+        questions=questions,
+        examples=2,
+        cache_dir=tmp_path / "f",
     )
     text = written.read_text()
     page = Page(text)
@@ -94,12 +109,12 @@ def test_the_page_stands_alone_is_in_order_and_escapes(merge, processor, pairs, 
     assert count == {"h1": 1, "main": 1, "nav": 1, "header": 1, "script": 0, "base": 0}
     assert page.attributes("html") == [{"lang": "en"}]
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
-    assert levels == [1] + [2] * 7
+    assert levels == [1] + [2] * 8
     names = [given["id"] for _, given in page.tags if "id" in given]
     assert len(set(names)) == len(names)
     assert {link["href"] for link in page.attributes("a")} == {f"#{name}" for name in names}
     images = page.attributes("img")
-    assert len(images) == len(list(tmp_path.glob("*.png"))) == 6
+    assert len(images) == len(list(tmp_path.glob("*.png"))) == 7
     for image in images:
         assert image["src"].startswith("data:image/png;base64,")
         assert re.search(r"\d", image["alt"]), "what it shows, with numbers"
@@ -172,6 +187,7 @@ def test_what_cannot_be_shown_is_told_in_a_line_each(merge, processor, pairs, tm
         "Singular values",
         "Modality gap",
         "Retrieval curve",
+        "Trade-off",
         "Layer-by-layer",
         "Words and",
     ):
@@ -242,15 +258,15 @@ def test_layers_are_compared_on_the_means_of_their_own_tokens(merge, processor, 
 @pytest.mark.slow
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium")
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_in_a_browser(merge, processor, pairs, questions, tmp_path, width):
-    page = write_report(tmp_path / "out", merge(), processor, pairs=pairs, questions=questions)
+def test_the_page_in_a_browser(merge, processor, enough, questions, tmp_path, width):
+    page = write_report(tmp_path / "out", merge(), processor, pairs=enough, questions=questions)
 
     async def look(call):
         inner, outer = await browser.evaluate(call, "[document.documentElement.scrollWidth, innerWidth]")
         broken = await browser.evaluate(call, "[...document.images].filter(image => !image.naturalWidth).length")
         place = "(e => e.getAttribute('href') || e.getAttribute('aria-label'))(document.activeElement)"
         stops = []
-        for _ in range(8 + len(Page(page.read_text()).tables)):
+        for _ in range(9 + len(Page(page.read_text()).tables)):
             await browser.press(call, "Tab")
             stops.append(await browser.evaluate(call, place))
         return inner, outer, broken, stops, await browser.named_nodes(call)
@@ -265,7 +281,7 @@ def test_the_page_in_a_browser(merge, processor, pairs, questions, tmp_path, wid
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
     assert not [event for event in events if event["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
-    assert stops == ["#content", *(f"#part-{i + 1}" for i in range(7)), *Page(page.read_text()).tables]
+    assert stops == ["#content", *(f"#part-{i + 1}" for i in range(8)), *Page(page.read_text()).tables]
     assert {"banner", "navigation", "main"} <= {role for role, _ in roles}
-    assert [role for role, _ in roles].count("heading") == 8
+    assert [role for role, _ in roles].count("heading") == 9
     assert all(name for role, name in roles if role in ("image", "table", "link", "heading"))

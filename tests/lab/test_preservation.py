@@ -1,6 +1,7 @@
 """The suite `preservation`: its adapter's inverse, its cells on tiny photographs, and its committed table."""
 
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,12 @@ from benchmarks.methods.read_out import ReadOutAdapter
 from benchmarks.report import trade_off
 from benchmarks.report.preservation import by_row, markdown
 from benchmarks.runner.records import Records
+from benchmarks.suites import preservation_entailment as entailment
 from benchmarks.suites.preservation import CLOSED, SEEDS, STATEMENTS, SUITE, TRAINED
+from benchmarks.tasks.esnlive_f8k import ANSWERS, read_esnlive_f8k
+from benchmarks.tasks.photographs import Example, Labelled
+from otmerge_hf import OTMergeModel
+from otmerge_hf.data import load_pair_splits
 
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "preservation"
@@ -72,9 +78,57 @@ def test_a_cell_on_tiny_photographs(adapter, width, scale, weight, way, tmp_path
         assert found["context"]["top1"] == found["query"]["nearest"] == 1
 
 
+def test_what_is_aligned_on_has_no_labelled_photograph(tmp_path):
+    data, first = write_folders(tmp_path), {"train": 0, "validation": 6, "test": 8}
+    rows = {}
+    for name, splits in load_pair_splits(str(data / "flickr8k")).items():
+        rows[f"{name}.context"] = first[name] + torch.arange(len(splits.images))[:, None]  # of the photograph p2: 2
+        rows[f"{name}.query"] = torch.tensor([[int(text.split()[1])] for text in splits.texts])  # "the 2 shape 0": 2
+        rows[f"{name}.pairs"] = splits.pairs
+    kept = entailment._unlabelled(rows, read_esnlive_f8k(data), data)
+    assert kept["train.context"][:, 0].tolist() == [0, 1, 3, 4], "p2 and p5 are about entailment"
+    assert len(kept["train.query"]) == len(kept["train.pairs"]) == 20
+    for name in first:
+        columns = (
+            kept[f"{name}.{side}"][kept[f"{name}.pairs"][:, i], 0] for i, side in enumerate(("context", "query"))
+        )
+        assert torch.equal(*columns), "a photograph and its captions"
+    assert kept["test.context"] is rows["test.context"]
+
+
+def test_entailment_is_read_off_the_cosine_where_words_say_nothing(merge):
+    """Hypotheses point along their photograph, across it, or against it."""
+    generator = torch.Generator().manual_seed(0)
+    photographs = torch.nn.functional.normalize(torch.randn(90, 16, generator=generator), dim=1)
+    files, texts, examples, queries = [], [], [], []
+    for place, photograph in enumerate(photographs):
+        files.append(Path(f"{place}.jpg"))
+        for answer, sign in zip(ANSWERS, (1, 0, -1), strict=True):
+            queries.append(sign * photograph + 0.05 * torch.randn(16, generator=generator))
+            texts.append(f"{answer} {place}")
+            examples.append(Example(files[-1], texts[-1], answer))
+    model = merge(cls=OTMergeModel, adapter_type="orthogonal")
+    model.query_adapter.load_state_dict(model.context_adapter.state_dict())  # a turn that both sides share
+    own = Labelled("some", ANSWERS, examples[:180], examples[180:], files, texts)
+    found = entailment._entailed(model, own, {"context": photographs, "query": torch.stack(queries)}, seed=0)
+    assert found["labels"] == 180
+    assert found["auc"] == 1.0
+    assert found["entailment"] > 0.95
+    assert found["words"] < 0.6
+    assert "cosine" in found["kept"]
+
+
 def test_committed_cells_are_all_there_and_in_the_table():
     records = list(Records(RESULTS / "cells.jsonl").read().values())
-    assert len(records) == len(CLOSED) + SEEDS * (len(TRAINED) + len(STATEMENTS))
+    counts = {
+        data: Counter({row: len(cells) for row, cells in rows.items()}) for data, rows in by_row(records).items()
+    }
+    trained = Counter(dict.fromkeys(TRAINED, SEEDS))
+    assert counts["flickr8k"] == Counter(CLOSED) + trained
+    assert counts["easy-vqa"] == Counter(dict.fromkeys(STATEMENTS, SEEDS))
+    entailed = counts["esnlive_f8k"]  # a seed draws validation for closed forms, too; a trained adapter may have fewer
+    assert {row: entailed[row] for row in CLOSED} == dict.fromkeys(CLOSED, SEEDS)
+    assert set(entailed) == {*CLOSED, *TRAINED}
     assert all(SUITE.label(type("C", (), {"choices": record["settings"]})) for record in records)
     assert (RESULTS / "table.md").read_text().endswith(markdown(records))
 
@@ -94,7 +148,13 @@ def test_the_plot_has_the_cells_means_and_joins_what_differs_by_one_setting(tmp_
         for one, other in itertools.pairwise(line):
             assert one.way == other.way
             assert sum(a != b for a, b in zip(one.row, other.row, strict=True)) == 1
-    labels = [text for text, _ in trade_off._labels(list(made.values()))]
+    labels = [text for text, _ in trade_off._labels(list(made.values()), lambda p: p.recall)]
     assert "128: weight 0, 1, 10" in labels
+    entailed = by_row(Records(RESULTS / "cells.jsonl").read().values())["esnlive_f8k"]
+    point = next(point for point in trade_off.points(entailed) if point.row == trained)
+    gains = [cell["entailment"] - cell["words"] for cell in entailed[trained]]
+    assert point.gain.mean == pytest.approx(sum(gains) / len(gains))
+    drawn = trade_off.draw_entailment(entailed, tmp_path / "entailment.png")
+    assert drawn.read_bytes()[:4] == b"\x89PNG"
     drawn = trade_off.draw_trade_off(cells, tmp_path / "trade-off.png")
     assert drawn.read_bytes()[:4] == b"\x89PNG"

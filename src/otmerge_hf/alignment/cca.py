@@ -57,7 +57,10 @@ class CCA(MomentFit):
         """Return both weights: whitening, rotation, correlation weights."""
         width = check_shared_dim(self.shared_dim, min(moments.cross.shape))
         # (Dc, Dc) and (Dq, Dq)
-        white_context, white_query = (inverse_square_root(side, self.regularization) for side in moments.covariances)
+        rank = moments.count if self.moments_from == "pairs" else None
+        white_context, white_query = (
+            inverse_square_root(side, self.regularization, rank) for side in moments.covariances
+        )
         left, values, right = torch.linalg.svd(white_context @ moments.cross @ white_query, full_matrices=False)
         self.correlations_ = values[:width]
         weight = self.correlations_[:, None] ** self.correlation_weight

@@ -11,6 +11,8 @@ from ..metrics.neighbours import normalise
 from .base import Alignment, check_fit, one_to_one, unpaired_rows
 from .binormal import extrapolate
 from .cca import CCA
+from .moment_fit import MomentFit
+from .moments import paired_moments
 from .procrustes import Procrustes
 from .ridge import Ridge
 
@@ -102,7 +104,7 @@ class Forecast:
             f"Forecast among {self.candidates:,} candidates (chance {1 / self.candidates:.4f}), {self.fit}:\n"
             f"  Recall@1 {self.recall[1]:.2f} +- {errors[1]} with these {self.pairs:,} pairs, "
             f"{', '.join(later)}; 0.5 needs {half} pairs.\n"
-            "  (+- is the mean absolute error on six sets of features, docs/forecast.md; new rows must be like these.)"
+            "  (+- is the mean absolute error on eight feature sets, docs/forecast.md; new rows must be like these.)"
         )
 
 
@@ -161,15 +163,20 @@ def forecast(
     depths = sorted({1, *ks})
     generator = torch.Generator().manual_seed(seed)
     lines: dict[str, Tensor] = {}  # (depths, draws, 2)
-    for fit in closed_forms():
+    fits = closed_forms()
+    above = {  # (fits, directions) of counts, by share
+        share: [_above(fits, paired, unpaired, round(share * len(index)), turn / turns) for turn in range(turns)]
+        for share, turns in _SHARES
+    }
+    for place, fit in enumerate(fits):
         logits, roots = [], []
-        for share, turns in _SHARES:
+        for share, _ in _SHARES:
             size = round(share * len(index))
-            above = [_above(fit, paired, unpaired, size, turn / turns) for turn in range(turns)]
             others = [len(index) - size - 1 + len(rows) for rows in reversed(unpaired)]
+            counted = zip(*(turn[place] for turn in above[share]), strict=True)
             sides = [
                 extrapolate(torch.cat(counts), m, candidates, depths, generator)
-                for counts, m in zip(zip(*above, strict=True), others, strict=True)
+                for counts, m in zip(counted, others, strict=True)
             ]
             logits.append(((sides[0] + sides[1]) / 2).logit(1e-9))
             roots.append(1 - (len(index) / size) ** 0.5)
@@ -182,17 +189,25 @@ def forecast(
     return Forecast(best, len(index), candidates, recall, low, high, by_fit, lines[best][0])
 
 
-def closed_forms() -> list[Alignment]:
+def closed_forms() -> list[MomentFit]:
     """Make the closed forms among which the best is forecast."""
     return [Ridge(), Ridge(target="context"), Procrustes(), CCA(regularization=1.0)]
 
 
-def _above(fit: Alignment, paired: list[Tensor], unpaired: list[Tensor], size: int, start: float) -> list[Tensor]:
-    """Fit on `size` pairs and count, for each of the others and by direction, distractors that score no less."""
+def _above(
+    fits: list[MomentFit], paired: list[Tensor], unpaired: list[Tensor], size: int, start: float
+) -> list[list[Tensor]]:
+    """Fit each on `size` pairs and count, for each of the others and by direction, distractors that score no less."""
     order = torch.arange(len(paired[0])).roll(-round(start * len(paired[0])))
-    fit.fit(*(side[order[:size]] for side in paired))
+    context, query = paired
+    moments = paired_moments(context, query, order[:size, None].expand(-1, 2))  # once for all fits
+    dtype = torch.promote_types(context.dtype, query.dtype)
+    return [_counts(fit.fit_moments(moments, dtype), paired, unpaired, order[size:]) for fit in fits]
+
+
+def _counts(fit: Alignment, paired: list[Tensor], unpaired: list[Tensor], held: Tensor) -> list[Tensor]:
     maps = fit.transform_context, fit.transform_query
-    shared = [normalise(f(side[order[size:]])) for f, side in zip(maps, paired, strict=True)]
+    shared = [normalise(f(side[held])) for f, side in zip(maps, paired, strict=True)]
     rest = [normalise(f(side)) for f, side in zip(maps, unpaired, strict=True)]
     counts = []
     for own, other, more in ((shared[0], shared[1], rest[1]), (shared[1], shared[0], rest[0])):

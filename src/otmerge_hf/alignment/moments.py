@@ -10,6 +10,7 @@ from torch import Tensor
 
 # Rows raised to float64 at a time: 4096 x 1024 is 32 MiB.
 CHUNK_ROWS = 4096
+_LEAST_RIDGE = 1e-3  # below it the rounding of the smallest directions would show
 MomentsFrom = Literal["pairs", "all"]
 
 
@@ -92,16 +93,26 @@ def paired_moments(
     return Moments(means, within, cross / len(pairs), len(pairs))
 
 
-def inverse_square_root(matrix: Tensor, ridge: float) -> Tensor:
+def inverse_square_root(matrix: Tensor, ridge: float, rank: int | None = None) -> Tensor:
     r"""Symmetric $(C + \lambda \bar c I)^{-1/2}$ of a covariance (D, D); $\bar c$ is the mean of its diagonal.
 
-    Directions without variance are dropped (pseudo-inverse) when `ridge`, $\lambda$, is 0.
+    Directions without variance are dropped (pseudo-inverse) when `ridge`, $\lambda$, is 0. `rank` is what the
+    matrix has at most, where fewer than D rows made it: then a smaller matrix is decomposed, with the same result.
 
     Example:
         >>> inverse_square_root(4 * torch.eye(1).double(), 0.0)
         tensor([[0.5000]], dtype=torch.float64)
     """
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    matrix = (matrix + matrix.T) / 2
+    if rank is not None and rank < len(matrix) and ridge >= _LEAST_RIDGE:
+        drawn = torch.randn(len(matrix), rank, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype)
+        basis = torch.linalg.qr(matrix @ drawn.to(matrix.device))[0]  # (D, rank), spans all that the matrix maps to
+        values, turn = torch.linalg.eigh(basis.T @ matrix @ basis)
+        level = ridge * matrix.diagonal().mean()
+        vectors, rest = basis @ turn, level.rsqrt()
+        scale = (values.clamp_min(0) + level).rsqrt() - rest
+        return (vectors * scale) @ vectors.T + rest * torch.eye(len(matrix)).to(matrix)
+    values, vectors = torch.linalg.eigh(matrix)
     values = values.clamp_min(0) + ridge * matrix.diagonal().mean()
     keep = values > values.max() * len(values) * torch.finfo(values.dtype).eps
     scale = torch.where(keep, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)

@@ -84,6 +84,28 @@ def draw_recalls(ks: Sequence[int], recalls: Mapping[str, Sequence[float]], chan
     return _png(figure)
 
 
+def draw_trade_off(own: Any, cut: Sequence[Any], curve: Sequence[Any]) -> bytes:
+    """Recall against what comes back of each side's features: the merge as a star, itself cut, and a closed form.
+
+    All are `TradeOff`s of [`report_trade_off`].
+    """
+    figure = new_figure(height=6.4)
+    panels = figure.subplots(2, sharey=True)
+    for axes, side, kind in zip(panels, ("context", "query"), ("image", "text"), strict=True):
+        lines = {"CCA": curve, "this merge, cut": [*cut, own]}
+        for (name, points), look, up in zip(lines.items(), _LOOKS, (-11, 5), strict=True):
+            places = [(point.kept[side], point.recall) for point in points]
+            axes.plot(*zip(*places, strict=True), label=name, markersize=5, **look)
+            for point, place in zip(points, places, strict=True):
+                axes.annotate(str(point.width), place, (2, up), textcoords="offset points", fontsize=8)
+        star = {"color": _LOOKS[1]["color"], "markersize": 15, "markeredgecolor": "black"}
+        axes.plot(own.kept[side], own.recall, "*", label=f"this merge, {own.width}", **star)
+        axes.margins(0.1)
+        axes.set(xlabel=f"share of the {kind} features' variance that comes back", ylabel="mean recall@1")
+    panels[0].legend(fontsize=8)
+    return _png(figure)
+
+
 def draw_layers(cka: Tensor) -> bytes:
     """Similarity of every layer of the context encoder with every one of the query encoder; the largest is marked."""
     figure = new_figure(height=4.2)

@@ -19,6 +19,7 @@ from .figures import new_figure
 from .page import Picture, Section, make_page
 from .report_adapters import about_adapters
 from .report_pairs import about_gap, about_layers, about_retrieval
+from .report_trade_off import about_trade_off
 from .report_words import about_words
 
 
@@ -40,8 +41,9 @@ def write_report(
 ) -> Path:
     """Write `report.html`, which needs nothing beside itself, and its pictures as PNGs that say what they show.
 
-    The adapters' spectra and reconstruction; on pairs modality gap, retrieval curve and layer-by-layer similarity of
-    the encoders; of a few rows the transport plan between words and patches. What cannot be shown is listed, with why.
+    The adapters' spectra and reconstruction; on pairs modality gap, retrieval curve, alignment against preservation,
+    and layer-by-layer similarity of the encoders; of a few rows the transport plan between words and patches. What
+    cannot be shown is listed, with why.
 
     Args:
         output: Folder, made where it is not there.
@@ -89,6 +91,7 @@ def write_report(
         more: dict[str, Callable[[], tuple[Any, ...]]] = {
             "How the sides lie in the shared space": lambda: about_gap(base, stores, pairs, missing),
             "Retrieval": lambda: about_retrieval(base, stores, pairs, missing),
+            "Alignment against preservation": lambda: about_trade_off(base, stores, pairs, missing),
             "Which layers of the encoders are alike": lambda: about_layers(base, processor, pairs, missing),
             "Words and patches": lambda: about_words(model, processor, questions or pairs, examples, missing),
         }

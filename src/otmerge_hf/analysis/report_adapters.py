@@ -76,9 +76,12 @@ def _spectra(spectra: Mapping[str, JacobianSpectrum]) -> Picture:
 
 
 @torch.no_grad()
-def sample_tokens(base: OTMergeModel, side: str, store: FeatureStore, count: int = MOST_TOKENS) -> Tensor:
-    """Up to `count` tokens (n, D_side) as one side's adapter receives them, in float32, drawn from spread rows."""
-    rows = torch.linspace(0, len(store) - 1, min(len(store), _ROWS)).long()
+def sample_tokens(
+    base: OTMergeModel, side: str, store: FeatureStore, count: int = MOST_TOKENS, rows: Tensor | None = None
+) -> Tensor:
+    """Up to `count` tokens (n, D_side) as one side's adapter receives them, in float32, of these or of spread rows."""
+    if rows is None:
+        rows = torch.linspace(0, len(store) - 1, min(len(store), _ROWS)).long()
     tokens, mask = store.batch(rows)
     tokens = tokens[mask.bool()].float()
     chosen = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))[:count]
