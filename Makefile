@@ -54,7 +54,7 @@ test-python:  ## both built files and the fast tests in a new environment: make 
 	$(RELEASE_VENV)/tools/bin/python -m pip install --quiet --disable-pip-version-check build uv
 	git archive --prefix=source/ HEAD | tar -x -C $(RELEASE_VENV)
 	$(RELEASE_VENV)/tools/bin/python -m build --outdir $(RELEASE_VENV)/dist $(RELEASE_VENV)/source >/dev/null
-	$(UV) pip compile --quiet pyproject.toml --extra demo --extra dev --resolution $(RESOLUTION) --only-binary :all: \
+	$(UV) pip compile --quiet $(RELEASE_VENV)/source/pyproject.toml --extra demo --extra dev --resolution $(RESOLUTION) --only-binary :all: \
 		--python $(RELEASE_VENV)/bin/python -o $(RELEASE_VENV)/pins.txt
 	$(UV) pip install --quiet --python $(RELEASE_VENV)/bin/python -r $(RELEASE_VENV)/pins.txt
 	for file in $(RELEASE_VENV)/dist/*.tar.gz $(RELEASE_VENV)/dist/*.whl; do \

@@ -80,7 +80,7 @@ def entailment_card(results: Path, name: str) -> CardFacts:
         settings = record["settings"]
         recipe = settings["recipe"]
         usual = (recipe["context_encoder"], recipe["label_fraction"]) == ("efficientnet-lite0", 1.0)
-        usual &= "questions_per_context" not in recipe
+        usual &= "questions_per_context" not in recipe and recipe["query_tokens"] == "last_hidden_state"
         if settings["task"] == _TASK and settings["method"] in cells and usual:
             cells[settings["method"]][recipe["seed"]] = record
     if missing := [method for method, own in cells.items() if not own]:

@@ -203,7 +203,7 @@ def test_another_key_computes_anew_and_names_what_changed(tmp_path, caplog, chan
     second = run(Encoder(), tmp_path, **changes)
     assert not second.reused
     assert second.folder != first.folder
-    assert f"{first.folder} has features of the same inputs with another {named}; not used" in caplog.text
+    assert f"{first.folder} has features of the same inputs, but not of the same {named}; not used" in caplog.text
 
 
 def test_other_inputs_get_their_own_store_without_a_warning(tmp_path, caplog):

@@ -1,6 +1,8 @@
 """The layer of the text encoder that `otmerge train` takes."""
 
+import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ from transformers import BertConfig, BertModel
 
 from otmerge_hf.alignment.encoder_pair import EncoderPair
 from otmerge_hf.data import load_questions
+from otmerge_hf.data.questions import Questions
 from otmerge_hf.model.modality import SIDES
-from otmerge_hf.training import choose_query_tokens
+from otmerge_hf.model.modeling_otmerge import OTMergeModel
+from otmerge_hf.training import choose_query_tokens, plan_merge, train_merge
 from otmerge_hf.training.query_tokens import PENALTIES, ridge_errors
 
 
@@ -61,14 +65,61 @@ def test_the_middle_layer_is_taken_where_the_last_forgot_the_words(pair, tmp_pat
     assert chosen.choice == 2
     assert list(chosen.errors) == ["last_hidden_state", "2"]
     assert chosen.errors["2"] < 0.9 * chosen.errors["last_hidden_state"]
-    assert "The hidden layer 2 is taken." in caplog.text
+    assert "Words: hidden layer 2 of the text encoder" in caplog.text
 
 
-def test_the_last_layer_is_kept_where_the_middle_one_is_no_gain(pair, tmp_path):
+def test_the_last_layer_is_kept_where_both_are_alike_but_for_rounding(pair, tmp_path):
     encoders, questions, options = pair(blind_from=1)  # neither knows a word
     chosen = choose_query_tokens(encoders, questions, cache_dir=tmp_path / "features", **options)
     assert chosen.choice == "last_hidden_state"
     assert chosen.errors["2"] == pytest.approx(chosen.errors["last_hidden_state"], rel=1e-3)
+
+
+def test_the_last_layer_is_taken_where_there_is_no_choice(pair, tmp_path, monkeypatch):
+    encoders, questions, options = pair(blind_from=3)
+    options["cache_dir"] = tmp_path / "features"
+    encoder = type(encoders.probe({}).query_encoder)
+    with monkeypatch.context() as patched:
+        plain = encoder.forward
+        patched.setattr(encoder, "forward", lambda *given, **more: without_layers(plain(*given, **more)))
+        assert choose_query_tokens(encoders, questions, **options) == ("last_hidden_state", {})
+    nobody = Questions([], [], [], [], [])
+    assert choose_query_tokens(encoders, replace(questions, validation=nobody), **options) == ("last_hidden_state", {})
+    one = replace(questions.train, texts=questions.train.texts[:1], text_rows=[0] * len(questions.train))
+    assert choose_query_tokens(encoders, replace(questions, train=one), **options) == ("last_hidden_state", {})
+
+
+def without_layers(output):
+    output.hidden_states = None
+    return output
+
+
+def test_train_takes_the_layer_and_says_so(pair, tmp_path, monkeypatch):
+    _, questions, _ = pair(blind_from=3)
+    folders = [str(tmp_path / name) for name in ("vit", "bert")]
+    given = {"cache_dir": tmp_path / "features", "least_steps": 4, "epochs": 0.1, "progress": False}
+    learnt = {side: [] for side in SIDES}
+    plain = OTMergeModel.embed_side
+
+    def embed_side(self, side, inputs, mask=None, features=None, rows=None):
+        if self.training:
+            learnt[side].append(len(features))
+        return plain(self, side, inputs, mask, features, rows)
+
+    monkeypatch.setattr(OTMergeModel, "embed_side", embed_side)
+    result = train_merge(*folders, questions, tmp_path / "merge", questions_per_context=4, batch_size=8, **given)
+    assert max(learnt["context"]) < min(learnt["query"]), "an image is there once for its questions"
+    assert result.model.config.query_tokens == 2
+    assert str(result).startswith(
+        "Words: hidden layer 2 of the text encoder, by their error on validation: last layer"
+    )
+    saved = json.loads((tmp_path / "merge" / "results.json").read_text())
+    assert saved["settings"]["tokens"]["query"] == 2
+    assert list(saved["query_tokens_errors"]) == ["last_hidden_state", "2"]
+    assert "Tokens of the text encoder were chosen by the error" in (tmp_path / "merge" / "README.md").read_text()
+    assert "about" in str(plan_merge(*folders, questions))
+    with pytest.raises(ValueError, match="`query_tokens` is 'autos'; expected one of auto, last_hidden_state, cls"):
+        train_merge(*folders, questions, tmp_path / "other", query_tokens="autos", **given)
 
 
 def test_ridge_errors_are_those_of_normal_equations():

@@ -49,7 +49,7 @@ def name_stale_siblings(folder: Path, key: dict) -> None:
             continue
         if other.get("inputs") == key["inputs"] and other != key:
             what = difference(other, key)
-            logger.warning("%s has features of the same inputs with another %s; not used", path.parent, what)
+            logger.warning("%s has features of the same inputs, but not of the same %s; not used", path.parent, what)
 
 
 def difference(one: dict, other: dict) -> str:

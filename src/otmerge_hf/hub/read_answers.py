@@ -59,6 +59,9 @@ def _stages(results: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[st
         lines.append(f"The adapters were aligned on captions in closed form: `{aligned['fit']}`.")
     else:
         lines.append("No captions: nothing was aligned, the adapters learnt from the questions alone.")
+    if errors := results.get("query_tokens_errors"):
+        tried = ", ".join(f"{name} {score(error)}" for name, error in errors.items())
+        lines.append(f"Tokens of the text encoder were chosen by the error of the words on validation: {tried}.")
     if count := results["pseudo_labels"]:
         lines.append(f"{counted(count, 'unlabelled row')} were answered by the aligned encoders and learnt from.")
     trained = (

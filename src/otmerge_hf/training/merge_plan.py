@@ -20,7 +20,7 @@ from ..features import FeatureCollator, FeatureStore
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from .asked import UNALIGNED_WIDTH, check_asked, planned_steps
 from .lora import add_lora
-from .query_tokens import AUTO, LAST, query_candidates
+from .query_tokens import AUTO, first_tokens, query_candidates
 
 
 _TRIED = {"context": 12, "query": 32}
@@ -85,7 +85,7 @@ def plan_merge(
 
     Takes the arguments of [`train_merge`] but `output_dir`, and refuses what that refuses before its work.
     """
-    tokens = {"context": context_tokens, "query": LAST if query_tokens == AUTO else query_tokens}
+    tokens = {"context": context_tokens, "query": first_tokens(query_tokens)}
     encoders = EncoderPair(context, query, {side: [choice] for side, choice in tokens.items()}, image_size)
     check_asked(encoders, questions, captions, unlabelled, lora, shared_dim, balanced, questions_per_context)
     parts = [*(getattr(questions, name) for name in PARTS), *([] if unlabelled is None else [unlabelled])]
@@ -100,7 +100,7 @@ def plan_merge(
         "context": questions.train.images[: _TRIED["context"]],
         "query": questions.train.texts[: _TRIED["query"]],
     }
-    chooses = query_tokens == AUTO and not lora
+    chooses = query_tokens == AUTO and not lora and unlabelled is None
     tries = {"context": 1, "query": len(query_candidates(encoders)) if chooses else 1}
     features, stores = 0.0, dict[str, FeatureStore]()
     set_seed(seed)

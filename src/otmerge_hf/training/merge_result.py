@@ -12,6 +12,7 @@ from ..model.modality import IMAGE, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
 from .growth import Growth
+from .query_tokens import told_choice
 
 
 @dataclass
@@ -60,6 +61,8 @@ class MergeResult:
             recall, images = self.alignment["retrieval"]["mean_recall@1"], self.alignment["counts"]["test"]["images"]
             lines.insert(0, f"Aligned by {self.alignment['fit']}.")
             lines.insert(1, f"Of {images:,} captioned test images: mean recall@1 {recall:.4f}, both ways.\n")
+        if self.query_errors:
+            lines.insert(0, told_choice(self.settings["tokens"]["query"], self.query_errors))
         text = "\n".join([*lines, *self.warnings])
         sees = modality_of("context", self.model.otmerge.context_encoder) is IMAGE
         return text if sees else text.replace("image", "sound")

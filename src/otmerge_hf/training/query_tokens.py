@@ -1,7 +1,7 @@
 """Which layer of a text encoder to take: the one whose words, without an image, answer validation's questions best."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from ..data.encoded import PARTS
 from ..data.questions import Questions, QuestionSplits
 from ..features import mean_features
 from ..features.collator import dense_labels
+from ..model.configuration_otmerge import TOKEN_SELECTIONS
 from .linear_fit import is_gain
 
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 AUTO = "auto"
 LAST = "last_hidden_state"
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
+_ROUNDING = 1e-6
 _MOST_ROWS, _MOST_TARGETS = 20_000, 5 * 10**7
 
 
@@ -30,46 +32,81 @@ class ChosenTokens(NamedTuple):
     errors: dict[str, float]
 
 
-def choose_query_tokens(
-    encoders: EncoderPair, questions: QuestionSplits, *, more: Sequence[Questions] = (), **encoding: Any
-) -> ChosenTokens:
+def first_tokens(query_tokens: TokenChoice) -> TokenChoice:
+    """What a merge starts from: the last layer for `"auto"`.
+
+    Raises:
+        ValueError: If it is none of the names.
+    """
+    if isinstance(query_tokens, str) and query_tokens not in (AUTO, *TOKEN_SELECTIONS):
+        names = ", ".join((AUTO, *TOKEN_SELECTIONS))
+        raise ValueError(f"`query_tokens` is {query_tokens!r}; expected one of {names}, or a hidden layer's index.")
+    return LAST if query_tokens == AUTO else query_tokens
+
+
+def choose_query_tokens(encoders: EncoderPair, questions: QuestionSplits, **encoding: Any) -> ChosenTokens:
     """Take the text encoder's middle layer in place of its last one, where its words answer better.
 
-    On visual entailment the third of MiniLM's six layers is worth three and a half points (docs/evidence.md). A ridge
+    On visual entailment the third of MiniLM's six layers is worth three points and more (docs/evidence.md). A ridge
     regression from the mean features of the training texts to the answers is measured on validation. The last layer
     is kept unless the other lowers the squared error by more than a standard error.
 
     Args:
         encoders: The pair.
         questions: From [`load_questions`].
-        more: Further questions; their texts are encoded along, as [`encode_questions`] will ask for them.
         **encoding: `cache_dir`, `batch_size`, `device` of [`EncoderPair.encode`].
+
+    Raises:
+        ValueError: If a text cannot be encoded.
     """
     candidates = query_candidates(encoders)
-    parts = [*(getattr(questions, name) for name in PARTS), *more]
-    texts, _ = index_distinct(text for part in parts for text in part.texts)
+    parts = [getattr(questions, name) for name in PARTS]
+    texts, _ = index_distinct(text for part in parts for text in part.texts)  # as [`encode_questions`] asks for them
     place = {text: number for number, text in enumerate(texts)}
     rows = [_rows(part, place, questions) for part in (questions.train, questions.validation)]
-    if len(candidates) == 1 or any(len(labels) == 0 for _, labels in rows):
+    if len(candidates) == 1 or any(len(numbers) < 2 for numbers, _ in rows) or len(rows[0][0].unique()) < 2:
         return ChosenTokens(LAST, {})
-    chosen, errors, least = candidates[0], dict[str, float](), torch.empty(0)
+    chosen, errors, least, length = candidates[0], dict[str, float](), torch.empty(0), 0
     for candidate in candidates:
         store = encoders.encode("query", candidate, {"texts": texts}, **encoding)["texts"]
+        tokens = store.batch([0])[0].shape[1]
+        if candidate == LAST:
+            length = tokens
+        elif tokens != length:  # a layer that shortens its input: its tokens are no words
+            continue
         (x, y), (eval_x, eval_y) = ((mean_features(store)[numbers], labels) for numbers, labels in rows)
         found = ridge_errors(x, y, eval_x, eval_y)
         errors[str(candidate)] = float(found.mean())
-        if candidate == candidates[0] or is_gain(least, found):
+        # equal but for rounding is no gain
+        if candidate == LAST or (is_gain(least, found) and found.mean() < (1 - _ROUNDING) * least.mean()):
             chosen, least = candidate, found
-    told = ", ".join(f"{_named(name)} {error:.4f}" for name, error in errors.items())
-    logger.info("Error of the words on validation, by what is taken from the text encoder: %s.", told)
-    logger.info("The %s is taken.", _named(str(chosen)))
+    logger.info("%s", told_choice(chosen, errors))
     return ChosenTokens(chosen, errors)
+
+
+def told_choice(choice: TokenChoice, errors: Mapping[str, float]) -> str:
+    """The choice as a sentence.
+
+    Example:
+        >>> told_choice(3, {"last_hidden_state": 0.4529, "3": 0.4284}).partition(": last")[0]
+        'Words: hidden layer 3 of the text encoder, by their error on validation'
+    """
+    named = {name: "last layer" if name == LAST else f"hidden layer {name}" for name in (*errors, str(choice))}
+    found = ", ".join(f"{named[name]} {error:.4f}" for name, error in errors.items())
+    return f"Words: {named[str(choice)]} of the text encoder, by their error on validation: {found}."
 
 
 def query_candidates(encoders: EncoderPair) -> list[TokenChoice]:
     """The last layer, and the middle one of an encoder with more than two."""
     layers = getattr(encoders.probe({}).query_encoder.config, "num_hidden_layers", None) or 0
-    return [LAST, *([layers // 2] if layers > 2 else [])]
+    if layers <= 2:
+        return [LAST]
+    try:
+        encoders.probe({"query": layers // 2})
+    except ValueError as error:  # an encoder that hands out no hidden layers: nobody asked for one
+        logger.debug("%s", error)
+        return [LAST]
+    return [LAST, layers // 2]
 
 
 def ridge_errors(x: Tensor, y: Tensor, eval_x: Tensor, eval_y: Tensor) -> Tensor:
@@ -95,18 +132,16 @@ def ridge_errors(x: Tensor, y: Tensor, eval_x: Tensor, eval_y: Tensor) -> Tensor
 
 
 def _rows(part: Questions, place: dict[str, int], questions: QuestionSplits) -> tuple[Tensor, Tensor]:
-    """Places of the texts (N,) and targets (N, L) of labelled rows: all, or as many drawn at random as are enough."""
+    """Places of the texts (N,) and targets (N, L) of the labelled among the rows: all, or of many rows some."""
     answers = questions.answers
     count = len(answers.names)
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0)).tolist()
     picked = order[: min(_MOST_ROWS, max(_MOST_TARGETS // count, 1))]
-    labels = dense_labels(answers.labels([part.answers[row] for row in picked]), count)
     texts = torch.tensor([place[part.texts[part.text_rows[row]]] for row in picked], dtype=torch.long)
+    if not picked:
+        return texts, torch.empty(0, count)
+    labels = dense_labels(answers.labels([part.answers[row] for row in picked]), count)
     if labels.dim() == 2:
         return texts, labels
     known = labels >= 0
     return texts[known], nn.functional.one_hot(labels[known], count).float()
-
-
-def _named(choice: str) -> str:
-    return "last layer" if choice == LAST else f"hidden layer {choice}"

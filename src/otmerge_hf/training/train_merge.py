@@ -34,7 +34,7 @@ from .kept import Kept
 from .lora import train_with_lora
 from .measuring import answer_logits
 from .merge_result import MergeResult
-from .query_tokens import AUTO, LAST, choose_query_tokens
+from .query_tokens import AUTO, choose_query_tokens, first_tokens
 from .unlabelled import answer_unlabelled, leave_out_unlabelled
 
 
@@ -89,7 +89,8 @@ def train_merge(
             a row. Rare answers are found more often, and the frequent ones less.
         context_tokens, query_tokens: What is taken from the encoders, as in [`OTMergeConfig`]; for `query_tokens` also
             `"auto"`: the last layer or the middle one, whose words answer validation's questions better, see
-            [`choose_query_tokens`]. With `lora` that is the last layer.
+            [`choose_query_tokens`]. With `lora`, or `unlabelled` questions, that is the last layer: the choice is not
+            measured there.
         image_size, fit: As in [`align_encoders`].
         shared_dim: Width of the shared space; None: the fit's choice, or 128 without captions.
         epochs: Passes of the fuser over the training questions, at most: it stops where validation stops to gain.
@@ -109,8 +110,8 @@ def train_merge(
         ValueError: If an encoder, the questions or a choice does not fit.
         OSError: If an encoder is not found.
     """
-    tokens = {"context": context_tokens, "query": LAST if query_tokens == AUTO else query_tokens}
-    asked: dict[str, Any] = {"context": str(context), "query": str(query), "tokens": tokens, "image_size": image_size}
+    tokens = {"context": context_tokens, "query": first_tokens(query_tokens)}
+    asked: dict[str, Any] = {"context": str(context), "query": str(query), "image_size": image_size}
     asked |= {"fit": fit, "shared_dim": shared_dim, "epochs": epochs, "least_steps": least_steps, "seed": seed}
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "targets": questions.answers.targets}
     asked |= {"lora": lora, "balanced": balanced, "questions_per_context": questions_per_context}
@@ -124,13 +125,11 @@ def train_merge(
     if unlabelled is not None:
         unlabelled = leave_out_unlabelled(unlabelled, [questions.validation, questions.test])
     encoding: dict[str, Any] = {"cache_dir": cache_dir, "batch_size": encode_batch_size}
-    more = [] if unlabelled is None else [unlabelled]
     query_errors: dict[str, float] = {}
-    if query_tokens == AUTO and not lora:
+    if query_tokens == AUTO and not lora and unlabelled is None:
         with _timed(seconds, "query_tokens"):
-            tokens["query"], query_errors = choose_query_tokens(
-                encoders, questions, more=more, device=device, **encoding
-            )
+            tokens["query"], query_errors = choose_query_tokens(encoders, questions, device=device, **encoding)
+    asked["tokens"] = tokens
 
     start: AlignedStart | None = None
     if captions is None:
@@ -162,6 +161,7 @@ def train_merge(
     if start is not None:
         _put(start, model)
     with _timed(seconds, "features"):
+        more = [] if unlabelled is None else [unlabelled]
         rows = encode_questions(model, encoders.processor, questions, more=more, **encoding, progress=progress)
     train, guessed = rows.train, 0
     if unlabelled is not None:
