@@ -76,7 +76,8 @@ def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
         differences = []
         name, _, changed = method.partition(" ")
         for control in CONTROLS:
-            alike = methods.get(f"{control} {changed}".strip(), {}) or methods.get(control, {})
+            alike = methods.get(f"{control} {changed}".strip()) or methods.get(control)
+            alike = alike or next((cells for other, cells in methods.items() if other.startswith(control)), {})
             theirs = {seed: cell["accuracy"] for seed, cell in alike.items()}
             difference = paired_difference(values, theirs) if name != control else None
             differences.append(interval(difference, sign=True))
