@@ -36,11 +36,11 @@ def markdown_tiny(records: Sequence[Record]) -> str:
         "All problems in one call: values and gradients in both clouds, float32, one thread, processor time. Each "
         f"library runs at its cheapest setting whose values are all within {cases[0]['value_bar']:g} and whose "
         f"gradients are, problem by problem, within {cases[0]['gradient_bar']:g} of POT in float64; ours at its "
-        "defaults. OTT-JAX runs under `vmap` and `jit` and looks at its error every 1, 5 or 10 iterations, whichever is "
-        "fastest; POT runs in a loop, by `ot.solve` on tensors and by `ot.sinkhorn` on arrays with the gradient written "
-        "by hand. Runs take turns in one process. A ratio is their time / ours: above 1 we are faster. `>`: the most "
-        "expensive setting tried does not meet the bars; its gradient error stands in brackets. `diverges`: values that "
-        "are not finite. The milliseconds are of a shared machine and mean little.",
+        "defaults. OTT-JAX runs under `vmap` and `jit` and looks at its error every 1, 5 or 10 iterations, whichever "
+        "is fastest; POT runs in a loop, by `ot.solve` on tensors and by `ot.sinkhorn` on arrays with the gradient "
+        "written by hand. Runs take turns in one process. A ratio is their time / ours: above 1 we are faster. `>`: "
+        "the most expensive setting tried does not meet the bars; its gradient error stands in brackets. `diverges`: "
+        "values that are not finite. The milliseconds are of a shared machine and mean little.",
         "",
     ]
     lines += [*_machines(records), *_tables([*head, *OTHERS_TINY, *plans], cases, _line_tiny)]
