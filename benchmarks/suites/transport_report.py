@@ -58,21 +58,22 @@ def _tables(head: Sequence[str], cases: Sequence[Record], line: Callable[[Record
 
 
 def _machines(records: Sequence[Record]) -> list[str]:
-    return sorted({_machine(record) for record in records})
+    """A line for each machine with its versions, and the loads it had."""
+    loads: dict[tuple[str, str], set[str]] = {}
+    for facts in (record["machine"] for record in records):
+        versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
+        about = f"{facts['cpu']}, {facts['cores']} cores", f"Python {facts['python']}, {versions}"
+        loads.setdefault(about, set()).add(f"{facts['load'][0]:.1f}")
+    lines = []
+    for (name, more), seen in loads.items():
+        ends = dict.fromkeys(end(seen, key=float) for end in (min, max))
+        lines.append(f"{name}, load {' to '.join(ends)} at the start; {more}.")
+    return sorted(lines)
 
 
 def _order(case: Record) -> tuple[Any, ...]:
     choices = case["settings"]
     return choices["threads"], choices["n"], choices["d"], -choices["epsilon"], choices.get("limit", 0)
-
-
-def _machine(record: Record) -> str:
-    facts = record["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
-    return (
-        f"{facts['cpu']}, {facts['cores']} cores, load {facts['load'][0]:.1f} at the start; "
-        f"Python {facts['python']}, {versions}."
-    )
 
 
 def _how_to_read(case: Record) -> str:
