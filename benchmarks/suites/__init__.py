@@ -17,6 +17,7 @@ SUITES = {
     "speech": "spoken captions find their written form, by a voice not heard before: Whisper's encoder and MiniLM",
     "forecast": "recall as `alignment.forecast` says it from few pairs, beside what is measured",
     "transport": "the Sinkhorn solver against geomloss, POT and OTT-JAX at equal accuracy: ratios of time",
+    "transport-tiny": "many tiny transport problems in one call against OTT-JAX under vmap and loops of POT: ratios",
     "inference": "one forward of the demonstration's merge, split into the encoders and the rest",
     "explanations": "heat on the shape that an answer is about: attention, plan, cosines, occlusion",
     "zoo": "tiny models of every family in pairs: merged, trained a step, saved, loaded, asked; what differs and why",

@@ -70,15 +70,18 @@ class Transport(Suite):
 
     def measure(self, cell: Cell, place: Place) -> Record:
         from ..runner.machine import machine, processor
-        from .transport_timing import run_case, run_memory
 
         about = processor()  # the load before we add to it
-        choices = dict(cell.choices)
-        if choices.pop("measure") == "memory":
-            found = run_memory(**choices)
-        else:
-            found = run_case(**({"limit": LIMIT} | choices))
+        found = self.compare(**cell.choices)
         return {"machine": machine(**about, versions=_versions())} | found
+
+    def compare(self, **choices: Any) -> Record:
+        """What the cell finds, beside the machine that it ran on."""
+        from .transport_timing import run_case, run_memory
+
+        if choices.pop("measure") == "memory":
+            return run_memory(**choices)
+        return run_case(**({"limit": LIMIT} | choices))
 
     def report(self, records: Sequence[Record], folder: Path) -> list[Path]:
         from ..report.write import write_table

@@ -1,13 +1,15 @@
 """What comes in: two clouds and an epsilon. What goes out: value and gradient in x, by us and by everyone else.
 
 Every contestant is a function `run(knob) -> (value, gradient)` on fixed clouds, where `knob` is its own accuracy
-setting, from cheap to expensive. All work in float32, forward and backward, with a gradient in x only.
+setting, from cheap to expensive. All work in float32, forward and backward, with a gradient in x only;
+[`transport_tiny_rivals`] has those on many problems at once.
 """
 
 import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import geomloss
@@ -19,7 +21,9 @@ from torch import Tensor
 from otmerge_hf.transport import sinkhorn
 
 
-Run = Callable[[Any], tuple[Any, Any]]  # knob -> value, gradient in x
+TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
+
+Run = Callable[[Any], tuple[Any, ...]]  # knob -> value, gradient in x, or in both clouds
 
 
 @dataclass
@@ -32,21 +36,22 @@ class Contestant:
     cost: Callable[[Any], float] = lambda knob: 1.0
 
 
-def clouds(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two overlapping clouds, (n, d) each, as two encoders' shared embeddings overlap while training.
+def clouds(source: tuple[int, ...], target: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Overlapping clouds of two shapes (..., N, D), as two encoders' shared embeddings overlap while training.
 
     Normal, with variances that fall like k^-0.7 as those of pretrained features fall; the second cloud is shifted by
     0.3 standard deviations and has another spread in every direction.
     """
+    d = source[-1]
     generator = torch.Generator().manual_seed(seed)
     spread = torch.arange(1.0, d + 1) ** -0.35
-    x = torch.randn(n, d, generator=generator) * spread
-    y = torch.randn(n, d, generator=generator) * spread * torch.linspace(1.3, 0.7, d)
-    return x, y + 0.3 * spread * torch.randn(d, generator=generator)
+    x = torch.randn(source, generator=generator) * spread
+    y = torch.randn(target, generator=generator) * spread * torch.linspace(1.3, 0.7, d)
+    return x, y + 0.3 * spread * torch.randn(*target[:-2], 1, d, generator=generator)
 
 
-def reference(x: Tensor, y: Tensor, epsilon: float) -> tuple[Any, Tensor]:
-    """Value and gradient by POT in float64, started from our own potentials so that large sizes end in minutes.
+def reference(x: Tensor, y: Tensor, epsilon: float) -> tuple[float, Tensor, Tensor]:
+    """Value and gradients by POT in float64, started from our own potentials so that large sizes end in minutes.
 
     A start cannot bias the answer: POT iterates until its own marginal error is below 1e-9.
     """
@@ -61,7 +66,7 @@ def reference(x: Tensor, y: Tensor, epsilon: float) -> tuple[Any, Tensor]:
     )
     value = epsilon * (a @ (log["log_u"] - np.log(a)) + b @ (log["log_v"] - np.log(b)))
     plan = torch.from_numpy(plan)
-    return float(value), plan.sum(1, keepdim=True) * x - plan @ y
+    return float(value), plan.sum(1, keepdim=True) * x - plan @ y, plan.sum(0).unsqueeze(1) * y - plan.T @ x
 
 
 def contestants(x: Tensor, y: Tensor, epsilon: float) -> list[Contestant]:
@@ -85,28 +90,33 @@ def contestants(x: Tensor, y: Tensor, epsilon: float) -> list[Contestant]:
     def by_pot(tolerance: float) -> tuple[Any, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of every start that is not float64
-            cost = 0.5 * ot.dist(leaf, y)
-            solved = ot.solve(cost, reg=epsilon, tol=tolerance, max_iter=20000, grad="envelope")
-        return gradient(solved.value)
+            return gradient(pot_value(leaf, y, epsilon, tolerance))
 
     diameter = float((torch.cat((x, y)).amax(0) - torch.cat((x, y)).amin(0)).norm())
 
     def annealing_steps(scaling: float) -> float:
         return max(1.0, math.log(diameter / math.sqrt(epsilon)) / -math.log(scaling))
 
-    tolerances = [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5]
     found = [
         Contestant("otmerge_hf", ours, [None]),
         Contestant("geomloss matched", by_geomloss, [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995], annealing_steps),
         Contestant("geomloss 0.5", by_geomloss, [0.5]),
-        Contestant("POT log", by_pot, tolerances),
+        Contestant("POT log", by_pot, TOLERANCES),
     ]
     jitted = ott_jax(x, y, epsilon)
-    return [*found, Contestant("OTT-JAX jit", jitted, tolerances)] if jitted else found
+    return [*found, Contestant("OTT-JAX jit", jitted, TOLERANCES)] if jitted else found
 
 
-def ott_jax(x: Tensor, y: Tensor, epsilon: float) -> Run | None:
-    """OTT's log-domain solver under jit, or None where jax or ott is missing."""
+def pot_value(x: Tensor, y: Tensor, epsilon: float, tolerance: float) -> Tensor:
+    """POT's value on the tape, with its envelope gradient."""
+    cost = 0.5 * ot.dist(x, y)
+    return ot.solve(cost, reg=epsilon, tol=tolerance, max_iter=20000, grad="envelope").value
+
+
+def ott_jax(
+    x: Tensor, y: Tensor, epsilon: float | Tensor, argnums: tuple[int, ...] = (0,), **options: Any
+) -> Run | None:
+    """OTT's solver under jit, and vmap where there is an epsilon (B,) for each problem; None without jax or ott."""
     try:
         import jax
         import jax.numpy as jnp
@@ -115,22 +125,25 @@ def ott_jax(x: Tensor, y: Tensor, epsilon: float) -> Run | None:
         from ott.solvers.linear import sinkhorn as ott_sinkhorn
     except ImportError:
         return None
-    source, target = jnp.asarray(x.numpy()), jnp.asarray(y.numpy())
+    inputs = [jnp.asarray(part.numpy()) for part in (x, y)]
     compiled: dict[float, Any] = {}
 
     def make(threshold: float) -> Any:
-        def value(points: Any, others: Any) -> Any:
+        def value(points: Any, others: Any, epsilon: Any) -> Any:
             geometry = pointcloud.PointCloud(points, others, cost_fn=costs.SqEuclidean(), epsilon=2 * epsilon)
-            solver = ott_sinkhorn.Sinkhorn(threshold=threshold, max_iterations=20000)
+            solver = ott_sinkhorn.Sinkhorn(threshold=threshold, max_iterations=20000, **options)
             return 0.5 * solver(linear_problem.LinearProblem(geometry)).reg_ot_cost
 
-        return jax.jit(jax.value_and_grad(value))
+        both = jax.value_and_grad(value, argnums=argnums)
+        if isinstance(epsilon, Tensor):
+            return partial(jax.jit(jax.vmap(both)), epsilon=jnp.asarray(epsilon.numpy()))
+        return jax.jit(partial(both, epsilon=epsilon))
 
-    def run(threshold: float) -> tuple[float, Any]:
+    def run(threshold: float) -> tuple[Any, ...]:
         if threshold not in compiled:
             compiled[threshold] = make(threshold)
-        value, grad = compiled[threshold](source, target)
-        return value, grad.block_until_ready()
+        value, gradients = jax.block_until_ready(compiled[threshold](*inputs))
+        return value, *gradients
 
     return run
 

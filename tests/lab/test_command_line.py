@@ -57,6 +57,7 @@ def test_a_trial_has_a_folder_of_its_own(capsys):
         (["run", "easy-vqa", "--methods", "jiont"], "`method` is 'jiont'; expected one of"),
         (["run", "easy-vqa", "--set", "epochs"], "`epochs` is no choice; expected NAME=VALUE"),
         (["run", "transport", "--sizes", "64"], "`sizes` has '64'; expected N and D"),
+        (["run", "transport-tiny", "--sizes", "2x3x4"], "`sizes` has '2x3x4'; expected problems, N, M and D"),
         (["run", "alignment", "--seeds", "1"], "`seeds` is 1; expected at least 2"),
         (["report", "nowhere"], "nowhere holds no cells"),
     ],

@@ -52,7 +52,7 @@ def test_features_answer_to_their_choices():
         assert features_key(Recipe(**record["features"])) == key
 
 
-@pytest.mark.parametrize("suite", ["transport", "alignment", "inference", "trainer-overhead"])
+@pytest.mark.parametrize("suite", ["transport", "transport-tiny", "alignment", "inference", "trainer-overhead"])
 def test_what_is_committed_is_not_run_again(suite, monkeypatch):
     monkeypatch.delenv("OTMERGE_DATA", raising=False)  # parts of data that the reader names
     parser = ArgumentParser()

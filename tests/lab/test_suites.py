@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentParser
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +20,9 @@ from benchmarks.suites.alignment_flickr8k_few import flickr8k_few
 from benchmarks.suites.alignment_parts import trained
 from benchmarks.suites.alignment_report import markdown
 from benchmarks.suites.scaling_timing import time_lookup
+from benchmarks.suites.transport_rivals import clouds, reference
+from benchmarks.suites.transport_timing import errors
+from benchmarks.suites.transport_tiny_rivals import contestants
 
 
 def test_trained_heads_need_the_closed_forms(tmp_path):
@@ -126,6 +130,7 @@ def test_row_numbers_of_unpaired_rows_give_no_match(disjoint):
     ("words", "fields"),
     [
         (["transport", "--quick", "--sizes", "32x8", "--epsilons", "0.1"], {"rows", "iterations", "gradient_bar"}),
+        (["transport-tiny", "--sizes", "2x3x4x5", "--epsilons", "0.5"], {"rows", "iterations", "gradient_bar"}),
         (["trainer-overhead", "--rows", "256", "--rounds", "1"], {"turns", "wall_ratio", "cpu_ratio"}),
         (["feature-extraction", "--quick", "--sides", "photographs"], {"turns"}),
         (["inference", "--quick"], {"batch_1", "batch_32", "questions_per_second_of_ten"}),
@@ -138,6 +143,18 @@ def test_smallest_run(words, fields, tmp_path, capsys):
     assert (tmp_path / "table.md").read_text().startswith("# ")
     assert main(["run", *words, "--output", str(tmp_path)]) == 0
     assert "1 cells were done already, 0 ran" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.5])  # POT's loops take another method at either
+def test_contestants_on_tiny_problems_agree_with_the_reference(epsilon):
+    x, y = clouds((2, 3, 5), (2, 4, 5))
+    epsilons = epsilon * (0.5 * torch.cdist(x.double(), y.double()) ** 2).mean((-2, -1))
+    truth = [np.stack(part) for part in zip(*map(reference, x, y, epsilons.tolist()), strict=True)]
+    players = contestants(x, y, epsilon, epsilons)
+    assert {player.name for player in players} >= {"otmerge_hf", "POT ot.solve", "POT NumPy"}
+    for player in players:
+        if "kernel" not in player.name:  # it diverges at small epsilon
+            assert max(errors(player.run(player.knobs[-1]), truth)) < 1e-2, player.name
 
 
 def test_a_store_of_sparse_files_is_opened_and_read(tmp_path):
