@@ -190,3 +190,13 @@ def test_few_rows_whiten_as_the_whole_matrix_does(rows, ridge):
     found = inverse_square_root(covariance, ridge, rank=rows)
     torch.testing.assert_close(found @ whole @ found, torch.eye(40, dtype=torch.float64), rtol=0, atol=1e-9)
     torch.testing.assert_close(found, inverse_square_root(covariance, ridge), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_cca_of_a_side_that_does_not_vary_and_few_pairs(side):
+    """Nothing agrees with a constant; fewer pairs than dimensions take another way through the covariance."""
+    sides = [torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), torch.full((6, 16), 3.0)]
+    fit = CCA(0.3).fit(sides[side], sides[1 - side])
+    assert fit.correlations_.tolist() == [0.0] * 16
+    assert fit.context_map_.weight.isfinite().all()
+    assert fit.query_map_.weight.isfinite().all()

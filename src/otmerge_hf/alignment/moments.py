@@ -104,16 +104,17 @@ def inverse_square_root(matrix: Tensor, ridge: float, rank: int | None = None) -
         tensor([[0.5000]], dtype=torch.float64)
     """
     matrix = (matrix + matrix.T) / 2
-    if rank is not None and rank < len(matrix) and ridge >= _LEAST_RIDGE:
+    mean = matrix.diagonal().mean()
+    if rank is not None and rank < len(matrix) and ridge >= _LEAST_RIDGE and mean > 0:
         drawn = torch.randn(len(matrix), rank, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype)
         basis = torch.linalg.qr(matrix @ drawn.to(matrix.device))[0]  # (D, rank), spans all that the matrix maps to
         values, turn = torch.linalg.eigh(basis.T @ matrix @ basis)
-        level = ridge * matrix.diagonal().mean()
+        level = ridge * mean
         vectors, rest = basis @ turn, level.rsqrt()
         scale = (values.clamp_min(0) + level).rsqrt() - rest
         return (vectors * scale) @ vectors.T + rest * torch.eye(len(matrix)).to(matrix)
     values, vectors = torch.linalg.eigh(matrix)
-    values = values.clamp_min(0) + ridge * matrix.diagonal().mean()
+    values = values.clamp_min(0) + ridge * mean
     keep = values > values.max() * len(values) * torch.finfo(values.dtype).eps
     scale = torch.where(keep, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)
     return (vectors * scale) @ vectors.T
