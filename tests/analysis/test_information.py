@@ -91,6 +91,14 @@ def test_neural_bound_in_32_dimensions(nats):
 def test_neural_bound_flags_more_dimensions_than_the_rows_teach(width, rows):
     found = neural_information(*correlated(width, 2.0, rows), steps=10)
     assert found.nats < 0.95 * 2.0
+    assert found.nats < found.reliable_from == 28 * width**2 / rows
+    assert not found.in_range
+
+
+def test_neural_bound_of_independent_vectors_is_right_in_nats_though_no_share_of_them():
+    found = neural_information(*correlated(2, 0.0, rows=6000), steps=10)
+    assert abs(found.nats) < found.reliable_from / 20 < 0.001
+    assert found.reliable == found.ceiling / 2, "what it can say at most has not changed"
     assert not found.in_range
 
 

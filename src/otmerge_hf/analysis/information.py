@@ -27,16 +27,18 @@ class Information:
         nats: The estimate; a little below 0 where there is none.
         ceiling: The largest value that the estimator can give for so many rows, in nats.
         reliable: Up to where it was within 5% of the truth on correlated Gaussians, in nats.
+        reliable_from: From where on it was; the loss below it is small in nats and large as a share of the truth.
     """
 
     nats: float
     ceiling: float
     reliable: float
+    reliable_from: float = -float("inf")
 
     @property
     def in_range(self) -> bool:
-        """Whether the estimate may be believed; if not, the truth is probably larger."""
-        return self.nats <= self.reliable
+        """Whether it lies where it was within 5%. Above, the truth is probably larger; below, by how much is known."""
+        return self.reliable_from <= self.nats <= self.reliable
 
 
 def gaussian_information(x: Tensor, z: Tensor) -> Information:
