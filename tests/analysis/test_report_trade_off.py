@@ -117,3 +117,25 @@ def test_too_few_are_not_drawn(standardised, stores, pairs):
     (line,) = missing
     assert line.startswith("Trade-off: ")
     assert ("give `pairs`" if pairs is None else "19 distinct captions are too few; 20 of each are the least") in line
+
+
+EACH = torch.arange(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("captions", "tokens", "told"),
+    [
+        (EACH * (EACH % 2), slice(None), "the maps are fitted on has 1 distinct captions with 5 distinct tokens"),
+        (EACH * (1 - EACH % 2), slice(None), "is measured has 1 distinct captions with 5 distinct tokens"),
+        (EACH, slice(0, 1), "the maps are fitted on has 32 distinct captions with 32 distinct tokens"),
+    ],
+)
+def test_a_half_that_has_too_little_is_named(standardised, stores, tmp_path, captions, tokens, told):
+    """Captions that lie in the other half alone, and queries of one token: enough in all is not enough."""
+    rows, _ = stores["query"].batch(EACH)
+    encode = lambda names: (rows[[int(name) for name in names], tokens], None)  # noqa: E731
+    stores["query"] = compute_features(encode, [*map(str, EACH.tolist())], cache_dir=tmp_path / "f", key={})
+    split = PairSplit(["1.png"] * ROWS, ["a"] * ROWS, torch.stack([EACH, captions], dim=1))
+    missing = []
+    assert about_trade_off(standardised(adapter_type="linear"), stores, split, missing) == ()
+    assert missing == [f"Trade-off: the half that {told}; 10 and 40 are the least. Give more pairs."]

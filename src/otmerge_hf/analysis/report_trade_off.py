@@ -23,6 +23,7 @@ from .report_adapters import sample_tokens
 
 
 FEWEST = 20  # images, and distinct captions
+_FEWEST_TOKENS = 40  # of each side and half: with fewer a way back is often worse than the mean
 _WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _REGULARIZATION = 0.3
 _TOKENS = 2048  # of each side and half, at most
@@ -55,6 +56,9 @@ def about_trade_off(
         counts = f"{len(images)} images with {len(texts)} distinct captions"
         missing.append(f"Trade-off: {counts} are too few; {FEWEST} of each are the least.")
         return ()
+    if lack := _lack(base, stores, pairs.pairs):
+        missing.append(f"Trade-off: {lack}")
+        return ()
     found = trade_offs(base, stores, pairs.pairs)
     own, cut, curve = found["this merge"][0], found["this merge, cut"], found["CCA"]
     best = max(curve, key=lambda point: point.recall)
@@ -82,6 +86,24 @@ def about_trade_off(
     )
 
 
+def _lack(base: OTMergeModel, stores: Mapping[str, FeatureStore], pairs: Tensor) -> str:
+    """What a half of the images has too little of; "" if nothing."""
+    seen, least = _seen(pairs), FEWEST // 2
+    for half, name in ((seen, "the maps are fitted on"), (~seen, "is measured")):
+        for place, (side, what) in enumerate(zip(SIDES, ("images", "distinct captions"), strict=True)):
+            rows = pairs[half, place].unique()
+            tokens = sample_tokens(base, side, stores[side], _TOKENS, rows[:_FEWEST_TOKENS]).unique(dim=0)
+            if len(rows) < least or len(tokens) < _FEWEST_TOKENS:
+                counts = f"{len(rows)} {what} with {len(tokens)} distinct tokens"
+                return f"the half that {name} has {counts}; {least} and {_FEWEST_TOKENS} are the least. Give more pairs."
+    return ""
+
+
+def _seen(pairs: Tensor) -> Tensor:
+    """Mask (P,) of the pairs of every other image."""
+    return torch.isin(pairs[:, 0], pairs[:, 0].unique()[::2])
+
+
 def _range(points: Sequence[TradeOff]) -> str:
     """Of one point its numbers, of several those of the first and of the last."""
     ends = [points[0], points[-1]] if len(points) > 1 else [points[0]]
@@ -92,7 +114,7 @@ def _range(points: Sequence[TradeOff]) -> str:
 @torch.no_grad()
 def trade_offs(base: OTMergeModel, stores: Mapping[str, FeatureStore], pairs: Tensor) -> dict[str, list[TradeOff]]:
     """The merge, the merge at fewer numbers, and CCA at each width; `pairs` (P, 2) names rows of both stores."""
-    seen = torch.isin(pairs[:, 0], pairs[:, 0].unique()[::2])
+    seen = _seen(pairs)
     means, tokens, rows, columns = {}, {}, {}, []
     for place, side in enumerate(SIDES):
         standardizer = copy.deepcopy(getattr(base, f"{side}_standardizer")).float().cpu()
