@@ -2,12 +2,15 @@
 
 import io
 import re
+from html import escape
 
 import pytest
 from PIL import Image
 
 from otmerge_hf.analysis import write_report
 from otmerge_hf.hub import write_card
+from otmerge_hf.hub.facts import CardPicture
+from otmerge_hf.hub.model_card import _picture
 from otmerge_hf.hub.pictures import describe_png, without_pictures
 from otmerge_hf.hub.write import write_hub_card
 from otmerge_hf.model.modeling_otmerge import OTMergeModel
@@ -51,6 +54,13 @@ def test_words_of_a_picture_are_shown_as_they_are(save):
         '<p><img src="report/a%20%281%29.png" alt="[x](http://a) `y` ![](z) &lt;img src=q&gt;" /></p>\n'
     )
     assert without_pictures(card) == before
+
+
+@pytest.mark.parametrize("title", ["- item", "+ item", "1. item", "23) item", "* item", "# item", "> item", "1.5 - 2"])
+def test_a_title_is_no_list(title):
+    html = pytest.importorskip("markdown_it").MarkdownIt().render(_picture(CardPicture("a.png", title, title)))
+    shown = escape(title)
+    assert html == f'<p>{shown}:</p>\n<p><img src="a.png" alt="{shown}" /></p>\n'
 
 
 def test_what_is_called_png_and_is_none_reaches_no_other_reader(save):

@@ -150,7 +150,8 @@ def _picture(picture: CardPicture) -> str:
 
 def _plain(text: str) -> str:
     """Text of a file on one line, whose signs mean nothing to Markdown or HTML."""
-    return re.sub(r"([\\`*_~#|\[\]])", r"\\\1", escape(" ".join(text.split()), quote=False))
+    told = re.sub(r"([\\`*_~#|\[\]])", r"\\\1", escape(" ".join(text.split()), quote=False))
+    return re.sub(r"^(\d+(?=[.)] )|(?=[-+] ))", r"\1\\", told)  # or the line would begin a list
 
 
 def _table(table: Any) -> str:
