@@ -28,8 +28,10 @@ from otmerge_hf.model.texts import check_texts
 
 try:
     import gradio as gr
-except ModuleNotFoundError:
-    sys.exit('error: gradio is not installed: pip install "otmerge-hf[demo,space]", in an environment of its own')
+except ModuleNotFoundError as error:
+    sys.exit(
+        f'error: {error.name} is not installed: pip install "otmerge-hf[demo,space]", in an environment of its own'
+    )
 
 
 HERE = Path(__file__).parent

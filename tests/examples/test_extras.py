@@ -24,3 +24,12 @@ def test_a_missing_package_names_its_extra(monkeypatch, script, package, extra):
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(EXAMPLES / script), run_name="__main__")
     assert str(ended.value).startswith(f'error: {package} is not installed: pip install "otmerge-hf[{extra}]"')
+
+
+def test_a_package_that_gradio_misses_is_named(monkeypatch, tmp_path):
+    """It is gradio that imports it, and gradio is there."""
+    (tmp_path / "gradio.py").write_text("import package_of_nobody\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gradio", raising=False)
+    with pytest.raises(SystemExit, match="^error: package_of_nobody is not installed: "):
+        runpy.run_path(str(EXAMPLES / "space/app.py"), run_name="__main__")
