@@ -31,5 +31,5 @@ def test_a_package_that_gradio_misses_is_named(monkeypatch, tmp_path):
     (tmp_path / "gradio.py").write_text("import package_of_nobody\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "gradio", raising=False)
-    with pytest.raises(SystemExit, match="^error: package_of_nobody is not installed: "):
+    with pytest.raises(SystemExit, match=r"^error: package_of_nobody is not installed: "):
         runpy.run_path(str(EXAMPLES / "space/app.py"), run_name="__main__")
