@@ -48,8 +48,12 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def spans(text: str) -> list[str]:
-    """Whole commands in the running text and in tables; words in capitals, such as NAME, stand for others."""
-    found = re.findall(r"`((?:make |python examples/|python -m benchmarks )[^`]*)`", BLOCK.sub("", text))
+    """Commands in the running text and in tables; words in capitals, such as NAME, stand for others.
+
+    They are whole, but those of `otmerge`, which may leave out what does not matter there: `check_shell(code, True)`.
+    """
+    found = re.findall(r"`((?:make |python examples/|python -m benchmarks |otmerge )[^`]*)`", BLOCK.sub("", text))
+    found = [" ".join(code.split()).removesuffix(" ...") for code in found]
     return [code for code in found if not re.search(r"\b(SCRIPT|NAME)\b", code)]
 
 
@@ -65,12 +69,12 @@ def run_blocks(page: str, names: dict | None = None, languages: str = "python sh
                 exec(compile(code, "block", "exec"), names)
             elif language == "sh" and language in languages:
                 for words in commands(code):
-                    if words[0] == "otmerge" or words[1].endswith("/retrieve.py"):
+                    if words[0] == "otmerge" or words[1:2] == ["examples/retrieve.py"]:
                         try:
-                            code = run_command(words)
+                            status = run_command(words)
                         except SystemExit as end:
-                            code = end.code
-                        assert not code, words
+                            status = end.code
+                        assert not status, words
     return printed.getvalue()
 
 
@@ -90,13 +94,16 @@ def run_command(words: list[str]) -> object:
     return 0
 
 
-def check_shell(code: str) -> None:
-    """Fail if a command could not run: a flag, value, file, target, extra, package or name is not there."""
+def check_shell(code: str, part: bool = False) -> None:
+    """Fail if a command could not run: a flag, value, file, target, extra, package or name is not there.
+
+    A `part` of a command of `otmerge` may lack flags, and the value of a flag.
+    """
     for words in commands(code):
-        _check_command(words)
+        _check_command(words, part)
 
 
-def _check_command(words: list[str]) -> None:
+def _check_command(words: list[str], part: bool) -> None:
     for word in words:
         if "/" in word and word.split("/")[0] in TREE:
             assert (ROOT / word).exists(), f"there is no {word}"
@@ -110,7 +117,7 @@ def _check_command(words: list[str]) -> None:
         case ["pip", "install", *what]:
             check_packages([word for word in what if not word.startswith("-")])
         case ["otmerge", *_]:
-            check_words(lambda: run_command(words))
+            check_words(lambda: run_command(words), part)
         case ["python", "-m", "benchmarks", "run", *rest] if "--help" not in rest:
             check_words(lambda: benchmarks.command_line.main(["run", *rest]))
             # its parser knows no names of methods, tasks and settings
@@ -154,12 +161,16 @@ class _Parsed(Exception):
     """A command line was read; what would run does not."""
 
 
-def check_words(program: Callable) -> None:
-    """Fail if the program's own argument parser refuses its words; nothing runs after the parser."""
+def check_words(program: Callable, part: bool = False) -> None:
+    """Fail if the program's own argument parser refuses its words, or this part of them; nothing runs after it."""
     parse = argparse.ArgumentParser.parse_known_args
 
     def only_parse(parser: argparse.ArgumentParser, *given: object, **named: object) -> None:
         parser.allow_abbrev = False
+        for action in parser._actions if part else ():
+            action.required = False
+            if action.option_strings and action.nargs is None:
+                action.nargs = "?"
         unknown = parse(parser, *given, **named)[1]
         raise _Parsed(f"there is no {unknown}" if unknown else "")
 

@@ -146,8 +146,10 @@ def test_python_runs(page, request):
 @pytest.mark.parametrize("page", SHELL)
 def test_commands_could_run(page):
     found = [code for language, code in blocks(PAGES[page]) if language == "sh"]
-    for code in found + spans(PAGES[page]):
+    for code in found:
         check_shell(code)
+    for code in spans(PAGES[page]):
+        check_shell(code, part=True)
 
 
 @pytest.mark.slow
@@ -193,3 +195,25 @@ def test_commands_run(mine):
 def test_a_wrong_command_is_found(line):
     with pytest.raises(AssertionError):
         check_shell(line)
+
+
+@pytest.mark.parametrize("line", ["otmerge trian", "otmerge align --refin", "otmerge train --lora eight", "make tests"])
+def test_a_wrong_command_in_the_text_is_found(line):
+    with pytest.raises(AssertionError):
+        check_shell(*spans(f"Then `{line}` does it."), part=True)
+
+
+def test_a_part_of_a_command_in_the_text_is_none_to_run():
+    text = "Let `otmerge ask --csv`, `otmerge train --data\nx ...` and `otmerge align --preset NAME` be."
+    found = spans(text)
+    assert found == ["otmerge ask --csv", "otmerge train --data x"]
+    for code in found:
+        check_shell(code, part=True)
+        with pytest.raises(AssertionError):
+            check_shell(code)
+
+
+def test_blocks_run_what_is_ours_and_must_end_well():
+    assert run_blocks("```sh\nls\nmake\n```\n") == ""
+    with pytest.raises(AssertionError, match="trian"):
+        run_blocks("```sh\nls\notmerge trian\n```\n")
