@@ -197,7 +197,9 @@ def test_a_wrong_command_is_found(line):
         check_shell(line)
 
 
-@pytest.mark.parametrize("line", ["otmerge trian", "otmerge align --refin", "otmerge train --lora eight", "make tests"])
+@pytest.mark.parametrize(
+    "line", ["otmerge trian", "otmerge align --refin", "otmerge train --lora eight", "make tests"]
+)
 def test_a_wrong_command_in_the_text_is_found(line):
     with pytest.raises(AssertionError):
         check_shell(*spans(f"Then `{line}` does it."), part=True)

@@ -27,7 +27,7 @@ class Information:
         nats: The estimate; a little below 0 where there is none.
         ceiling: The largest value that the estimator can give for so many rows, in nats.
         reliable: Up to where it was within 5% of the truth on correlated Gaussians, in nats.
-        reliable_from: From where on it was; the loss below it is small in nats and large as a share of the truth.
+        reliable_from: From where on it was; below, what the estimator loses is a large share of so few nats.
     """
 
     nats: float
@@ -37,7 +37,7 @@ class Information:
 
     @property
     def in_range(self) -> bool:
-        """Whether it lies where it was within 5%. Above, the truth is probably larger; below, by how much is known."""
+        """Whether it lies where it was within 5%. Above, the truth is probably larger; below, by about what it loses."""
         return self.reliable_from <= self.nats <= self.reliable
 
 

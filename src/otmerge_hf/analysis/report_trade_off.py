@@ -95,9 +95,8 @@ def _lack(base: OTMergeModel, stores: Mapping[str, FeatureStore], pairs: Tensor)
             tokens = sample_tokens(base, side, stores[side], _TOKENS, rows[:_FEWEST_TOKENS]).unique(dim=0)
             if len(rows) < least or len(tokens) < _FEWEST_TOKENS:
                 counts = f"{len(rows)} {what} with {len(tokens)} distinct tokens"
-                return (
-                    f"the half that {name} has {counts}; {least} and {_FEWEST_TOKENS} are the least. Give more pairs."
-                )
+                wanted = f"{least} and {_FEWEST_TOKENS} are the least"
+                return f"the half that {name} has {counts}; {wanted}. Give more pairs."
     return ""
 
 
