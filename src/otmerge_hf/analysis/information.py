@@ -37,7 +37,7 @@ class Information:
 
     @property
     def in_range(self) -> bool:
-        """Whether it lies where it was within 5%: above, the truth is probably larger, below it by what it loses."""
+        """Whether it lies from `reliable_from` to `reliable`. Above, truth is probably larger; below, see there."""
         return self.reliable_from <= self.nats <= self.reliable
 
 
