@@ -258,6 +258,24 @@ def test_unlabelled_questions_are_answered_by_the_nearest_statement(folders, cap
     assert "--unlabelled needs --captions" in capsys.readouterr().err
 
 
+def test_captions_of_the_very_images_that_are_asked_about_are_divided_anew(folders, capsys):
+    captioned = [f"mine/pictures/{i}.png,the shape number {i}" for i in range(80)]
+    (folders / "captions.csv").write_text("\n".join(["file_name,text", *captioned]) + "\n")
+    extra = ["--captions", str(folders / "captions.csv"), "--fit", "cca"]
+    assert cli.main([*words(folders), *extra, "--dry-run"]) == 0
+    assert cli.main([*words(folders), *extra]) == 0
+    found = json.loads((folders / "merge" / "results.json").read_text())["alignment"]["counts"]
+    asked = load_questions(folders / "mine")
+    left = 80 - len(asked.validation.images) - len(asked.test.images)
+    assert sum(found[name]["images"] for name in ("train", "validation", "test")) == left
+    held = {path.stem for part in (asked.validation, asked.test) for path in part.images}
+    only = [line for i, line in enumerate(captioned) if str(i) in held]
+    (folders / "captions.csv").write_text("\n".join(["file_name,text", *only]) + "\n")
+    capsys.readouterr()
+    assert cli.main([*words(folders), *extra]) == 2
+    assert "that neither validation nor test ask about" in capsys.readouterr().err
+
+
 def test_images_alone_and_several_labels_are_classified(folders, capsys):
     table = folders / "mine" / "questions.csv"
     with table.open(newline="") as file:

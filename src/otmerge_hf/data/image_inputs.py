@@ -86,3 +86,23 @@ class Chained(Sequence[Any]):
         place = range(len(self))[place]
         part = bisect_right(self.starts, place) - 1
         return self.parts[part][place - self.starts[part]]
+
+
+class Picked(Sequence[Any]):
+    """Some of a sequence's items, by their places, none of them opened before it is asked for.
+
+    Example:
+        >>> list(Picked(["a", "b", "c"], [2, 0]))
+        ['c', 'a']
+    """
+
+    def __init__(self, items: Sequence[Any], places: Sequence[int]) -> None:
+        self.items, self.places = items, list(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        return self.items[self.places[place]]

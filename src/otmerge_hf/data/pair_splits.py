@@ -12,7 +12,7 @@ from torch import Tensor
 from ..features.keys import input_hash
 from .caption_sources import CaptionSource
 from .distinct import index_distinct
-from .image_inputs import ImageInputs
+from .image_inputs import ImageInputs, Picked
 from .pairs import load_pairs
 from .question_images import kind_of
 from .sources import Source, describe_source
@@ -153,6 +153,46 @@ def without_images(split: PairSplit, others: Iterable[Any]) -> tuple[PairSplit, 
     gone = {place for place, image in enumerate(split.images) if known & image_marks(image)}
     kept = torch.tensor([int(image) not in gone for image in split.pairs[:, 0]], dtype=torch.bool)
     return replace(split, pairs=split.pairs[kept]), len(gone)
+
+
+def hold_out_again(splits: Mapping[str, PairSplit], seed: int = 0) -> dict[str, PairSplit]:
+    """Hold images of the training split out for validation and test, where those have no pair left.
+
+    Raises:
+        ValueError: If fewer than 6 training images would be left.
+
+    Example:
+        >>> import torch
+        >>> whole = PairSplit(list("abcdefgh"), list("ABCDEFGH"), torch.arange(8)[:, None].expand(-1, 2))
+        >>> empty = PairSplit(["i"], ["I"], torch.empty(0, 2, dtype=torch.long))
+        >>> again = hold_out_again({"train": whole, "validation": empty, "test": whole})
+        >>> [len(again[name].images) for name in ("train", "validation", "test")]
+        [7, 1, 8]
+    """
+    found, train = dict(splits), splits["train"]
+    paired = train.pairs[:, 0].unique()
+    left = paired[torch.randperm(len(paired), generator=torch.Generator().manual_seed(seed))].tolist()
+    share = max(int(len(left) * CAPTIONED_IMAGES_HELD_OUT), 1)
+    empty = [name for name in ("validation", "test") if not len(splits[name].pairs)]
+    if len(left) - share * len(empty) < _FEWEST_IMAGES:
+        raise ValueError(
+            f"captions: {len(left)} {train.kind} are left that neither validation nor test ask about; "
+            f"{_FEWEST_IMAGES + share * len(empty)} are the least"
+        )
+    for name in empty:
+        held, left = left[:share], left[share:]
+        found[name] = _of_images(train, held, f"{len(held):,} {train.kind} held out of {train.origin}")
+    return found | ({"train": _of_images(train, sorted(left), train.origin)} if empty else {})
+
+
+def _of_images(split: PairSplit, places: list[int], origin: str) -> PairSplit:
+    place = {image: number for number, image in enumerate(places)}
+    kept = [(place[image], text) for image, text in split.pairs.tolist() if image in place]
+    texts, text_ids = index_distinct(text for _, text in kept)
+    pairs = torch.tensor([[image, text] for (image, _), text in zip(kept, text_ids, strict=True)])
+    return replace(
+        split, images=Picked(split.images, places), texts=[split.texts[t] for t in texts], pairs=pairs, origin=origin
+    )
 
 
 def image_marks(image: Any) -> set[Any]:

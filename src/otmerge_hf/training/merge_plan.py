@@ -14,10 +14,12 @@ from ..alignment.encoder_pair import EncoderPair
 from ..alignment.recommendations import FitName
 from ..data import PairSplit
 from ..data.encoded import PARTS
+from ..data.image_inputs import Chained
 from ..data.questions import Questions, QuestionSplits
 from ..data.raw_collator import RawCollator
 from ..features import FeatureCollator, FeatureStore
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
+from .aligned_start import leave_out_asked
 from .asked import UNALIGNED_WIDTH, check_asked, planned_steps
 from .lora import add_lora
 from .query_tokens import AUTO, first_tokens, query_candidates
@@ -93,6 +95,9 @@ def plan_merge(
         "context": sum(len(part.images) for part in parts),
         "query": len({text for part in parts for text in part.texts}),
     }
+    if captions is not None:
+        held_out = Chained([questions.validation.images, questions.test.images])
+        captions = leave_out_asked(captions, held_out, seed)
     for split in (captions or {}).values():
         inputs["context"] += len(split.images)
         inputs["query"] += len(split.texts)

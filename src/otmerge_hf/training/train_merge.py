@@ -136,7 +136,7 @@ def train_merge(
         logger.info("No captions: the adapters are not aligned, they learn from the questions alone.")
     else:
         held_out = Chained([questions.validation.images, questions.test.images])
-        captions = leave_out_asked(captions, held_out)
+        captions = leave_out_asked(captions, held_out, seed)
         options: dict[str, Any] = {"image_size": image_size, "fit": fit, "shared_dim": shared_dim, "seed": seed}
         options |= {f"{side}_tokens": [choice] for side, choice in tokens.items()}
         probe = encoders.probe(tokens)
