@@ -49,7 +49,7 @@ test-space: $(SPACE_VENV)/.installed  ## pages in headless Chromium: examples/sp
 
 # Nothing is pinned, unlike elsewhere: uv takes the lowest, or the highest, release of everything that pyproject.toml names, from
 # PyPI alone. The package is imported from where it was installed, as src/ is on no path.
-test-python:  ## both built files and the fast tests in a new environment: make test-python PYTHON=python3.13 RESOLUTION=highest
+test-python:  ## install wheel and sdist with the lowest or highest releases (some GB), run the fast tests: PYTHON=python3.13 RESOLUTION=highest
 	rm -rf $(RELEASE_VENV) && $(PYTHON) -m venv $(RELEASE_VENV) && $(PYTHON) -m venv $(RELEASE_VENV)/tools
 	$(RELEASE_VENV)/tools/bin/python -m pip install --quiet --disable-pip-version-check build uv
 	git archive --prefix=source/ HEAD | tar -x -C $(RELEASE_VENV)

@@ -115,8 +115,10 @@ def test_too_few_are_not_drawn(standardised, stores, pairs):
     missing = []
     assert about_trade_off(standardised(adapter_type="linear"), stores, split, missing) == ()
     (line,) = missing
-    assert line.startswith("Trade-off: ")
-    assert ("give `pairs`" if pairs is None else "19 distinct captions are too few; 20 of each are the least") in line
+    assert line.startswith("Alignment against preservation: ")
+    assert (
+        "give `pairs`" if pairs is None else "19 distinct captions to test on are too few; 20 of each are the least"
+    ) in line
 
 
 EACH = torch.arange(ROWS)
@@ -138,4 +140,6 @@ def test_a_half_that_has_too_little_is_named(standardised, stores, tmp_path, cap
     split = PairSplit(["1.png"] * ROWS, ["a"] * ROWS, torch.stack([EACH, captions], dim=1))
     missing = []
     assert about_trade_off(standardised(adapter_type="linear"), stores, split, missing) == ()
-    assert missing == [f"Trade-off: the half that {told}; 10 and 40 are the least. Give more pairs."]
+    assert missing == [
+        f"Alignment against preservation: the half that {told}; 10 and 40 are the least. Give more pairs."
+    ]

@@ -51,7 +51,7 @@ def pair(encoder_folders, tokenizer, images):
         data.mkdir(exist_ok=True)
         for number in range(40):
             images[0].resize((32, 32)).point(lambda v, n=number: (v + n) % 256).save(data / f"{number}.png")
-        write_rows(data, [word for word in tokenizer.get_vocab() if word.isalpha()])
+        write_rows(data, sorted(word for word in tokenizer.get_vocab() if word.isalpha()))
         encoders = EncoderPair(str(context), str(query), {side: ["last_hidden_state"] for side in SIDES})
         return encoders, load_questions(str(data)), {"batch_size": 32, "device": "cpu"}
 

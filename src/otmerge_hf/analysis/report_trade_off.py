@@ -30,6 +30,7 @@ _TOKENS = 2048  # of each side and half, at most
 _ROWS = 512  # of a store, whose tokens are drawn from
 _EXACT = ("exact", "left-inverse")
 _CAPTION = "What is aligned, against what can be had back"
+_MORE = "A tenth of the images is held out to test on, unless the pairs have a test split."
 _SMALL = 1e-3  # ridge of the way back, relative to the mean variance
 
 Map = Callable[[Tensor], Tensor]
@@ -49,15 +50,17 @@ def about_trade_off(
 ) -> tuple[Any, ...]:
     """The merge's own point beside a curve of closed-form fits of the same features at several widths."""
     if pairs is None:
-        missing.append("Trade-off: no images with captions; give `pairs`.")
+        missing.append("Alignment against preservation: no images with captions; give `pairs`.")
         return ()
     images, texts = (column.unique() for column in pairs.pairs.T)
     if min(len(images), len(texts)) < FEWEST:
         counts = f"{len(images)} images with {len(texts)} distinct captions"
-        missing.append(f"Trade-off: {counts} are too few; {FEWEST} of each are the least.")
+        missing.append(
+            f"Alignment against preservation: {counts} to test on are too few; {FEWEST} of each are the least. {_MORE}"
+        )
         return ()
     if lack := _lack(base, stores, pairs.pairs):
-        missing.append(f"Trade-off: {lack}")
+        missing.append(f"Alignment against preservation: {lack}")
         return ()
     found = trade_offs(base, stores, pairs.pairs)
     own, cut, curve = found["this merge"][0], found["this merge, cut"], found["CCA"]
@@ -72,10 +75,10 @@ def about_trade_off(
     )
     return (
         "A narrow shared space may align well and lose much of what the encoders say. What comes back is told as the "
-        "share of the tokens' variance: 1 is all of it, 0 is as good as the mean. The way back is the adapter's "
-        "inverse where it has an exact one; else a linear map, fitted afterwards. Cut: this merge with only those "
-        "directions of its shared space in which pairs agree most. Beside it a closed form of the same "
-        f"features, canonical correlation analysis, `CCA({_REGULARIZATION})`. It, the cuts and the fitted ways back "
+        "share of the tokens' variance: 1 is all of it, 0 is as good as the mean, below 0 is worse. The way back is "
+        "the adapter's inverse where it has an exact one; else a linear map, fitted afterwards. Cut: this merge with "
+        "only those directions of its shared space in which pairs agree most. Beside it a closed form of the same "
+        f"features, canonical correlation analysis (`CCA({_REGULARIZATION})`). Closed form, cuts and fitted ways back "
         f"see half of the images, {len(images) - len(images) // 2:,}; recall and what comes back are measured on the "
         "others. A merge that was aligned on more pairs than that should lie above the closed form.",
         f"This merge reaches {own.recall:.3f}, the closed form {best.recall:.3f} at most, with {best.width} numbers. "

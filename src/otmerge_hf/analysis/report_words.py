@@ -111,7 +111,7 @@ def words_table(found: WordHeat, title: str) -> Table:
     for word, share, cells in zip(*found, strict=True):
         row, column = divmod(int(cells.argmax()), columns)
         lines.append((word, f"{share:.3f}", f"row {row + 1}, column {column + 1}", f"{cells.max():.3f}"))
-    return Table(f"{title}; an even share is {1 / (rows * columns):.3f}", _HEAD, tuple(lines))
+    return Table(f"{title}; an even share of a cell is {1 / (rows * columns):.3f}", _HEAD, tuple(lines))
 
 
 def words_alt(found: WordHeat, table: Table) -> str:

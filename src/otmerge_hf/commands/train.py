@@ -54,7 +54,7 @@ def add_parser(subparsers: _SubParsersAction) -> ArgumentParser:
         "--least-steps",
         type=positive,
         default=300,
-        help="of few questions: steps, at most, in place of --epochs (default %(default)s)",
+        help="steps to plan where --epochs of few questions make fewer (default %(default)s)",
     )
     add("--train-batch-size", type=positive, default=128, help="questions a step (default %(default)s)")
     add("--learning-rate", type=above_zero, default=1e-3, help="of adapters, fuser and head (default %(default)s)")

@@ -49,7 +49,13 @@ def name_stale_siblings(folder: Path, key: dict) -> None:
             continue
         if other.get("inputs") == key["inputs"] and other != key:
             what = difference(other, key)
-            logger.warning("%s has features of the same inputs, but not of the same %s; not used", path.parent, what)
+            # other layers are tried on purpose
+            logger.log(
+                logging.DEBUG if what == "tokens" else logging.WARNING,
+                "%s has features of the same inputs, but not of the same %s; not used",
+                path.parent,
+                what,
+            )
 
 
 def difference(one: dict, other: dict) -> str:

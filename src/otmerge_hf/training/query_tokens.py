@@ -93,7 +93,8 @@ def told_choice(choice: TokenChoice, errors: Mapping[str, float]) -> str:
     """
     named = {name: "last layer" if name == LAST else f"hidden layer {name}" for name in (*errors, str(choice))}
     found = ", ".join(f"{named[name]} {error:.4f}" for name, error in errors.items())
-    return f"Words: {named[str(choice)]} of the text encoder, by their error on validation: {found}."
+    rule = "" if choice != LAST else " (another is taken where it saves one percent)"
+    return f"Words: {named[str(choice)]} of the text encoder, by their error on validation: {found}{rule}."
 
 
 def query_candidates(encoders: EncoderPair) -> list[TokenChoice]:
