@@ -187,7 +187,7 @@ def test_what_cannot_be_shown_is_told_in_a_line_each(merge, processor, pairs, tm
         "Singular values",
         "Modality gap",
         "Retrieval curve",
-        "Trade-off",
+        "Alignment against preservation",
         "Layer-by-layer",
         "Words and",
     ):
