@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 AUTO = "auto"
 LAST = "last_hidden_state"
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
-_LEAST_GAIN = 0.01  # of the error: gains were 4% to 5% on entailment, 0.03% on easy-VQA, where the fuser lost by it
+_LEAST_GAIN = 0.01  # of the error: the middle layer saved 4% to 5% on entailment, below 0.2% on easy-VQA and DAQUAR
 _MOST_ROWS, _MOST_TARGETS = 20_000, 5 * 10**7
 
 
