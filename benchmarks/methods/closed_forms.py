@@ -43,9 +43,10 @@ def align_closed_form(task: Task, recipe: Recipe, model: OTMergeForQuestionAnswe
     start, start_cpu = time.perf_counter(), time.process_time()
     means = {}
     for side, store in (("context", task.context_store), ("query", task.query_store)):
-        features = mean_features(store)[task.pairs.columns[f"{side}_features"]]  # kept beside the store once made
-        means[side] = getattr(model.otmerge, f"{side}_standardizer")(features)  # an affine map commutes with the mean
-    fit.fit(means["context"], means["query"])
+        # the means are kept beside the store once made; an affine map commutes with them
+        means[side] = getattr(model.otmerge, f"{side}_standardizer")(mean_features(store))
+    pairs = [task.pairs.columns[f"{side}_features"] for side in means]
+    fit.fit(means["context"], means["query"], list(zip(*pairs, strict=True)))
     maps = {f"{side}_map_": getattr(fit, f"{side}_map_").widened(recipe.shared_dim) for side in means}
     model.otmerge.load_alignment(SimpleNamespace(**maps), standardized=True)
     phase = Phase(
@@ -55,6 +56,12 @@ def align_closed_form(task: Task, recipe: Recipe, model: OTMergeForQuestionAnswe
         rows=len(task.pairs),
         wall_seconds=time.perf_counter() - start,
         cpu_seconds=time.process_time() - start_cpu,
-        flops=2 * len(task.pairs) * sum(m.shape[1] for m in means.values()) ** 2,  # the moments; decompositions aside
+        flops=_moments_flops([len(set(column)) for column in pairs], [side.shape[1] for side in means.values()]),
     )
     return Fitted(model=model, phases=[phase], pairs=len(task.pairs))
+
+
+def _moments_flops(rows: list[int], widths: list[int]) -> int:
+    """Operations of the moments of so many distinct rows a side; decompositions aside."""
+    within = sum(count * width**2 for count, width in zip(rows, widths, strict=True))
+    return 2 * (within + min(rows) * widths[0] * widths[1])

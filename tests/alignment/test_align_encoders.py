@@ -58,7 +58,9 @@ def rows(result, split_, tmp_path):
     """Standardised mean features of a split, by the result's own model."""
     sides = []
     for side, inputs in (("context", split_.images), ("query", split_.texts)):
-        store = encode(result.model, result.processor, side, inputs, cache_dir=tmp_path / "again", progress=False)
+        store = encode(
+            result.model, result.processor, side, inputs, cache_dir=tmp_path / "again", batch_size=8, progress=False
+        )
         means = torch.stack(
             [tokens[mask.bool()].mean(0) for tokens, mask in zip(*store.batch(range(len(store))), strict=True)]
         )
@@ -70,7 +72,9 @@ def rows(result, split_, tmp_path):
 def test_scores_are_those_of_the_models(run, splits, tmp_path):
     result = run(fit="procrustes", shared_dim=8)
     stores = {
-        side: encode(result.model, result.processor, side, inputs, cache_dir=tmp_path / "again", progress=False)
+        side: encode(
+            result.model, result.processor, side, inputs, cache_dir=tmp_path / "again", batch_size=8, progress=False
+        )
         for side, inputs in (("context", splits["test"].images), ("query", splits["test"].texts))
     }
     found = retrieval(*(embed(result.model, store, side) for side, store in stores.items()), splits["test"].pairs)

@@ -49,13 +49,40 @@ def mean_of(x: Tensor, rows: Tensor | None = None) -> Tensor:
 
 
 def covariance_of(x: Tensor, mean: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Covariance about `mean` (divided by the row count), (N, D) -> (D, D), float64."""
-    rows = _all_rows(x) if rows is None else rows
+    """Covariance about `mean` (divided by the row count), (N, D) -> (D, D), float64.
+
+    A row that is named often (an image of several captions) is multiplied once, by its count.
+    """
+    named, counts = (_all_rows(x), None) if rows is None else rows.unique(return_counts=True)
     total = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)
-    for chunk in _chunks(x, rows):
+    for place, chunk in enumerate(_chunks(x, named)):
         chunk -= mean
+        if counts is not None:
+            chunk *= counts[place * CHUNK_ROWS :][: len(chunk), None].double().sqrt()
         total.addmm_(chunk.T, chunk)
-    return total / len(rows)
+    return total / (len(x) if rows is None else len(rows))
+
+
+def cross_covariance_of(sides: tuple[Tensor, Tensor], means: tuple[Tensor, Tensor], pairs: Tensor) -> Tensor:
+    """Mean over pairs (P, 2) of the centred outer product, (N, Dc) and (M, Dq) -> (Dc, Dq), float64.
+
+    The partners of a row are summed before they are multiplied with it: a product for each row of the side with
+    fewer, not for each pair.
+    """
+    named = [column.unique(return_inverse=True) for column in pairs.T]
+    fewer = min((0, 1), key=lambda side: len(named[side][0]))
+    rows, places = named[fewer]
+    order = places.argsort(stable=True)
+    partners, owners, more = pairs[order, 1 - fewer], places[order], 1 - fewer
+    total = sides[0].new_zeros(sides[fewer].shape[1], sides[more].shape[1], dtype=torch.float64)
+    for place, chunk in enumerate(_chunks(sides[fewer], rows)):
+        first = place * CHUNK_ROWS
+        own = slice(*torch.searchsorted(owners, owners.new_tensor([first, first + len(chunk)])).tolist())
+        summed = total.new_zeros(len(chunk), total.shape[1])
+        for part, owner in zip(partners[own].split(CHUNK_ROWS), owners[own].split(CHUNK_ROWS), strict=True):
+            summed.index_add_(0, owner - first, sides[more][part].double() - means[more])
+        total.addmm_((chunk - means[fewer]).T, summed)
+    return (total if fewer == 0 else total.T) / len(pairs)
 
 
 def paired_moments(
@@ -87,10 +114,7 @@ def paired_moments(
     means = mean_of(*used[0]), mean_of(*used[1])
     wanted = zip(used, means, strict=True) if covariances else ()
     within = tuple(covariance_of(side, mean, rows) for (side, rows), mean in wanted)
-    cross = context.new_zeros(context.shape[1], query.shape[1], dtype=torch.float64)
-    for x, y in zip(_chunks(context, pairs[:, 0]), _chunks(query, pairs[:, 1]), strict=True):
-        cross.addmm_((x - means[0]).T, y - means[1])
-    return Moments(means, within, cross / len(pairs), len(pairs))
+    return Moments(means, within, cross_covariance_of((context, query), means, pairs), len(pairs))
 
 
 def inverse_square_root(matrix: Tensor, ridge: float, rank: int | None = None) -> Tensor:

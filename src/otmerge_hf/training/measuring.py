@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, Subset
 
 from ..data.answers import Answers
 from ..model.linear_path import LinearPath
-from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
+from .shared_contexts import by_context
 from .two_stages import Collator
 
 
@@ -66,24 +66,36 @@ def path_of(model: OTMergeForQuestionAnswering) -> LinearPath:
 def measure_parts(
     model: OTMergeForQuestionAnswering, rows: Any, collator: Collator, batch_size: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Parts of the linear path, (N, W) each, and labels (N,) of the rows; on the CPU, without gradient."""
+    """Parts of the linear path, (N, W) each, and labels (N,) of the rows; on the CPU, without gradient.
+
+    A context that many rows share is adapted once in a batch.
+    """
     path = path_of(model)
     model.eval()
     found: dict[str, list[Tensor]] = {name: [] for name in (*path.parts, "labels")}
+    rows, collator, places = by_context(rows, collator)
     for batch in DataLoader(rows, batch_size=batch_size, collate_fn=collator):
         found["labels"].append(batch.pop("labels"))
         inputs = model.otmerge.read_inputs({name: value.to(model.device) for name, value in batch.items()})
-        context, query = (model.otmerge.embed_side(side, *given) for side, given in zip(SIDES, inputs, strict=True))
-        for name, part in path.measure(query, context).items():
+        (*context_inputs, shared), query_inputs = inputs
+        distinct = model.otmerge.embed_side("context", *context_inputs)
+        context = distinct
+        if shared is not None:  # without the encoder's tokens, which are read of `distinct`, and are wide
+            context = distinct._replace(tokens=distinct.tokens[:, :0]).take(shared)
+        query = model.otmerge.embed_side("query", *query_inputs)
+        for name, part in path.measure(query, context, distinct, shared).items():
             found[name].append(part.float().cpu())
-    labels = torch.cat(found.pop("labels"))
-    return {name: torch.cat(part) for name, part in found.items()}, labels
+    measured = {name: torch.cat(part)[places] for name, part in found.items()}
+    labels = measured.pop("labels")
+    return measured, labels
 
 
 @torch.no_grad()
 def answer_logits(model: nn.Module, rows: Any, collator: Collator, batch_size: int) -> Tensor:
-    """Logits (N, L) of the rows, float32 on the CPU."""
+    """Logits (N, L) of the rows, float32 on the CPU; a context that many rows share is looked at once in a batch."""
     model.eval()
     device = next(model.parameters()).device
+    rows, collator, places = by_context(rows, collator)
     batches = DataLoader(rows, batch_size=batch_size, collate_fn=collator)
-    return torch.cat([model(**{n: v.to(device) for n, v in b.items()}).logits.float().cpu() for b in batches])
+    logits = [model(**{n: v.to(device) for n, v in b.items()}).logits.float().cpu() for b in batches]
+    return torch.cat(logits)[places]

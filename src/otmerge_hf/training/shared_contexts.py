@@ -5,7 +5,9 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from torch.utils.data import Dataset
+import datasets
+import torch
+from torch.utils.data import ConcatDataset, Dataset, Subset
 from transformers import TrainingArguments
 
 from ..features.collator import hashable
@@ -34,8 +36,8 @@ class QuestionGroups(Dataset):
     def __init__(self, rows: Any, most: int, seed: int) -> None:
         self.rows = rows
         places: dict[Any, list[int]] = {}
-        for row in range(len(rows)):
-            places.setdefault(hashable(rows[row]["context_features"]), []).append(row)
+        for row, context in enumerate(contexts_of(rows)):
+            places.setdefault(hashable(context), []).append(row)
         draw, self.groups = random.Random(seed), []
         for together in places.values():
             draw.shuffle(together)
@@ -47,6 +49,34 @@ class QuestionGroups(Dataset):
 
     def __getitem__(self, group: int) -> list[Any]:
         return [self.rows[row] for row in self.groups[group]]
+
+
+def contexts_of(rows: Any) -> list[Any]:
+    """`context_features` of all rows; of a `datasets.Dataset` that column alone is read."""
+    if isinstance(rows, ConcatDataset):
+        return [context for part in rows.datasets for context in contexts_of(part)]
+    if isinstance(rows, datasets.Dataset):
+        return list(rows["context_features"])
+    return [rows[row]["context_features"] for row in range(len(rows))]
+
+
+def by_context(
+    rows: Any, collator: Callable[[list[Any]], dict[str, Any]]
+) -> tuple[Any, Callable[[list[Any]], dict[str, Any]], torch.Tensor]:
+    """Rows with those of a context side by side, a collator that shares it, and where each row (N,) lies now.
+
+    For passes without gradient, in which the order of rows is nobody's business. A collator that knows no shared
+    contexts, or rows that hold the contexts themselves, are handed back as they are.
+    """
+    places = list(range(len(rows)))
+    named = "context_features" in getattr(collator, "stores", ["context_features"])
+    if hasattr(collator, "share_contexts") and named:
+        first: dict[Any, int] = {}
+        found = [first.setdefault(hashable(context), row) for row, context in enumerate(contexts_of(rows))]
+        places.sort(key=found.__getitem__)
+        collator, rows = copy.copy(collator), Subset(rows, places)
+        collator.share_contexts = True  # type: ignore[attr-defined]
+    return rows, collator, torch.tensor(places, dtype=torch.long).argsort()
 
 
 def flat(
