@@ -9,8 +9,12 @@ from tiny_training import CONTEXT_DIM, QUERY_DIM
 from transformers import TrainerCallback, TrainingArguments, default_data_collator
 
 from otmerge_hf.training import grow_answers, put_answer_texts
+from otmerge_hf.training.best import KeepBest
+from otmerge_hf.training.fuser_training import train_fuser
 from otmerge_hf.training.growth import measure_parts
-from otmerge_hf.training.linear_fit import answer_losses, fit_linear_path
+from otmerge_hf.training.kept import Kept
+from otmerge_hf.training.linear_fit import fit_linear_path
+from otmerge_hf.training.logistic import answer_losses
 
 
 PATH = ["query", "context", "cosine"]
@@ -181,21 +185,49 @@ def test_a_fuser_that_goes_too_far_is_kept_as_it_was_at_its_best(make_model, arg
 
 
 def test_arguments_stay_and_ten_evaluations_are_planned(grow, arguments):
-    args = arguments(max_steps=-1, num_train_epochs=8, gradient_accumulation_steps=2)
+    args = arguments(max_steps=-1, num_train_epochs=20, gradient_accumulation_steps=2, learning_rate=3e-3)
     before, watch = args.to_dict(), Watch()
-    _, growth, *_ = grow("both", rows=(320, 60), args=args, callbacks=[watch], refit=False)
+    _, growth, *_ = grow("both", rows=(960, 60), args=args, callbacks=[watch], refit=False)
     assert args.to_dict() == before
     assert len(growth.fuser_losses) == 10
-    assert watch.steps == [40]  # 8 epochs of 320 rows, 64 rows a step
+    assert watch.steps == [300]  # 20 epochs of 960 rows, 64 rows a step
 
 
-def test_the_last_step_is_evaluated_whatever_the_arguments_ask(grow, arguments):
-    args = arguments(max_steps=5, eval_strategy="steps", eval_steps=1000)
-    assert len(grow("words", args=args, refit=False)[1].fuser_losses) == 1
-    args = arguments(max_steps=5, eval_strategy="steps", eval_steps=2)
-    assert len(grow("words", args=args, refit=False)[1].fuser_losses) == 3
-    args = arguments(max_steps=-1, num_train_epochs=2, eval_strategy="epoch")
-    assert len(grow("words", args=args, refit=False)[1].fuser_losses) == 2
+@pytest.mark.parametrize(("options", "losses"), [
+    ({"max_steps": 5, "eval_strategy": "steps", "eval_steps": 1000}, 1),
+    ({"max_steps": 5, "eval_strategy": "steps", "eval_steps": 2}, 3),
+    ({"max_steps": -1, "num_train_epochs": 2, "eval_strategy": "epoch"}, 2),
+])  # fmt: skip
+def test_the_last_step_is_evaluated_whatever_the_arguments_ask(make_model, arguments, options, losses):
+    model, rows = make_model(answers=2), planted("words", 60, 0)
+    best = KeepBest(model)
+    train_fuser(model, rows, default_data_collator, arguments(**options), best, eval_rows=rows)
+    assert len(best.losses) == losses
+
+
+@pytest.mark.parametrize(("kind", "evaluations"), [("words", 5), ("both", 10)])
+def test_at_half_of_its_steps_a_fuser_that_adds_nothing_stops(grow, arguments, tmp_path, kind, evaluations):
+    """It adds nothing to the words that the answers were planted in; what needs both sides, it has learnt by then."""
+    options = {"args": arguments(max_steps=300, learning_rate=3e-3), "rows": (960, 120), "refit": False}
+    watch = Watch()
+    model, growth, *_ = grow(kind, keep=tmp_path / "kept", callbacks=[watch], **options)
+    assert (len(growth.fuser_losses), watch.steps) == (evaluations, [30 * evaluations])
+    assert bool(growth.shares.fuser) is (kind == "both")
+    again = Watch()  # made again, it is not gone on with
+    same(model.state_dict(), grow(kind, keep=tmp_path / "kept", callbacks=[again], **options)[0].state_dict())
+    assert again.steps == []
+
+
+def test_a_training_that_was_found_hopeless_stays_so(make_model, arguments, tmp_path):
+    model, rows, kept = make_model(answers=2), planted("words", 60, 0), Kept(tmp_path)
+    first = KeepBest(model, is_hopeless=lambda: True)
+    args = arguments(max_steps=8, eval_strategy="steps", eval_steps=2)
+    train_fuser(model, rows, default_data_collator, args, first, eval_rows=rows)
+    assert len(first.losses) == 2
+    first.keep(kept)
+    second = KeepBest(model)
+    assert second.load(kept)
+    assert second.is_over
 
 
 def test_what_an_earlier_run_left_in_the_folder_is_not_resumed(grow, arguments):

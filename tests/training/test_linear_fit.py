@@ -5,9 +5,11 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from otmerge_hf.training.linear_fit import STRENGTHS, LinearFit, answer_losses, fit_linear_path, is_gain
+from otmerge_hf.training.linear_fit import STRENGTHS, LinearFit, fit_linear_path, is_gain
+from otmerge_hf.training.logistic import answer_losses
 
 
+MANY = 15_000  # so many rows that the bias, which scikit-learn does not hold to anything, is free
 EXACT = {"max_iterations": 2000}
 
 
@@ -37,9 +39,9 @@ def standardized(x, seen):
     return ((x - seen.mean(0)) / seen.std(0)).double().numpy()
 
 
-@pytest.mark.parametrize("strength", [3.0, 300.0])
+@pytest.mark.parametrize("strength", [300.0, 30_000.0])
 def test_one_part_is_scikit_learns_logistic_regression(strength):
-    (x, y), (new, _) = rows(150, 12), rows(40, 12, seed=1)
+    (x, y), (new, _) = rows(MANY, 12), rows(40, 12, seed=1)
     fit = fixed({"query": x}, y, {"query": strength})
     model = LogisticRegression(C=1 / strength, tol=1e-8, max_iter=5000).fit(standardized(x, x), y.numpy())
     ours = logits(fit, {"query": new}).log_softmax(1).numpy()  # rows that were not seen: what is folded in counts
@@ -52,17 +54,17 @@ def test_one_part_is_scikit_learns_logistic_regression(strength):
 
 def test_two_parts_have_a_strength_each():
     """A penalty of its own is a scale of its own: scikit-learn's one penalty on features over the roots."""
-    (x, y), (new, _) = rows(150, 12), rows(40, 12, seed=1)
+    (x, y), (new, _) = rows(MANY, 12), rows(40, 12, seed=1)
     cut = {"query": slice(0, 5), "context": slice(5, 12)}
-    strengths = {"query": 100.0, "context": 2.0}
-    root = np.sqrt([100.0] * 5 + [2.0] * 7)
+    strengths = {"query": 10_000.0, "context": 200.0}
+    root = np.sqrt([10_000.0] * 5 + [200.0] * 7)
     model = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000).fit(standardized(x, x) / root, y.numpy())
     ours = logits(
         fixed({n: x[:, c] for n, c in cut.items()}, y, strengths), {n: new[:, c] for n, c in cut.items()}
     ).log_softmax(1)
     np.testing.assert_allclose(
         ours.numpy(), model.predict_log_proba(standardized(new, x) / root), atol=5e-3, rtol=2e-3
-    )  # a strength of 105 for 100, or of 2.2 for 2, is beyond this
+    )  # a strength of 10,500 for 10,000, or of 220 for 200, is beyond this
 
 
 def test_soft_labels_are_binary_regressions():
@@ -180,3 +182,25 @@ def test_refusals():
         fit_linear_path({"query": x}, none, {"query": x}, y, 3)
     with pytest.raises(ValueError, match=r"^`eval_labels` holds no label but -100"):
         fit_linear_path({"query": x}, y, {"query": x}, none, 3)
+
+
+def test_rows_that_are_the_same_count_as_often_as_they_come():
+    """A context of many questions is one row of the products; scikit-learn sees it as often as it comes."""
+    (x, _), (z, y) = rows(40, 12), rows(MANY, 10, seed=1)
+    owner = torch.randint(0, 40, (MANY,), generator=torch.Generator().manual_seed(2))
+    strengths = {"context": 300.0, "query": 300.0}
+    fit = fixed({"context": x[owner], "query": z}, y, strengths)
+    both = np.hstack([standardized(x[owner], x[owner]), standardized(z, z)])
+    model = LogisticRegression(C=1 / 300, tol=1e-8, max_iter=5000).fit(both, y.numpy())
+    ours = logits(fit, {"context": x[owner][:50], "query": z[:50]}).log_softmax(1).numpy()
+    np.testing.assert_allclose(ours, model.predict_log_proba(both[:50]), atol=2e-3, rtol=1e-3)
+
+
+def test_an_answer_that_no_training_row_has_is_rare_and_not_impossible():
+    (x, y), (eval_x, _) = rows(300, 6), rows(300, 6, seed=1)
+    fits = [fixed({"query": x}, y, {"query": 10.0}, answers) for answers in (3, 4)]
+    unseen = logits(fits[1], {"query": eval_x}).softmax(1)[:, 3]
+    assert 1e-4 < unseen.mean() < 2e-2  # once in some 300 rows
+    torch.testing.assert_close(
+        *(logits(fit, {"query": eval_x})[:, :3].softmax(1) for fit in fits), atol=1e-2, rtol=1e-2
+    )

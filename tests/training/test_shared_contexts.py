@@ -10,7 +10,8 @@ from transformers import TrainingArguments, default_data_collator
 
 from otmerge_hf.features import FeatureCollator, compute_features
 from otmerge_hf.training import ContrastiveLossCallback, grow_answers, train_answers
-from otmerge_hf.training.shared_contexts import QuestionGroups
+from otmerge_hf.training.measuring import answer_logits, measure_parts
+from otmerge_hf.training.shared_contexts import QuestionGroups, by_context, contexts_of
 
 
 @pytest.fixture
@@ -137,3 +138,42 @@ def test_what_cannot_be_shared_is_named(make_model, collator, tmp_path):
     args._n_gpu = 2
     with pytest.raises(ValueError, match="feeds 2 devices"):
         train_answers(model, ROWS, collator, args, questions_per_context=2)
+
+
+@pytest.mark.parametrize("parts", [["query", "context", "cosine"], ["late_interaction", "transport", "context"]])
+def test_rows_are_measured_with_each_context_once_and_in_their_order(make_model, collator, parts):
+    model = make_model(answers=2, linear_path=parts)
+    torch.nn.init.normal_(model.linear_path.maps["context"].weight)
+    rows = [ROWS[i] for i in torch.randperm(12, generator=torch.Generator().manual_seed(0)).tolist()]
+    seen = []
+
+    class Counting(FeatureCollator):
+        def __call__(self, rows):
+            seen.append(super().__call__(rows))
+            return seen[-1]
+
+    counting = Counting(*(collator.stores[f"{side}_features"] for side in ("context", "query")))
+    measured, labels = measure_parts(model, Dataset.from_list(rows), counting, 6)
+    logits = answer_logits(model, rows, counting, 6)
+    assert [len(batch["context_features"]) for batch in seen] == [2, 2, 2, 2]  # 3 rows of each of 4, 6 a batch
+    assert labels.tolist() == [row["labels"] for row in rows]
+    with torch.no_grad():
+        for place, row in enumerate(rows):
+            batch = collator([row])
+            batch.pop("labels")
+            torch.testing.assert_close(logits[place, None], model.eval()(**batch).logits, atol=1e-5, rtol=1e-5)
+            sides = model.otmerge.read_inputs(batch)
+            context = model.otmerge.embed_side("context", *sides[0][:-1])
+            query = model.otmerge.embed_side("query", *sides[1])
+            for name, part in model.linear_path.measure(query, context).items():
+                torch.testing.assert_close(measured[name][place, None], part, atol=1e-5, rtol=1e-5)
+
+
+def test_rows_that_hold_their_contexts_stay_as_they_are():
+    rows = [{"context_features": torch.zeros(2, CONTEXT_DIM)}] * 3
+    assert by_context(rows, default_data_collator)[:2] == (rows, default_data_collator)
+
+
+def test_contexts_are_read_of_rows_of_any_kind():
+    joined = torch.utils.data.ConcatDataset([ROWS, Dataset.from_list(ROWS)])
+    assert contexts_of(joined) == [row["context_features"] for row in ROWS] * 2

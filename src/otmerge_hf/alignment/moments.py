@@ -35,17 +35,21 @@ def _chunks(x: Tensor, rows: Tensor) -> Iterator[Tensor]:
     return (x[part].double() for part in rows.split(CHUNK_ROWS))
 
 
-def _all_rows(x: Tensor) -> Tensor:
-    return torch.arange(len(x), device=x.device)
+def _counted(x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The rows that are named, once each, and how often (float64); all of them once, where `rows` is None."""
+    if rows is None:
+        return torch.arange(len(x), device=x.device), x.new_ones(len(x), dtype=torch.float64)
+    named, counts = rows.unique(return_counts=True)
+    return named, counts.double()
 
 
 def mean_of(x: Tensor, rows: Tensor | None = None) -> Tensor:
     """Mean of the rows (or of the rows named), (N, D) -> (D,), float64."""
-    rows = _all_rows(x) if rows is None else rows
+    named, counts = _counted(x, rows)
     total = x.new_zeros(x.shape[1], dtype=torch.float64)
-    for chunk in _chunks(x, rows):
-        total += chunk.sum(0)
-    return total / len(rows)
+    for chunk, count in zip(_chunks(x, named), counts.split(CHUNK_ROWS), strict=True):
+        total += count @ chunk
+    return total / counts.sum()
 
 
 def covariance_of(x: Tensor, mean: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -53,14 +57,12 @@ def covariance_of(x: Tensor, mean: Tensor, rows: Tensor | None = None) -> Tensor
 
     A row that is named often (an image of several captions) is multiplied once, by its count.
     """
-    named, counts = (_all_rows(x), None) if rows is None else rows.unique(return_counts=True)
+    named, counts = _counted(x, rows)
     total = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)
-    for place, chunk in enumerate(_chunks(x, named)):
+    for chunk, count in zip(_chunks(x, named), counts.split(CHUNK_ROWS), strict=True):
         chunk -= mean
-        if counts is not None:
-            chunk *= counts[place * CHUNK_ROWS :][: len(chunk), None].double().sqrt()
-        total.addmm_(chunk.T, chunk)
-    return total / (len(x) if rows is None else len(rows))
+        total.addmm_(chunk.T, chunk if rows is None else chunk * count[:, None])
+    return total / counts.sum()
 
 
 def cross_covariance_of(sides: tuple[Tensor, Tensor], means: tuple[Tensor, Tensor], pairs: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The best state of a training by its validation loss, and a training that stops where another was best."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,24 @@ class KeepBest(TrainerCallback):
     Args:
         model: What is trained.
         patience: Evaluations without a lower loss before the training stops.
+        is_hopeless: Asked once, at the first evaluation after half of the steps, whether training is to stop there.
 
     Attributes:
         steps: Optimiser steps of the best state.
         losses: Validation losses, in nats.
     """
 
-    def __init__(self, model: nn.Module, patience: int = 4) -> None:
+    def __init__(self, model: nn.Module, patience: int = 4, is_hopeless: Callable[[], bool] = lambda: False) -> None:
         self.model, self.best, self.patience = model, math.inf, patience
         self.steps, self.losses, self._state = 0, list[float](), dict[str, Tensor]()
+        self._is_hopeless = is_hopeless
+        self._hopeless: bool | None = None  # None: not asked yet
 
     @property
     def is_over(self) -> bool:
-        """Whether the loss has risen too often."""
+        """Whether the loss has risen too often, or the training was found to be hopeless."""
+        if self._hopeless:
+            return True
         return bool(self.losses) and len(self.losses) - 1 - self.losses.index(min(self.losses)) >= self.patience
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -47,6 +53,8 @@ class KeepBest(TrainerCallback):
         self.losses.append(kwargs["metrics"]["eval_loss"])
         if self.losses[-1] < self.best:
             self.best, self.steps, self._state = self.losses[-1], state.global_step, self._copy()
+        if self._hopeless is None and 2 * state.global_step >= state.max_steps:
+            self._hopeless = self._is_hopeless()
         control.should_training_stop |= self.is_over
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -54,14 +62,14 @@ class KeepBest(TrainerCallback):
 
     def keep(self, kept: Kept, name: str = _BEST) -> None:
         """Write the best state to a folder."""
-        kept.write(name, self._state, {"steps": self.steps, "losses": self.losses})
+        kept.write(name, self._state, {"steps": self.steps, "losses": self.losses, "hopeless": self._hopeless})
 
     def load(self, kept: Kept, name: str = _BEST) -> bool:
         """Take over a best state that [`keep`] wrote; False if there is none."""
         if (found := kept.read(name)) is None:
             return False
         self._state, notes = found
-        self.steps, self.losses = notes["steps"], notes["losses"]
+        self.steps, self.losses, self._hopeless = notes["steps"], notes["losses"], notes.get("hopeless")
         self.best = min(self.losses, default=math.inf)
         return True
 

@@ -18,9 +18,10 @@ from .attachment import find_host
 from .best import KeepBest, StopAt
 from .fuser_training import plan_evaluations, train_fuser
 from .kept import Kept, read_linear_fit, write_linear_fit
-from .linear_fit import LinearFit, answer_losses, fit_linear_path, is_gain
+from .linear_fit import LinearFit, fit_linear_path, is_gain
+from .logistic import answer_losses
 from .measuring import answer_logits, drawn_rows, measure_parts, path_of, put_answer_texts
-from .shared_contexts import check_sharing
+from .shared_contexts import by_context, check_sharing
 from .stages import set_stage
 from .two_stages import Collator, check_questions
 
@@ -141,7 +142,7 @@ def grow_answers(
     size, count = args.per_device_eval_batch_size, len(path.bias)
     fitted = drawn_rows(questions, count, "questions")
     eval_questions = drawn_rows(eval_questions, count, "eval_questions")
-    measured = [measure_parts(host, rows, collator, size) for rows in (fitted, eval_questions)]
+    start_parts = measured = [measure_parts(host, rows, collator, size) for rows in (fitted, eval_questions)]
     (parts, labels), (eval_parts, eval_labels) = measured
     weights = host.class_weights if host.class_weights is None else host.class_weights.cpu()
     linear = read_linear_fit(kept, "linear")
@@ -149,18 +150,25 @@ def grow_answers(
         linear = fit_linear_path(parts, labels, eval_parts, eval_labels, count, class_weights=weights)
         write_linear_fit(kept, "linear", linear)
     path.load(linear.weights, linear.bias)
-    before = answer_losses(_combined(path, eval_parts), eval_labels, weights)
+    alone = _combined(path, eval_parts)
+    before = answer_losses(alone, eval_labels, weights)
+
+    def is_hopeless() -> bool:
+        """Whether the fuser as it now is adds nothing to the path as it is without it."""
+        now = answer_logits(host, eval_questions, collator, size)
+        return not is_gain(before, _mix(now, alone, eval_labels, weights)[1])
 
     start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
     set_stage(model, stage)
-    planned, best = plan_evaluations(args, len(questions)), KeepBest(host)
+    planned, best = plan_evaluations(args, len(questions)), KeepBest(host, is_hopeless=is_hopeless)
     options: dict[str, Any] = {"callbacks": callbacks, "questions_per_context": questions_per_context}
     path.load({}, torch.zeros_like(path.bias))
     if not best.load(kept, "fuser"):
         folder = kept.folder and kept.folder / "fuser"
         said = "Learning from the training rows, at most %d steps: fewer where validation gains no more."
         logger.info(said, planned.max_steps)
-        train_fuser(model, questions, collator, planned, best, eval_rows=eval_questions, folder=folder, **options)
+        ordered = by_context(eval_questions, collator)[0]  # where a batch shares contexts, it has few
+        train_fuser(model, questions, collator, planned, best, eval_rows=ordered, folder=folder, **options)
         logger.info("Best on validation after %d steps.", best.steps)
         best.keep(kept, "fuser")
     best.restore()
@@ -190,7 +198,11 @@ def grow_answers(
                 host.load_state_dict(trained[0], strict=False)
         beside = linear
         if refit:
-            parts, labels = measure_parts(host, drawn_rows(every, count), collator, size)
+            if shares.fuser and stage != "fuse":
+                parts, labels = measure_parts(host, drawn_rows(every, count), collator, size)
+            else:  # the adapters are as they were at the start
+                parts = {name: torch.cat([each[name] for each, _ in start_parts]) for name in parts}
+                labels = torch.cat([some for _, some in start_parts])
             beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear, class_weights=weights)
     path.load({name: shares.path * weight for name, weight in beside.weights.items()}, shares.path * beside.bias)
     with torch.no_grad():

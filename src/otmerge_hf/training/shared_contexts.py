@@ -74,7 +74,8 @@ def by_context(
         first: dict[Any, int] = {}
         found = [first.setdefault(hashable(context), row) for row, context in enumerate(contexts_of(rows))]
         places.sort(key=found.__getitem__)
-        collator, rows = copy.copy(collator), Subset(rows, places)
+        rows = rows.select(places) if isinstance(rows, datasets.Dataset) else Subset(rows, places)
+        collator = copy.copy(collator)
         collator.share_contexts = True  # type: ignore[attr-defined]
     return rows, collator, torch.tensor(places, dtype=torch.long).argsort()
 

@@ -1,0 +1,28 @@
+"""Moments of pairs, against sums by hand, where rows come often and where they come in chunks."""
+
+import pytest
+import torch
+
+from otmerge_hf.alignment import moments
+from otmerge_hf.alignment.moments import paired_moments
+
+
+@pytest.mark.parametrize("more_texts", [True, False])
+@pytest.mark.parametrize("chunk", [2, 3, 1000])
+@pytest.mark.parametrize("moments_from", ["pairs", "all"])
+def test_rows_count_as_often_as_pairs_name_them(monkeypatch, more_texts, chunk, moments_from):
+    monkeypatch.setattr(moments, "CHUNK_ROWS", chunk)
+    draw = torch.Generator().manual_seed(0)
+    sides = [torch.randn(9, 4, generator=draw), torch.randn(30, 3, generator=draw)]
+    pairs = torch.stack([torch.randint(0, 7, (25,), generator=draw), torch.randperm(30, generator=draw)[:25]], dim=1)
+    if not more_texts:
+        sides, pairs = sides[::-1], pairs.flip(1)
+    found = paired_moments(*sides, pairs, moments_from=moments_from)
+    named = [side[column].double() for side, column in zip(sides, pairs.T, strict=True)]
+    within = named if moments_from == "pairs" else [side.double() for side in sides]
+    means = [side.mean(dim=0) for side in within]
+    torch.testing.assert_close(list(found.means), means)
+    expected = [(side - mean).T @ (side - mean) / len(side) for side, mean in zip(within, means, strict=True)]
+    torch.testing.assert_close(list(found.covariances), expected)
+    torch.testing.assert_close(found.cross, (named[0] - means[0]).T @ (named[1] - means[1]) / len(pairs))
+    assert found.count == 25
