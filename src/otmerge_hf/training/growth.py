@@ -84,8 +84,9 @@ def grow_answers(
     """Stage two, grown: fit the linear path, train the fuser by itself, and keep what validation gains by.
 
     With few labels a fuser learns the training questions by heart; a linear model of words and geometry does not. With
-    many the fuser is the better one. Validation decides: it should hold other contexts than the training does. Where
-    `model.class_weights` are set ([`balanced_weights`]), every loss counts rows by them, validation's too.
+    many the fuser is the better one. Validation decides: it should hold other contexts than the training does. A fuser
+    that by half of its steps adds nothing to the path there learns no further. Where `model.class_weights` are set
+    ([`balanced_weights`]), every loss counts rows by them, validation's too.
 
     Args:
         model: An [`OTMergeForQuestionAnswering`] with a `linear_path`, its adapters aligned.
@@ -156,7 +157,10 @@ def grow_answers(
     def is_hopeless() -> bool:
         """Whether the fuser as it now is adds nothing to the path as it is without it."""
         now = answer_logits(host, eval_questions, collator, size)
-        return not is_gain(before, _mix(now, alone, eval_labels, weights)[1])
+        if is_gain(before, _mix(now, alone, eval_labels, weights)[1]):
+            return False
+        logger.info("At half of its steps the fuser adds nothing to the linear path: it learns no further.")
+        return True
 
     start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
     set_stage(model, stage)
