@@ -76,7 +76,7 @@ def test_answers(answering, tmp_path):
     assert "align 12.3 s, answers 1,045.6 s" in text
     assert "98,765 parameters beside the encoders, of 123,456" in text
     assert "query 0.8765; kept: query." in text
-    assert "kept, 120 steps. The answers are 0.25 of it and 0.75" in text
+    assert "kept, 120 steps. The answers' logits are 0.25 times the fuser's plus 0.75" in text
     assert (
         "| context | [google/vit-base-patch16-224](https://huggingface.co/google/vit-base-patch16-224) | `abc123` |"
         in text

@@ -77,6 +77,6 @@ def _stages(results: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[st
         lines.append(f"Linear path, validation loss in nats by part: {losses}; kept: {kept}.")
         shares, steps = results["shares"], results["fuser_steps"]
         fuser = f"kept, {counted(steps, 'step')}" if shares["fuser"] else "left out, for validation did not gain"
-        mixed = f"{shares['fuser']:g} of it and {shares['path']:g} of the linear path"
-        lines.append(f"Fuser ({trained}): {fuser}. The answers are {mixed}.")
+        mixed = f"{shares['fuser']:g} times the fuser's plus {shares['path']:g} times the linear path's"
+        lines.append(f"Fuser ({trained}): {fuser}. The answers' logits are {mixed}.")
     return tuple(lines)

@@ -62,8 +62,8 @@ class Growth:
         kept = ", ".join(self.linear.strengths) or "nothing"
         fuser = f"kept, trained for {self.fuser_steps} steps" if self.shares.fuser else "left out"
         return (
-            f"Validation loss by part: {entered}; kept: {kept}. With the fuser {self.mixed_loss:.4f}, "
-            f"{self.shares.fuser:g} of it and {self.shares.path:g} of the linear path; the fuser is {fuser}."
+            f"Validation loss by part: {entered}; kept: {kept}. With the fuser {self.mixed_loss:.4f}; it is {fuser}. "
+            f"The logits are {self.shares.fuser:g} times its own plus {self.shares.path:g} times the linear path's."
         )
 
 
