@@ -118,7 +118,7 @@ def test_where_both_sides_are_needed_the_fuser_is_kept(grow, arguments):
     assert validation_loss(model, validation) == pytest.approx(growth.mixed_loss, abs=1e-4)
     logits, labels = logits_of(model, validation)
     assert (logits.argmax(1) == labels).float().mean() > 0.9
-    assert f"the fuser is kept, trained for {growth.fuser_steps} steps" in str(growth)
+    assert f"it is kept, trained for {growth.fuser_steps} steps" in str(growth)
 
 
 @pytest.mark.parametrize("refit", [False, True])
