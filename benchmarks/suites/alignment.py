@@ -14,7 +14,7 @@ PARTS = ("closed", "trained", "flickr8k", "few_pairs", "flickr8k_few", "text_tex
 _WITH_SEEDS = ("few_pairs", "flickr8k_few", "text_text")
 PAIRS = (50, 100, 200, 500, 1000, 2000)  # of flickr8k_few, a cell for each: it is the longest part
 VARIABLE = "OTMERGE_DATA"
-USUAL = "efficientnet-lite0"
+USUAL, LAST = "efficientnet-lite0", "last_hidden_state"
 
 
 def data_folder(given: Path | None = None) -> Path | None:
@@ -36,7 +36,10 @@ class Alignment(Suite):
         parser.add_argument(
             "--context", default=USUAL, help="image encoder of the part flickr8k (default %(default)s)"
         )
-        parser.add_argument("--context-tokens", nargs="+", default=["last_hidden_state"], help="as in `otmerge align`")
+        for side in ("context", "query"):
+            parser.add_argument(
+                f"--{side}-tokens", nargs="+", default=[LAST], help="of the part flickr8k, as in `otmerge align`"
+            )
 
     def cells(self, arguments: Namespace) -> list[Cell]:
         if arguments.seeds < 2:
@@ -45,11 +48,17 @@ class Alignment(Suite):
         if data is not None:
             os.environ[VARIABLE] = str(data.resolve())  # for the workers, which inherit it
         where = {} if arguments.emoji is None else {"emoji": str(arguments.emoji)}
-        tokens = [int(text) if text.lstrip("-").isdigit() else text for text in arguments.context_tokens]
-        other = {"context": arguments.context, "context_tokens": tokens}
+        context_tokens, query_tokens = (
+            [int(text) if text.lstrip("-").isdigit() else text for text in tokens]
+            for tokens in (arguments.context_tokens, arguments.query_tokens)
+        )
+        other = {"context": arguments.context, "context_tokens": context_tokens}
+        other = {} if other == {"context": USUAL, "context_tokens": [LAST]} else other
+        if query_tokens != [LAST]:
+            other["query_tokens"] = query_tokens
         of_part: dict[str, list[dict[str, Any]]] = {
             "flickr8k_few": [{"pairs": count} for count in PAIRS],
-            "flickr8k": [{} if other == {"context": USUAL, "context_tokens": ["last_hidden_state"]} else other],
+            "flickr8k": [other],
         }
         return [
             Cell(self.name, {"part": part} | ({"seeds": arguments.seeds} if part in _WITH_SEEDS else {}) | more)

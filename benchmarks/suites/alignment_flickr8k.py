@@ -13,6 +13,7 @@ from otmerge_hf.alignment import align_encoders
 from otmerge_hf.alignment.result import retrieval_table
 from otmerge_hf.data import load_pair_splits
 from otmerge_hf.hub.numbers import counted
+from otmerge_hf.model.modality import SIDES
 from otmerge_hf.training import refine_alignment
 
 from ..runner.cell import Place, Record
@@ -35,7 +36,7 @@ def flickr8k(choices: Mapping[str, Any], place: Place) -> dict[str, Any]:
         choices.get("context", ENCODERS[0]),
         ENCODERS[1],
         load_pair_splits(str(flickr8k_folder())),
-        context_tokens=choices.get("context_tokens", ["last_hidden_state"]),
+        **{f"{side}_tokens": choices.get(f"{side}_tokens", ["last_hidden_state"]) for side in SIDES},
         cache_dir=place.cache / "flickr8k",
         batch_size=16,
         refine=partial(refine_alignment, output_dir=place.cache / "flickr8k"),
@@ -60,14 +61,16 @@ def flickr8k_folder() -> Path:
 def markdown(part: Record) -> str:
     """The part's section of the report."""
     found = part["result"]
+    query = found["tokens"]["query"]
     seconds, sizes = found["seconds"], (found["images"]["test"], found["texts"]["test"])
     return "\n".join(
         [
             f"## Photographs: Flickr8k, {found['context']}, the best closed form and what a training makes of it",
             "",
             f"{found['images']['train']:,} photographs with {found['pairs']['train']:,} captions to fit on, "
-            f"{found['images']['validation']:,} to choose by. Tokens: `{found['tokens']['context']}`. "
-            f"The best fit on validation, `{found['fit']}`, fitted again on both:",
+            f"{found['images']['validation']:,} to choose by. Tokens: `{found['tokens']['context']}`"
+            + (f" and, of captions, layers `{query}`. " if query != "last_hidden_state" else ". ")
+            + f"The best fit on validation, `{found['fit']}`, fitted again on both:",
             "",
             f"```\n{retrieval_table(found['closed_form_test'], *sizes)}\n```",
             "",
@@ -85,8 +88,8 @@ def _refined(found: dict[str, Any], sizes: tuple[int, int]) -> list[str]:
         return [f"`--refine`: no evaluation was better ({gain}), so the closed form is kept.", ""]
     closed, trained = (found[name]["mean_recall@1"] for name in ("closed_form_test", "test"))
     return [
-        f"`--refine`: {counted(made['steps'], 'contrastive step')} from the training photographs' fit, {gain}, then a "
-        "quarter as many on both:",
+        f"`--refine`: {counted(made['steps'], 'contrastive step')} from the training photographs' fit, {gain}, then "
+        "as many on both, from the fit of both:",
         "",
         f"```\n{retrieval_table(found['test'], *sizes)}\n```",
         "",

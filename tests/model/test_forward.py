@@ -190,6 +190,19 @@ def test_class_token_of_a_padded_text_is_its_first_real_token(merge, side):
     torch.testing.assert_close(taken[:, 0], expected)
 
 
+def test_joined_layers_are_their_features_one_after_another(merge, batch):
+    model = merge(cls=OTMergeModel, query_tokens="0+-1", standardize=False)
+    assert model.config.feature_dim("query") == 2 * model.config.query_config.hidden_size
+    read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    with torch.no_grad():
+        taken = model(**batch).query_tokens
+        layers = model.query_encoder(**read, output_hidden_states=True).hidden_states
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(taken[real], torch.cat([layers[0], layers[-1]], dim=-1)[real])
+    with pytest.raises(ValueError, match=r"Hidden layers 0\+-1 were asked for, joined; those of this `efficientnet`"):
+        merge("efficientnet", context_tokens="0+-1")
+
+
 def test_hidden_layer_that_is_not_there(merge, batch):
     with pytest.raises(ValueError, match=r"Hidden layer 7 was asked for; this `bert` encoder has 3 \(0 to 2\)"):
         merge(query_tokens=7)(**batch)

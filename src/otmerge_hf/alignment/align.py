@@ -62,8 +62,8 @@ def align_encoders(
         splits: `train`, `validation` and `test`, from [`load_pair_splits`] or made by hand.
         unpaired_images: Further images without a caption, for the fits that use them.
         unpaired_texts: Further texts without an image.
-        context_tokens: `last_hidden_state`, `cls`, `pooled` or a hidden layer's index; of several the pre-flight
-            check chooses.
+        context_tokens: `last_hidden_state`, `cls`, `pooled`, a hidden layer's index or several joined, `"0+3+6"`; of
+            several choices the pre-flight check chooses.
         query_tokens: Likewise.
         image_size: Pixels, a multiple of 32, for the `efficientnet-lite` encoders; 224 when None.
         fit: See [`choose_fit`].
@@ -74,7 +74,8 @@ def align_encoders(
         device: Where the encoders run; fits are made on the CPU.
         seed: Of the pre-flight check.
         refine: Trains the merge on from the fit; [`training.refine_alignment`] with an `output_dir` is one. On the
-            training rows, and if validation gained and `refit` is asked for, a quarter as long on validation's too.
+            training rows, and if validation gained and `refit` is asked for, as long again on both splits' rows,
+            from their fit.
 
     Returns:
         An [`AlignmentResult`]: `print` it, `save` it.
@@ -178,17 +179,15 @@ def _refine(
     stores: dict[str, dict[str, FeatureStore]],
     splits: "Mapping[str, PairSplit]",
 ) -> Any:
-    """Train on from the training rows' fit; where that gained, a quarter as long on validation's rows too."""
+    """Train on from the training rows' fit; where that gained, as long again from the fit of validation's rows too."""
     means = {side: {name: mean_features(store) for name, store in stores[side].items()} for side in SIDES}
     train, validation = (_rows(means, splits, [name], unpaired=False) for name in ("train", "validation"))
     model.load_alignment(fit, standardized=True)
     made = refine(model, train, validation)
     if refitted is not None:
+        model.load_alignment(refitted, standardized=True)
         if made.steps:
-            both = _rows(means, splits, ["train", "validation"], unpaired=False)
-            refine(model, both, None, steps=max(made.steps // 4, 1))
-        else:
-            model.load_alignment(refitted, standardized=True)
+            refine(model, _rows(means, splits, ["train", "validation"], unpaired=False), None, steps=made.steps)
     return made
 
 

@@ -14,7 +14,10 @@ from ..encoders.names import check_name
 from ..features.keys import digest
 
 
-_TOKENS = "last_hidden_state, cls, pooled or a hidden layer's index; of several the pre-flight check chooses"
+_TOKENS = (
+    "last_hidden_state, cls, pooled, a hidden layer's index or several joined, 0+3+6; "
+    "of several choices the pre-flight check chooses"
+)
 CAPTION_NAMES = (
     "preset", "image_folder", "limit", "image_column", "text_column", "group_column", "split_column",
     "delimiter",

@@ -116,8 +116,9 @@ def _rank_block(scores: Tensor, pairs: Tensor, offset: int) -> Ranking:
     for start in range(0, len(pairs), BLOCK_ROWS):  # (P, M) booleans would not fit for many captions
         part = slice(start, start + BLOCK_ROWS)
         own = scores[compact[part]]
-        at_least[part] = (own >= wanted[part, None]).sum(1)
-        above[part] = (own > wanted[part, None]).sum(1)
+        # int32: booleans summed to int64 take over three times as long
+        at_least[part] = (own >= wanted[part, None]).sum(1, dtype=torch.int32)
+        above[part] = (own > wanted[part, None]).sum(1, dtype=torch.int32)
     # The same two counts among the row's own matches: compare pairs of one row with each other.
     slot = torch.arange(len(pairs), device=scores.device)
     slot -= torch.repeat_interleave(matches.cumsum(0) - matches, matches)

@@ -1,6 +1,7 @@
 """Configuration of a merge: two encoder configurations in, every size and choice of the merged model out."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -64,6 +65,12 @@ CODE_FILES = (
 )
 
 
+def hidden_layers(tokens: str | int) -> list[int]:
+    """Numbers of the hidden layers that a choice of tokens names: one of `3`, three of `"0+3+6"`, none of a name."""
+    parts = str(tokens).split("+")
+    return [int(part) for part in parts] if all(re.fullmatch(r"-?[0-9]+", part) for part in parts) else []
+
+
 @strict
 class OTMergeConfig(PreTrainedConfig):
     r"""Configuration of an [`OTMergeModel`] or [`OTMergeForQuestionAnswering`].
@@ -81,8 +88,8 @@ class OTMergeConfig(PreTrainedConfig):
         standardize (`bool`, defaults to `True`): Subtract the mean and divide by the standard deviation of every
             feature dimension (buffers, fitted once by [`OTMergeModel.fit_standardization`]).
         context_tokens, query_tokens (`str` or `int`): What is taken from the encoder: `"last_hidden_state"`, `"cls"`
-            (the class token; an encoder without one is refused when merging), `"pooled"` (`pooler_output`), or the
-            index of a hidden layer.
+            (the class token; an encoder without one is refused when merging), `"pooled"` (`pooler_output`), the
+            index of a hidden layer, or several joined, `"0+3+6"`: each token is then their features one after another.
         context_feature_dim, query_feature_dim (`int`, *optional*): Width of what is taken; read off the encoder's
             configuration when `None` (a hidden layer of a convolutional encoder has to state it).
         context_positions (`str`, defaults to `"auto"`): Sine-cosine positions added to the context tokens before the
@@ -238,7 +245,8 @@ class OTMergeConfig(PreTrainedConfig):
             tower = getattr(sub_config, name, None)
             sub_config = tower if isinstance(tower, PreTrainedConfig) else sub_config
         convolutional = hasattr(sub_config, "hidden_sizes") or not hasattr(sub_config, "hidden_size")
-        if isinstance(tokens, int) and convolutional:
+        layers = hidden_layers(tokens)
+        if layers and convolutional:
             raise ValueError(
                 f"`{side}_tokens={tokens}` picks a hidden layer of a `{sub_config.model_type}` encoder, whose layers "
                 f"differ in width; state it as `{side}_feature_dim` (`from_encoders_pretrained` measures it)."
@@ -246,7 +254,7 @@ class OTMergeConfig(PreTrainedConfig):
         for name in ("hidden_size", "hidden_sizes", "hidden_dim", "d_model", "embed_dim"):
             width = getattr(sub_config, name, None)
             if width:
-                return width[-1] if isinstance(width, (list, tuple)) else width
+                return (width[-1] if isinstance(width, (list, tuple)) else width) * max(len(layers), 1)
         raise ValueError(
             f"The width of a `{sub_config.model_type}` encoder is not in its configuration; pass `{side}_feature_dim`."
         )
@@ -264,8 +272,8 @@ class OTMergeConfig(PreTrainedConfig):
                 raise ValueError(f"`linear_path` holds {name!r}; expected some of {', '.join(LINEAR_PATHS)}.")
         for name in ("context_tokens", "query_tokens"):
             value = getattr(self, name)
-            if isinstance(value, bool) or (isinstance(value, str) and value not in TOKEN_SELECTIONS):
-                expected = f"one of {', '.join(TOKEN_SELECTIONS)}, or a layer's index"
+            if isinstance(value, bool) or not (value in TOKEN_SELECTIONS or hidden_layers(value)):
+                expected = f"one of {', '.join(TOKEN_SELECTIONS)}, a layer's index, or several joined as in 0+3+6"
                 raise ValueError(f"`{name}` is {value!r}; expected {expected}.")
         optional = ("adapter_hidden_size", "context_feature_dim", "query_feature_dim")
         for name in ("shared_dim", "fuser_num_layers", "fuser_num_heads", *optional):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
+from .configuration_otmerge import hidden_layers
 from .padding import begin_left, depends_on_padding, names_of_mask, run_by_length
 from .sources import describe_encoder
 from .validation import name_inputs
@@ -117,7 +118,8 @@ def run_encoder(
         encoder: Any encoder.
         inputs: Its keyword arguments; `None` values are left out. `pixel_values` (B, n, C, H, W) are n images a row:
             each is encoded by itself, and their tokens follow one another.
-        tokens: `"last_hidden_state"`, `"cls"` (the first real token), `"pooled"`, or a hidden layer's index.
+        tokens: `"last_hidden_state"`, `"cls"` (the first real token), `"pooled"`, a hidden layer's index, or several
+            joined, `"0+3+6"`, whose widths add up.
         mask: (B, S) of text or patches, (B, samples) of audio, (B, n) of several images; 1 is real. Left out for
             encoders that take none.
 
@@ -149,7 +151,7 @@ def run_encoder(
         encoder.config.mask_ratio = 0.0
         order = torch.arange(encoder.embeddings.patch_embeddings.num_patches, device=encoder.device)
         given["noise"] = order.expand(given["pixel_values"].shape[0], -1)
-    by_layer = isinstance(tokens, int)
+    by_layer = bool(hidden_layers(tokens))
     with name_inputs(encoder, given):
         outputs = encoder(**given, return_dict=True, **({"output_hidden_states": True} if by_layer else {}))
     return select_tokens(encoder, outputs, tokens, mask)
@@ -159,7 +161,16 @@ def select_tokens(
     encoder: PreTrainedModel, outputs: Any, tokens: str | int, mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Take tokens from what an encoder gave, and bring the mask of its inputs to them; see [`run_encoder`]."""
-    by_layer = isinstance(tokens, int)
+    numbers = hidden_layers(tokens)
+    if len(numbers) > 1:
+        parts = [select_tokens(encoder, outputs, number, mask) for number in numbers]
+        counts = [hidden.shape[1] for hidden, _ in parts]
+        if len(set(counts)) > 1:
+            raise NoSuchTokensError(
+                f"Hidden layers {tokens} were asked for, joined; those of this `{encoder.config.model_type}` encoder "
+                f"have {', '.join(map(str, counts))} tokens: choose layers of as many."
+            )
+        return torch.cat([hidden for hidden, _ in parts], dim=-1), parts[0][1]
     if tokens == "pooled":
         pooled = getattr(outputs, "pooler_output", None)
         if pooled is None:
@@ -167,20 +178,20 @@ def select_tokens(
                 f"A `{encoder.config.model_type}` encoder has no pooled output; choose other tokens."
             )
         return pooled.flatten(1).unsqueeze(1), None
-    if by_layer:
-        layers = outputs.hidden_states
-        if not -len(layers) <= tokens < len(layers):
+    if numbers:
+        layers, number = outputs.hidden_states, numbers[0]
+        if not -len(layers) <= number < len(layers):
             raise NoSuchTokensError(
-                f"Hidden layer {tokens} was asked for; this `{encoder.config.model_type}` encoder has "
+                f"Hidden layer {number} was asked for; this `{encoder.config.model_type}` encoder has "
                 f"{len(layers)} (0 to {len(layers) - 1})."
             )
-        hidden = layers[tokens]
+        hidden = layers[number]
     else:
         hidden = outputs.last_hidden_state
     if hidden.dim() == 4:  # a convolutional map
         if tokens == "cls":
             raise NoSuchTokensError(f"A `{encoder.config.model_type}` encoder has no class token; choose `pooled`.")
-        layer_of_sam = by_layer and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None)
+        layer_of_sam = numbers and hidden.shape[-1] == getattr(encoder.config, "hidden_size", None)
         if layer_of_sam or encoder.config.model_type in _CHANNELS_LAST:
             hidden = hidden.permute(0, 3, 1, 2)
         hidden, mask = hidden.flatten(2).transpose(1, 2), None

@@ -13,7 +13,7 @@ from ..data.encoded import PARTS
 from ..data.questions import Questions, QuestionSplits
 from ..features import mean_features
 from ..features.collator import dense_labels
-from ..model.configuration_otmerge import TOKEN_SELECTIONS
+from ..model.configuration_otmerge import TOKEN_SELECTIONS, hidden_layers
 from .linear_fit import is_gain
 
 
@@ -38,9 +38,9 @@ def first_tokens(query_tokens: TokenChoice) -> TokenChoice:
     Raises:
         ValueError: If it is none of the names.
     """
-    if isinstance(query_tokens, str) and query_tokens not in (AUTO, *TOKEN_SELECTIONS):
-        names = ", ".join((AUTO, *TOKEN_SELECTIONS))
-        raise ValueError(f"`query_tokens` is {query_tokens!r}; expected one of {names}, or a hidden layer's index.")
+    if query_tokens not in (AUTO, *TOKEN_SELECTIONS) and not hidden_layers(query_tokens):
+        expected = f"one of {', '.join((AUTO, *TOKEN_SELECTIONS))}, a layer's index, or several joined as in 0+3+6"
+        raise ValueError(f"`query_tokens` is {query_tokens!r}; expected {expected}.")
     return LAST if query_tokens == AUTO else query_tokens
 
 
