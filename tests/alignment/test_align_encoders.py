@@ -14,6 +14,7 @@ from otmerge_hf.alignment.encoder_pair import EncoderPair
 from otmerge_hf.data import PairSplit
 from otmerge_hf.features import embed, encode
 from otmerge_hf.metrics import retrieval
+from otmerge_hf.training import Refinement
 
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -212,3 +213,19 @@ def test_a_missing_split_is_named(encoders, splits, tmp_path):
     del splits["validation"]
     with pytest.raises(ValueError, match="splits must have train, validation, test; validation is missing"):
         align_encoders(*encoders, splits, cache_dir=tmp_path)
+
+
+def test_refining_begins_again_at_the_fit_of_both_splits(run):
+    calls = []
+
+    def refine(model, train, validation, steps=7):
+        calls.append((model.context_adapter.map.weight.clone(), len(train[2]), validation is None, steps))
+        return Refinement(5, 0.1, 0.2, 0.0)
+
+    plain = {refit: run(fit="procrustes", shared_dim=8, refit=refit) for refit in (False, True)}
+    result = run(fit="procrustes", shared_dim=8, refine=refine)
+    (first, few, *_), (again, both, unseen, steps) = calls
+    assert torch.equal(first, plain[False].model.context_adapter.map.weight)
+    assert torch.equal(again, plain[True].model.context_adapter.map.weight)
+    assert (few, both, unseen, steps) == (36, 45, True, 5)
+    assert result.refinement.after == 0.2
