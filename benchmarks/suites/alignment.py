@@ -41,6 +41,8 @@ class Alignment(Suite):
                 f"--{side}-tokens", nargs="+", default=[LAST], help="of the part flickr8k, as in `otmerge align`"
             )
 
+        parser.add_argument("--refine-seeds", type=int, default=1, help="of the part flickr8k (default %(default)s)")
+
     def cells(self, arguments: Namespace) -> list[Cell]:
         if arguments.seeds < 2:
             raise ValueError(f"`seeds` is {arguments.seeds}; expected at least 2, for the intervals.")
@@ -58,7 +60,7 @@ class Alignment(Suite):
             other["query_tokens"] = query_tokens
         of_part: dict[str, list[dict[str, Any]]] = {
             "flickr8k_few": [{"pairs": count} for count in PAIRS],
-            "flickr8k": [other],
+            "flickr8k": [other | ({"seed": seed} if seed else {}) for seed in range(arguments.refine_seeds)],
         }
         return [
             Cell(self.name, {"part": part} | ({"seeds": arguments.seeds} if part in _WITH_SEEDS else {}) | more)

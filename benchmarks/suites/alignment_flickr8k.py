@@ -4,7 +4,7 @@ In: the folder that `OTMERGE_DATA` names, whose `flickr8k` is an imagefolder in 
 test of the closed form and of what it was refined to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from otmerge_hf.hub.numbers import counted
 from otmerge_hf.model.modality import SIDES
 from otmerge_hf.training import refine_alignment
 
+from ..report.intervals import estimate
+from ..report.table import interval
 from ..runner.cell import Place, Record
 from .alignment import VARIABLE, data_folder
 
@@ -39,7 +41,7 @@ def flickr8k(choices: Mapping[str, Any], place: Place) -> dict[str, Any]:
         **{f"{side}_tokens": choices.get(f"{side}_tokens", ["last_hidden_state"]) for side in SIDES},
         cache_dir=place.cache / "flickr8k",
         batch_size=16,
-        refine=partial(refine_alignment, output_dir=place.cache / "flickr8k"),
+        refine=partial(refine_alignment, output_dir=place.cache / "flickr8k", seed=choices.get("seed", 0)),
     )
     found = result.to_dict()
     found["seconds"] = {name: found["seconds"][name] for name in ("fit", "refine")}
@@ -56,6 +58,15 @@ def flickr8k_folder() -> Path:
     if data is None or not (data / "flickr8k").is_dir():
         raise FileNotFoundError(f"No flickr8k at {data}: --data or {VARIABLE} names the folder that has it.")
     return data / "flickr8k"
+
+
+def joined(records: Sequence[Record]) -> list[Record]:
+    """One part for each pair of encoders and tokens, the first seed's, with those of all seeds as `of_seeds`."""
+    found: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record["settings"].get("seed", 0)):
+        choices = {name: value for name, value in record["settings"].items() if name != "seed"}
+        found.setdefault(repr(sorted(choices.items())), []).append(record)
+    return [seeds[0] | {"of_seeds": [seed["result"] for seed in seeds]} for seeds in found.values()]
 
 
 def markdown(part: Record) -> str:
@@ -75,6 +86,7 @@ def markdown(part: Record) -> str:
             f"```\n{retrieval_table(found['closed_form_test'], *sizes)}\n```",
             "",
             *_refined(found, sizes),
+            *_seeds(part["of_seeds"]),
             f"Fits {seconds['fit']:.0f} s, refining {seconds['refine']:.0f} s, after encoding.",
         ]
     )
@@ -94,5 +106,19 @@ def _refined(found: dict[str, Any], sizes: tuple[int, int]) -> list[str]:
         f"```\n{retrieval_table(found['test'], *sizes)}\n```",
         "",
         f"Mean R@1 {closed:.4f} -> {trained:.4f}, {trained / closed:.2f} times.",
+        "",
+    ]
+
+
+def _seeds(results: Sequence[dict[str, Any]]) -> list[str]:
+    """What other seeds of the training reach, in lines; none, where there is one seed."""
+    if len(results) == 1:
+        return []
+    closed, trained = ([found[name]["mean_recall@1"] for found in results] for name in ("closed_form_test", "test"))
+    values = ", ".join(f"{value:.4f}" for value in trained)
+    times = [after / before for before, after in zip(closed, trained, strict=True)]
+    return [
+        f"Seeds 0 to {len(results) - 1} of the training: mean R@1 {values}; together {interval(estimate(trained))}, "
+        f"{sum(times) / len(times):.2f} times.",
         "",
     ]

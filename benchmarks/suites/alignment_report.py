@@ -14,7 +14,8 @@ def markdown(records: Sequence[Record], parts: Sequence[str]) -> str:
     blocks = ["Made by `python -m benchmarks run alignment`. Intervals are 95% t intervals over seeds."]
     for name in parts:
         found = [r for r in records if r["settings"]["part"] == name]
-        for record in alignment_flickr8k_few.joined(found) if name == "flickr8k_few" else found:
+        join = {"flickr8k_few": alignment_flickr8k_few.joined, "flickr8k": alignment_flickr8k.joined}.get(name, list)
+        for record in join(found):
             machine = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
             blocks += [_REPORTS[name](record), f"Machine: {machine}."]
     return "\n\n".join(blocks) + "\n"
