@@ -66,6 +66,10 @@ METHODS = {
     ),
     "grown_transport": Method("grown:grown_transport", "grown, with a transport plan as the fuser's attention"),
     "grown_everything": Method("grown:grown_everything", "grown, with every geometry on the linear path"),
+    "matched": Method("matching:matched", "grown, from a fuser that first learned to match captions"),
+    "matched_frozen": Method(
+        "matching:matched_frozen", "a linear path of words, cosine and a held fuser that learned to match captions"
+    ),
     "grown_unaligned": Method("grown:grown_unaligned", "the control of grown: the same head, nothing aligned"),
     "grown_words": Method("grown:grown_words", "grown_unaligned without the image: one context for every question"),
     "words_linear": Method("grown:words_linear", "logistic regression on the question's mean feature"),
