@@ -10,12 +10,14 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from otmerge_hf.features import mean_features
 from otmerge_hf.model.modeling_otmerge import OTMergeForQuestionAnswering
 from otmerge_hf.training import set_stage, train_answers
 from otmerge_hf.training.linear_fit import fit_linear_path
+from otmerge_hf.training.shared_contexts import by_context
 
 from ..runner.flops import FlopCounter
 from ..runner.recipe import Recipe
@@ -125,23 +127,17 @@ def _parts(task: Task, matcher: OTMergeForQuestionAnswering, rows: Rows) -> dict
     }
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _fused(task: Task, model: OTMergeForQuestionAnswering, rows: Rows) -> tuple[Tensor, Tensor]:
     """The head's logits without the linear path, (N, 2), and the fused vectors, (N, D)."""
-    logits, vectors = [], []
-
-    def keep(head: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        vectors.append(inputs[0])
-        logits.append(output)
-
-    collator = task.cached_collator()
-    collator.share_contexts = True
-    order = sorted(range(len(rows)), key=rows.columns["context_features"].__getitem__)  # contexts once a batch
-    handle = model.classifier.register_forward_hook(keep)
+    kept: list[Tensor] = []
+    handle = model.classifier.register_forward_hook(
+        lambda head, given, made: kept.append(torch.cat([made, *given], 1))
+    )
     model.eval()
-    for first in range(0, len(order), 256):
-        batch = collator(rows.__getitems__(order[first : first + 256]))
+    ordered, collator, places = by_context(rows, task.cached_collator())
+    for batch in DataLoader(ordered, batch_size=256, collate_fn=collator):
         model(**{name: value for name, value in batch.items() if name != "labels"})
     handle.remove()
-    back = torch.tensor(order).argsort()
-    return torch.cat(logits)[back].clone(), torch.cat(vectors)[back].clone()
+    every = torch.cat(kept)[places]
+    return every[:, :2], every[:, 2:]
