@@ -70,6 +70,9 @@ METHODS = {
     "matched_frozen": Method(
         "matching:matched_frozen", "a linear path of words, cosine and a held fuser that learned to match captions"
     ),
+    "matched_kept": Method(
+        "matching:matched_kept", "matched_frozen, its matching logit let in without asking validation"
+    ),
     "grown_unaligned": Method("grown:grown_unaligned", "the control of grown: the same head, nothing aligned"),
     "grown_words": Method("grown:grown_words", "grown_unaligned without the image: one context for every question"),
     "words_linear": Method("grown:words_linear", "logistic regression on the question's mean feature"),

@@ -7,6 +7,8 @@ Source: image-text matching with hard negatives: Li et al. 2021 (ALBEF), section
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,7 +46,12 @@ def matched(task: Task, recipe: Recipe) -> Fitted:
     return fitted
 
 
-def matched_frozen(task: Task, recipe: Recipe) -> Fitted:
+def matched_kept(task: Task, recipe: Recipe) -> Fitted:
+    """As `matched_frozen`, with the matching logit on the path whatever validation says: what it is worth there."""
+    return matched_frozen(task, recipe, kept=("matching",))
+
+
+def matched_frozen(task: Task, recipe: Recipe, kept: Sequence[str] = ()) -> Fitted:
     """Align, let the fuser learn to match, hold it, and fit words, cosine, its logit and its vector by linear maps."""
     fitted = aligned(task, recipe, linear_path=[])
     matcher, said = learn_matching(task, recipe, fitted)
@@ -54,26 +61,22 @@ def matched_frozen(task: Task, recipe: Recipe) -> Fitted:
     with FlopCounter() as counter:
         parts, eval_parts, test_parts = (_parts(task, matcher, rows) for rows in (training, validation, task.test))
         chosen = fit_linear_path(parts, training.labels(), eval_parts, validation.labels(), count)
+        chosen = replace(chosen, strengths=chosen.strengths | dict.fromkeys(kept, 1.0))  # as weak as for few numbers
         every = {name: torch.cat([part, eval_parts[name]]) for name, part in parts.items()}
         labels = torch.cat([training.labels(), validation.labels()])
         fit = fit_linear_path(every, labels, {}, labels[:0], count, again=chosen)
     logits = fit.bias + sum(test_parts[name] @ weight.T for name, weight in fit.weights.items())
     fitted.predictions = logits.argmax(dim=-1)
     fitted.model, fitted.labels = matcher, len(labels)
-    fitted.phases.append(
-        Phase(
-            name="fit",
-            steps=1,
-            batch_size=len(labels),
-            rows=len(labels),
-            wall_seconds=time.perf_counter() - start,
-            cpu_seconds=time.process_time() - start_cpu,
-            flops=counter.total,
-        )
-    )
+    seconds = time.perf_counter() - start, time.process_time() - start_cpu
+    fitted.phases.append(Phase("fit", 1, len(labels), len(labels), *seconds, flops=counter.total))
     shares = {"fuser": 0.0, "path": 1.0}  # the fuser's logits are a part of the path
-    fitted.notes = {"validation_losses": chosen.losses, "strengths": chosen.strengths, "shares": shares}
-    fitted.notes["matching"] = said
+    fitted.notes = {
+        "validation_losses": chosen.losses,
+        "strengths": chosen.strengths,
+        "shares": shares,
+        "matching": said,
+    }
     return fitted
 
 

@@ -37,6 +37,7 @@ SEEN = {
             "grown_everything",
             "matched",
             "matched_frozen",
+            "matched_kept",
             "frozen_attention",
             "frozen_transport",
         ),
@@ -59,7 +60,7 @@ def test_runs_and_says_what_it_saw(name, task, recipe):
     if name in ("most_frequent", "statement_scoring", "statement_transport"):
         assert fitted.predictions.shape == (16,)
         return
-    assert fitted.phases[-1].steps == (1 if name in ("words_linear", "matched_frozen") else 4)
+    assert fitted.phases[-1].steps == (1 if name in ("words_linear", "matched_frozen", "matched_kept") else 4)
     assert all(phase.flops > 0 and phase.cpu_seconds > 0 for phase in fitted.phases)
     assert not fitted.model.loss_terms
     assert not fitted.model.otmerge.loss_terms
