@@ -67,6 +67,8 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not isinstance(func, torch._ops.OpOverload):  # of higher order, such as flex attention: not counted
+            return func(*args, **kwargs)
         count = _COUNTS.get(func._overloadpacket)
         if count is None and func not in _whole:
             with self:

@@ -228,6 +228,19 @@ def test_a_training_that_was_found_hopeless_stays_so(make_model, arguments, tmp_
     second = KeepBest(model)
     assert second.load(kept)
     assert second.is_over
+    state, notes = kept.read("best")
+    kept.write("best", state, {name: notes[name] for name in ("steps", "losses")})  # as an earlier version did
+    third = KeepBest(model)
+    assert third.load(kept)
+    assert not third.is_over
+
+
+def test_whether_a_training_is_hopeless_is_not_asked_at_its_end(make_model, arguments):
+    model, rows = make_model(answers=2), planted("words", 60, 0)
+    best = KeepBest(model, is_hopeless=lambda: pytest.fail("it was asked"))
+    args = arguments(max_steps=3, eval_strategy="steps", eval_steps=3)
+    train_fuser(model, rows, default_data_collator, args, best, eval_rows=rows)
+    assert len(best.losses) == 1
 
 
 def test_what_an_earlier_run_left_in_the_folder_is_not_resumed(grow, arguments):

@@ -204,3 +204,49 @@ def test_an_answer_that_no_training_row_has_is_rare_and_not_impossible():
     torch.testing.assert_close(
         *(logits(fit, {"query": eval_x})[:, :3].softmax(1) for fit in fits), atol=1e-2, rtol=1e-2
     )
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft", "weighted"])
+def test_the_gradient_of_the_formula_is_zero_at_the_fit(kind):
+    """With few rows, where what holds the bias counts; by autograd on the formula of the docstring."""
+    (x, y), strength = rows(60, 12), 3.0
+    soft, weights = kind == "soft", torch.tensor([1.0, 0.5, 2.0]) if kind == "weighted" else None
+    labels = torch.nn.functional.one_hot(y, 3) * 0.7 if soft else y
+    start = LinearFit({}, torch.zeros(3), {"query": strength}, {})
+    fit = fit_linear_path({"query": x}, labels, {}, labels[:0], 3, again=start, class_weights=weights, **EXACT)
+    z = torch.as_tensor(standardized(x, x))
+    slope = (fit.weights["query"] * x.std(0)).double().requires_grad_()
+    bias = (fit.bias + fit.weights["query"] @ x.mean(0)).double().requires_grad_()
+    logits_ = z @ slope.T + bias
+    if soft:
+        share = (labels.sum(0) + 0.5) / 61
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits_, labels.double(), reduction="sum")
+        held = share.logit()
+    else:
+        seen = (torch.bincount(y, minlength=3) + 1) * (1 if weights is None else weights)
+        held = (seen / seen.sum()).log()
+        given = None if weights is None else weights.double()
+        losses = torch.nn.functional.cross_entropy(logits_, y, weight=given, reduction="sum")
+    value = losses + strength / 2 * slope.square().sum() + (bias - held).square().sum() / 2
+    for gradient in torch.autograd.grad(value, (slope, bias)):
+        assert gradient.abs().max() < 2e-2  # twice the penalty of the bias is 0.3 off
+
+
+@pytest.mark.parametrize("given", ["constant", "one row"])
+def test_a_part_that_says_nothing_is_left_out(given):
+    (x, y), (eval_x, eval_y) = rows(60, 12), rows(30, 12, seed=1)
+    if given == "constant":
+        x, eval_x = torch.zeros_like(x), torch.zeros_like(eval_x)
+    else:
+        y = torch.where(torch.arange(60) == 0, y, -100)
+    fit = fit_linear_path({"context": x}, y, {"context": eval_x}, eval_y, 3)
+    assert fit.strengths == {}
+    assert fit.bias.isfinite().all()
+
+
+def test_an_answer_of_no_weight_keeps_a_finite_bias():
+    (x, y), (eval_x, eval_y) = rows(60, 12), rows(30, 12, seed=1)
+    weights = torch.tensor([1.0, 0.0, 1.0])
+    fit = fit_linear_path({"query": x}, y, {"query": eval_x}, eval_y, 3, class_weights=weights)
+    assert fit.bias.isfinite().all()
+    assert not (logits(fit, {"query": eval_x}).argmax(1) == 1).any()

@@ -176,4 +176,19 @@ def test_rows_that_hold_their_contexts_stay_as_they_are():
 
 def test_contexts_are_read_of_rows_of_any_kind():
     joined = torch.utils.data.ConcatDataset([ROWS, Dataset.from_list(ROWS)])
-    assert contexts_of(joined) == [row["context_features"] for row in ROWS] * 2
+    expected = [row["context_features"] for row in ROWS]
+    assert contexts_of(joined) == expected * 2
+    assert contexts_of(torch.utils.data.Subset(joined, [13, 2])) == [expected[1], expected[2]]
+    made = Dataset.from_dict({"image": expected}).with_transform(lambda rows: {"context_features": rows["image"]})
+    assert contexts_of(made) == expected
+
+
+def test_a_subset_is_not_opened_to_learn_its_contexts():
+    class Opened(Dataset):
+        def __getitem__(self, row):
+            if isinstance(row, int):
+                raise AssertionError("a row was opened")
+            return super().__getitem__(row)
+
+    rows = Opened.from_list(ROWS)
+    assert contexts_of(torch.utils.data.Subset(rows, [3])) == [ROWS[3]["context_features"]]

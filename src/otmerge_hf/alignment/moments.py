@@ -109,6 +109,7 @@ def paired_moments(
     """
     if moments_from not in ("pairs", "all"):
         raise ValueError(f"moments_from must be 'pairs' or 'all', got {moments_from!r}")
+    pairs = pairs.to(context.device)
     used = [
         (side, column if moments_from == "pairs" else None)
         for side, column in zip((context, query), pairs.T, strict=True)

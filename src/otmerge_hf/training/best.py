@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
@@ -26,7 +27,7 @@ class KeepBest(TrainerCallback):
     Args:
         model: What is trained.
         patience: Evaluations without a lower loss before the training stops.
-        is_hopeless: Asked once, at the first evaluation after half of the steps, whether training is to stop there.
+        is_hopeless: Asked once, at the first evaluation from half of the steps on, whether training is to stop there.
 
     Attributes:
         steps: Optimiser steps of the best state.
@@ -53,8 +54,10 @@ class KeepBest(TrainerCallback):
         self.losses.append(kwargs["metrics"]["eval_loss"])
         if self.losses[-1] < self.best:
             self.best, self.steps, self._state = self.losses[-1], state.global_step, self._copy()
-        if self._hopeless is None and 2 * state.global_step >= state.max_steps:
-            self._hopeless = self._is_hopeless()
+        halfway = state.max_steps <= 2 * state.global_step < 2 * state.max_steps
+        if self._hopeless is None and halfway and not self.is_over:
+            # of several ranks the first one's word: a rank that stops alone leaves the others waiting
+            self._hopeless = broadcast_object_list([self._is_hopeless()])[0]
         control.should_training_stop |= self.is_over
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

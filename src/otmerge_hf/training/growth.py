@@ -159,11 +159,12 @@ def grow_answers(
         now = answer_logits(host, eval_questions, collator, size)
         if is_gain(before, _mix(now, alone, eval_labels, weights)[1]):
             return False
-        logger.info("At half of its steps the fuser adds nothing to the linear path: it learns no further.")
+        logger.info("At half of its steps the fuser, as it is, adds nothing to the linear path: it learns no further.")
         return True
 
     start = {name: value.detach().clone() for name, value in host.named_parameters() if _may_learn(name, value)}
     set_stage(model, stage)
+    moves = any(value.requires_grad for value in host.otmerge.parameters())  # what the path reads, with the fuser
     planned, best = plan_evaluations(args, len(questions)), KeepBest(host, is_hopeless=is_hopeless)
     options: dict[str, Any] = {"callbacks": callbacks, "questions_per_context": questions_per_context}
     path.load({}, torch.zeros_like(path.bias))
@@ -171,13 +172,14 @@ def grow_answers(
         folder = kept.folder and kept.folder / "fuser"
         said = "Learning from the training rows, at most %d steps: fewer where validation gains no more."
         logger.info(said, planned.max_steps)
-        ordered = by_context(eval_questions, collator)[0]  # where a batch shares contexts, it has few
+        # side by side, where a batch shares contexts; else as they were given, for terms that compare rows of a batch
+        ordered = by_context(eval_questions, collator)[0] if questions_per_context > 1 else eval_questions
         train_fuser(model, questions, collator, planned, best, eval_rows=ordered, folder=folder, **options)
         logger.info("Best on validation after %d steps.", best.steps)
         best.keep(kept, "fuser")
     best.restore()
     fused = answer_logits(host, eval_questions, collator, size)
-    if stage != "fuse":  # the adapters moved, and with them what the path reads
+    if moves:
         measured = [measure_parts(host, rows, collator, size) for rows in (fitted, eval_questions)]
         (parts, labels), (eval_parts, eval_labels) = measured
     beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear, class_weights=weights)
@@ -202,9 +204,9 @@ def grow_answers(
                 host.load_state_dict(trained[0], strict=False)
         beside = linear
         if refit:
-            if shares.fuser and stage != "fuse":
+            if shares.fuser and moves:
                 parts, labels = measure_parts(host, drawn_rows(every, count), collator, size)
-            else:  # the adapters are as they were at the start
+            else:  # what the path reads is as it was at the start
                 parts = {name: torch.cat([each[name] for each, _ in start_parts]) for name in parts}
                 labels = torch.cat([some for _, some in start_parts])
             beside = fit_linear_path(parts, labels, {}, labels[:0], count, again=linear, class_weights=weights)

@@ -56,7 +56,8 @@ def fit_linear_path(
     $$ \min_{W, b} \sum_i \ell\Big(y_i, b + \sum_p W_p \tilde x_{ip}\Big) + \frac12 \sum_p \lambda_p \|W_p\|^2
        + \frac12 \|b - b_0\|^2, \quad \tilde x \text{ standardised} $$
 
-    $b_0$ is what the answers' frequencies give if each is counted once more: it holds the bias of an answer that few
+    $b_0$ is what the answers' frequencies give if each is counted once more (of soft targets half a time, among one
+    more row); with class weights, frequencies and losses alike are weighted. It holds the bias of an answer that few
     or no training rows have, which would otherwise fall for as long as the fit runs.
 
     A part's strength is the best on validation while those before it are held; a part that does not lower the loss

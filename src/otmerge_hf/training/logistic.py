@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 NARROW = 8  # a few numbers need no axes of their own, and do not overfit
 SHARED = "answers"  # the part with one number an answer, and one weight for all of them
-_LEAST_SPREAD = 1e-6  # of the largest: an axis below it is rounding
+_LEAST_SPREAD = 1e-12  # of the largest: an axis below it is rounding
+_LEAST_WEIGHT = 1e-4  # of the largest class weight: an answer that counts nothing keeps a finite bias
+_CHUNK = 4096  # rows raised to float64 at a time
 
 
 def answer_losses(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -70,12 +72,13 @@ class Logistic:
         self.parts = {name: _part(name, part[rows].float()) for name, part in parts.items()}
 
     def _by_frequency(self) -> tuple[Tensor, Tensor]:
-        """Bias (L,) as if each answer had been seen once more, and how the loss bends in its logit there."""
+        """Bias (L,) of how often each answer is right, smoothed, and how the loss bends in its logit there."""
         if self.labels.dim() == 2:
             share = (self.labels.sum(dim=0) + 0.5) / (len(self.labels) + 1)
             return share.logit(), share * (1 - share)
         seen = torch.bincount(self.labels, minlength=self.num_labels) + 1.0
-        seen = seen if self.class_weights is None else seen * self.class_weights
+        if self.class_weights is not None:
+            seen = seen * self.class_weights.clamp(min=_LEAST_WEIGHT * float(self.class_weights.max()))
         share = seen / seen.sum()
         return share.log(), share * (1 - share)
 
@@ -95,22 +98,17 @@ class Logistic:
     def solve(self, strengths: Mapping[str, float], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of the least loss for each part's ridge strength; the bias alone, where there is no part."""
         count = len(self.labels)
-        scale, inner = (
-            {"bias": (self.curvature + 1 / count).rsqrt()},
-            {"bias": start.get("bias", self.bias) - self.bias},
-        )
+        scale = {"bias": (self.curvature + 1 / count).rsqrt()}
+        inner = {"bias": start.get("bias", self.bias) - self.bias}
         for name, strength in strengths.items():
             part = self.parts[name]
-            bent = (
-                self.curvature.sum() * part.spread.mean() if name == SHARED else self.curvature[:, None] * part.spread
-            )
-            scale[name] = (
-                ((bent + strength) / count).rsqrt().reshape((1,) if name == SHARED else (-1, len(part.spread)))
-            )
-            given = start.get(name)
-            inner[name] = torch.zeros_like(scale[name]) if given is None else given
-            if given is not None and part.axes is not None:
-                inner[name] = given @ part.axes
+            if name == SHARED:
+                bent = (self.curvature.sum() * part.spread.mean()).reshape(1)
+            else:
+                bent = self.curvature[:, None] * part.spread
+            scale[name] = ((bent + strength) / count).rsqrt()
+            given = start.get(name, torch.zeros(self.num_labels, len(part.mean)) if name != SHARED else torch.zeros(1))
+            inner[name] = given if part.axes is None else given @ part.axes
         inner = {name: (value / scale[name]).requires_grad_(True) for name, value in inner.items()}
         optimizer = torch.optim.LBFGS(
             list(inner.values()),
@@ -169,9 +167,15 @@ def _part(name: str, part: Tensor) -> _Part:
     spread = values.square().sum(dim=0)
     if name != SHARED and part.shape[1] > NARROW:
         # questions that share a context, or a text: one product for all of them
-        values, rows, counts = values.unique(dim=0, return_inverse=True, return_counts=True)
-        weighted = values.double() * counts[:, None].sqrt()
-        spread, axes = torch.linalg.eigh(weighted.T @ weighted)
+        distinct, places, counts = values.unique(dim=0, return_inverse=True, return_counts=True)
+        if len(distinct) < len(values):
+            values, rows = distinct, places
+        else:
+            counts = torch.ones_like(counts)
+        moment = torch.zeros(part.shape[1], part.shape[1], dtype=torch.float64)
+        for some, count in zip(values.split(_CHUNK), counts.split(_CHUNK), strict=True):
+            moment.addmm_(some.double().T, some.double() * count[:, None])
+        spread, axes = torch.linalg.eigh(moment)
         kept = spread > _LEAST_SPREAD * spread[-1]
         spread, axes = spread[kept].float(), axes[:, kept].float()
         values = values @ axes

@@ -52,10 +52,13 @@ class QuestionGroups(Dataset):
 
 
 def contexts_of(rows: Any) -> list[Any]:
-    """`context_features` of all rows; of a `datasets.Dataset` that column alone is read."""
+    """`context_features` of all rows; of a `datasets.Dataset` that column alone is read, where it is a column."""
     if isinstance(rows, ConcatDataset):
         return [context for part in rows.datasets for context in contexts_of(part)]
-    if isinstance(rows, datasets.Dataset):
+    if isinstance(rows, Subset):
+        contexts = contexts_of(rows.dataset)
+        return [contexts[place] for place in rows.indices]
+    if isinstance(rows, datasets.Dataset) and rows.format["type"] != "custom":  # what `set_transform` makes is none
         return list(rows["context_features"])
     return [rows[row]["context_features"] for row in range(len(rows))]
 
