@@ -95,8 +95,13 @@ class Logistic:
                 logits = logits + _product(name, weights[name], self.standardize(name, parts[name]))
         return answer_losses(logits, labels, self.class_weights)
 
-    def solve(self, strengths: Mapping[str, float], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of the least loss for each part's ridge strength; the bias alone, where there is no part."""
+    def solve(
+        self, strengths: Mapping[str, float], start: Mapping[str, Tensor], tolerance: float = 1e-8
+    ) -> dict[str, Tensor]:
+        """Weights of the least loss for each part's ridge strength; the bias alone, where there is no part.
+
+        It ends where a step changes the loss by less than `tolerance`, in nats.
+        """
         count = len(self.labels)
         scale = {"bias": (self.curvature + 1 / count).rsqrt()}
         inner = {"bias": start.get("bias", self.bias) - self.bias}
@@ -115,7 +120,7 @@ class Logistic:
             max_iter=self.max_iterations,
             history_size=10,
             tolerance_grad=1e-5,
-            tolerance_change=1e-8,
+            tolerance_change=tolerance,
             line_search_fn="strong_wolfe",
         )
 
