@@ -151,7 +151,7 @@ def test_given_strengths_are_the_fit_that_chose_them():
     chosen = fit_linear_path(parts, y, eval_parts, eval_y, 3, **EXACT)
     again = fixed(parts, y, chosen.strengths)
     assert again.strengths == chosen.strengths
-    torch.testing.assert_close(logits(again, eval_parts), logits(chosen, eval_parts), atol=5e-3, rtol=5e-3)
+    torch.testing.assert_close(logits(again, eval_parts), logits(chosen, eval_parts), atol=2e-2, rtol=5e-3)
 
 
 def test_a_dead_dimension_is_left_alone():
