@@ -90,7 +90,7 @@ def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
             *differences,
             " / ".join(f"{100 * score:.1f}" for score in scores) or "-",
             _kept(list(cells.values())),
-            f"{sum(c['compute']['cpu_seconds'] for c in cells.values()) / len(cells):,.0f}",
+            _seconds(sum(c["compute"]["cpu_seconds"] for c in cells.values()) / len(cells)),
             f"{sum(c['compute']['flops'] for c in cells.values()) / len(cells) / 1e12:.3g}",
         )
         lines.append("| " + " | ".join(row) + " |")
@@ -101,6 +101,10 @@ def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
     if published(task):
         lines += ["", f"Published rows are from {READ_IN}."]
     return "\n".join(lines)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if 0 < value < 100 else f"{value:,.0f}"
 
 
 def _kept(cells: list[Record]) -> str:
