@@ -18,6 +18,7 @@ from otmerge_hf.model.configuration_otmerge import OTMergeConfig
 
 from ..runner.cell import Record
 from ..runner.records import Records, write_whole
+from ..suites.photographs import RECIPE
 from ..tasks.esnlive_f8k import ANSWERS
 from .intervals import estimate, paired_difference
 from .retrieval_card import retrieval_card
@@ -32,7 +33,11 @@ _SHOWN = {
     "grown_unaligned": "the same head, nothing aligned (the control)",
     _METHOD: "this merge",
 }
-_COMMAND = "python -m benchmarks run photographs --data FOLDER --tasks esnlive_f8k"
+_TOGETHER = 8  # questions of a photograph
+_COMMAND = (
+    "python -m benchmarks run photographs --data FOLDER --tasks esnlive_f8k "
+    f"--methods {' '.join(_SHOWN)} --set questions_per_context={_TOGETHER}"
+)
 
 
 _TOY = "The images are drawn: one flat shape on a plain ground. Nothing here says how it does on photographs."
@@ -80,7 +85,8 @@ def entailment_card(results: Path, name: str) -> CardFacts:
         settings = record["settings"]
         recipe = settings["recipe"]
         usual = (recipe["context_encoder"], recipe["label_fraction"]) == ("efficientnet-lite0", 1.0)
-        usual &= "questions_per_context" not in recipe and recipe["query_tokens"] == "last_hidden_state"
+        usual &= (recipe["query_tokens"], recipe["epochs"]) == ("last_hidden_state", RECIPE["epochs"])
+        usual &= settings["method"] == "most_frequent" or recipe.get("questions_per_context") == _TOGETHER
         if settings["task"] == _TASK and settings["method"] in cells and usual:
             cells[settings["method"]][recipe["seed"]] = record
     if missing := [method for method, own in cells.items() if not own]:

@@ -31,7 +31,7 @@ ELSEWHERE |= dict.fromkeys((page for page in PAGES if page.startswith("model_car
 PRINTED = {
     "README.md": [
         r"^tensor\(\[\s*\d+,.*\]\) \{",
-        r"^Validation loss by part: bias \d\.\d+, .*; kept: .* With the fuser \d\.\d+, .*; it is ",
+        r"^Validation loss by part: bias \d\.\d+, .*; kept: .* With the fuser \d\.\d+; it is ",
     ],
     "docs/forecast.md": ["Forecast among 1,000 candidates"],
     "docs/keeping.md": [r"^[1-3]\.\d+e-07$"],

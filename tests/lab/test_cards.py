@@ -38,7 +38,8 @@ def cells():
     for record in Records(RESULTS / "photographs" / "cells.jsonl").read().values():
         settings, recipe = record["settings"], record["settings"]["recipe"]
         usual = (recipe["context_encoder"], recipe["label_fraction"]) == ("efficientnet-lite0", 1.0)
-        usual &= "questions_per_context" not in recipe and recipe["query_tokens"] == "last_hidden_state"
+        usual &= (recipe["query_tokens"], recipe["epochs"]) == ("last_hidden_state", 4.0)
+        usual &= settings["method"] == "most_frequent" or recipe.get("questions_per_context") == 8
         if settings["task"] == "esnlive_f8k" and settings["method"] in found and usual:
             found[settings["method"]][recipe["seed"]] = record
     return found
