@@ -80,6 +80,7 @@ def fit_linear_path(
         ValueError: If a part is not finite, or there is no labelled row, of validation too.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[-1.0], [-2.0], [1.0], [2.0]] * 9)
         >>> y = torch.tensor([0, 0, 1, 1] * 9)
         >>> fit = fit_linear_path({"cosine": x}, y, {"cosine": x}, y, 2)
