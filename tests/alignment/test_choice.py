@@ -53,6 +53,22 @@ def test_equals_the_fit_made_directly(kind, direct):
     assert expected.score(*validation) == pytest.approx(choice.candidates[0].recall)
 
 
+@pytest.mark.parametrize("kind", ["procrustes", "cca", "ridge", "sinkhorn_procrustes"])
+def test_a_refit_is_the_fit_of_all_rows(kind):
+    (x, y, _), validation = sides(200), sides(50, seed=1)
+    pairs = torch.arange(150)[:, None].expand(-1, 2)  # the rest are unpaired
+    choice = choose_fit((x, y, pairs), validation, kind=kind)
+    kept = choice.fit.context_map_.weight.clone()
+    more = torch.cat([pairs, 200 + torch.arange(50)[:, None].expand(-1, 2)])
+    rows = torch.cat([x, validation[0]]), torch.cat([y, validation[1]]), more
+    found = choice.refit(rows, validation)
+    expected = type(choice.fit)(**choice.fit.get_params()).fit(*rows)
+    torch.testing.assert_close(found.context_map_.weight.abs(), expected.context_map_.weight.abs())
+    torch.testing.assert_close(found.query_map_.bias.abs(), expected.query_map_.bias.abs(), rtol=1e-4, atol=1e-5)
+    assert found.n_pairs_ == 200
+    torch.testing.assert_close(choice.fit.context_map_.weight, kept)
+
+
 def test_pairs_out_of_order_and_several_texts_per_image():
     x, y, _ = sides(300)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(3))

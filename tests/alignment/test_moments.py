@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from otmerge_hf.alignment import moments
-from otmerge_hf.alignment.moments import paired_moments
+from otmerge_hf.alignment.moments import inverse_square_root, paired_moments
 
 
 @pytest.mark.parametrize("more_texts", [True, False])
@@ -26,3 +26,16 @@ def test_rows_count_as_often_as_pairs_name_them(monkeypatch, more_texts, chunk, 
     torch.testing.assert_close(list(found.covariances), expected)
     torch.testing.assert_close(found.cross, (named[0] - means[0]).T @ (named[1] - means[1]) / len(pairs))
     assert found.count == 25
+
+
+def test_ridges_share_a_decomposition_and_give_what_each_gives_alone():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 6, generator=generator), torch.randn(30, 4, generator=generator)
+    made = paired_moments(x, y, torch.arange(30)[:, None].expand(-1, 2))
+    for ridge in (0.0, 0.1, 3.0):
+        for side in (0, 1):
+            alone = inverse_square_root(made.covariances[side], ridge)
+            torch.testing.assert_close(made.whitening(side, ridge), alone)
+    # another rank is another decomposition, not the one that lies there
+    few = paired_moments(x, y, torch.arange(3)[:, None].expand(-1, 2))
+    torch.testing.assert_close(few.whitening(0, 0.1), few.whitening(0, 0.1, rank=3))

@@ -91,6 +91,18 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(whole, blocked, strict=True))
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_both_directions_may_share_their_scores(monkeypatch, similarity):
+    generator = torch.Generator().manual_seed(0)
+    context, query = torch.randn(30, 4, generator=generator), torch.randn(50, 4, generator=generator)
+    pairs = torch.stack(
+        [torch.randint(30, (60,), generator=generator), torch.randint(50, (60,), generator=generator)], 1
+    )
+    shared = retrieval(context, query, pairs, similarity=similarity)
+    monkeypatch.setitem(retrieval.__globals__, "SHARED_SCORES", 0)
+    assert retrieval(context, query, pairs, similarity=similarity) == pytest.approx(shared)
+
+
 def test_collapsed_space_is_no_success():
     ones = torch.ones(20, 4)
     assert retrieval(ones, ones)["mean_recall@1"] == 0.0

@@ -129,7 +129,7 @@ def align_encoders(
     best: Alignment = choice.fit
     before = retrieval(best.transform_context(validation[0]), best.transform_query(validation[1]), validation[2])
     if refit:
-        best = type(best)(**best.get_params()).fit(*_rows(means, splits, ["train", "validation"]))
+        best = choice.refit(_rows(means, splits, ["train", "validation"]), validation)
     seconds["fit"] = time.perf_counter() - started
     notes += _unused_rows(choice.candidates, splits["train"], len(unpaired_images), len(unpaired_texts))
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .base import check_ridge, check_shared_dim
 from .moment_fit import MomentFit
-from .moments import Moments, MomentsFrom, inverse_square_root
+from .moments import Moments, MomentsFrom
 
 
 class CCA(MomentFit):
@@ -58,9 +58,7 @@ class CCA(MomentFit):
         width = check_shared_dim(self.shared_dim, min(moments.cross.shape))
         # (Dc, Dc) and (Dq, Dq)
         rank = moments.count if self.moments_from == "pairs" else None
-        white_context, white_query = (
-            inverse_square_root(side, self.regularization, rank) for side in moments.covariances
-        )
+        white_context, white_query = (moments.whitening(side, self.regularization, rank) for side in (0, 1))
         left, values, right = torch.linalg.svd(white_context @ moments.cross @ white_query, full_matrices=False)
         self.correlations_ = values[:width]
         weight = self.correlations_[:, None] ** self.correlation_weight

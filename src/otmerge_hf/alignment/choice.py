@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..metrics.retrieval import retrieval
-from .base import AffineMap, Alignment, check_fit, check_shared_dim, unpaired_rows
+from .base import Alignment, check_fit, check_shared_dim, unpaired_rows
 from .cca import CCA
 from .gaussian_monge import GaussianMonge
 from .moment_fit import MomentFit
-from .moments import paired_moments
+from .moments import Moments, paired_moments
 from .procrustes import Procrustes
 from .recommendations import FitName, recommend
 from .ridge import Ridge
@@ -51,10 +51,31 @@ class Candidate(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The best fit, fitted on the training rows, and all that were tried, best first."""
+    """What [`choose_fit`] found.
+
+    Attributes:
+        fit: The best, fitted on the training rows.
+        candidates: All that were tried, best first.
+        moments: Of the training pairs.
+    """
 
     fit: Alignment
     candidates: list[Candidate]
+    moments: Moments
+
+    def refit(self, rows: tuple[Tensor, Tensor, Any], added: tuple[Tensor, Tensor, Any]) -> Alignment:
+        """Fit the best anew, on more rows.
+
+        Args:
+            rows: All: what [`choose_fit`] had as `train`, and what is added to it.
+            added: Those that are added; none of their pairs is a training pair.
+        """
+        fresh = type(self.fit)(**self.fit.get_params())
+        if not isinstance(fresh, MomentFit):
+            return fresh.fit(*rows)
+        context, query, pairs = check_fit("refit", *added, 1)  # the training rows need not be read again
+        moments = self.moments.joined(paired_moments(context, query, pairs))
+        return fresh.fit_moments(moments, torch.promote_types(context.dtype, query.dtype))
 
 
 def choose_fit(
@@ -98,20 +119,20 @@ def choose_fit(
     tried: list[tuple[Candidate, Alignment]] = []
     for fit in _closed_forms(kind, *dims, shared_dim):
         fit.fit_moments(moments, dtype)
+        shared = _shared(fit, sides)
         for width in _widths(fit, min(dims), shared_dim):
-            maps = [AffineMap(a.weight[:width], a.bias[:width]) for a in (fit.context_map_, fit.query_map_)]
             narrowed = fit if isinstance(fit, Ridge) else type(fit)(**fit.get_params() | {"shared_dim": width})
-            tried.append((_candidate(narrowed, maps, sides, matches), narrowed))
+            tried.append((_candidate(narrowed, (shared[0][:, :width], shared[1][:, :width]), matches), narrowed))
     free = min(len(rows) for rows in unpaired_rows(pairs, len(context), len(query)))
     for other in _others(kind, *dims, shared_dim, recommend(len(pairs), free).fit in NEED_UNPAIRED):
         other.fit(context, query, pairs)
-        tried.append((_candidate(other, [other.context_map_, other.query_map_], sides, matches), other))
+        tried.append((_candidate(other, _shared(other, sides), matches), other))
     # Of equally good ones the narrowest: less to store and to search.
     tried.sort(key=lambda pair: (-pair[0].recall, -pair[0].mean_average_precision, pair[0].shared_dim))
     best = tried[0][1]
     if isinstance(best, MomentFit):
         best.fit_moments(moments, dtype)
-    return Choice(best, [candidate for candidate, _ in tried])
+    return Choice(best, [candidate for candidate, _ in tried], moments)
 
 
 def check_fit_name(fit: str, **unpaired: object) -> None:
@@ -138,10 +159,14 @@ def check_choice(kind: str, shared_dim: int | None, context_dim: int, query_dim:
             raise ValueError(f"shared_dim is {shared_dim}; a ridge's is the width of a side, {widths}")
 
 
-def _candidate(fit: Alignment, maps: list[AffineMap], sides: list[Tensor], matches: Any) -> Candidate:
-    found = retrieval(maps[0](sides[0]), maps[1](sides[1]), matches)
+def _shared(fit: Alignment, sides: list[Tensor]) -> tuple[Tensor, Tensor]:
+    return fit.transform_context(sides[0]), fit.transform_query(sides[1])
+
+
+def _candidate(fit: Alignment, shared: tuple[Tensor, Tensor], matches: Any) -> Candidate:
+    found = retrieval(*shared, matches)
     precision = (found["context_to_query_map"] + found["query_to_context_map"]) / 2
-    return Candidate(repr(fit), len(maps[0].bias), found["mean_recall@1"], precision)
+    return Candidate(repr(fit), shared[0].shape[1], found["mean_recall@1"], precision)
 
 
 def _closed_forms(kind: FitName, context_dim: int, query_dim: int, shared_dim: int | None) -> Iterator[MomentFit]:

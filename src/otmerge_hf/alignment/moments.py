@@ -1,7 +1,7 @@
 """Means and covariances of two sides, in float64, from chunks of rows: all that closed forms read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -29,6 +29,67 @@ class Moments:
     covariances: tuple[Tensor, ...]
     cross: Tensor
     count: int
+    _spectra: dict[tuple[int, int | None], "Spectrum"] = field(default_factory=dict, repr=False, compare=False)
+
+    def joined(self, other: "Moments") -> "Moments":
+        """Moments of both samples' pairs together, where both are `moments_from="pairs"` and share no pair."""
+        total = self.count + other.count
+        mine, theirs = self.count / total, other.count / total
+        apart = [a - b for a, b in zip(self.means, other.means, strict=True)]
+
+        def joint(a: Tensor, b: Tensor, left: Tensor, right: Tensor) -> Tensor:
+            return mine * a + theirs * b + mine * theirs * left[:, None] * right
+
+        within = zip(self.covariances, other.covariances, apart, apart, strict=True)
+        means = [mine * a + theirs * b for a, b in zip(self.means, other.means, strict=True)]
+        covariances = tuple(joint(*sides) for sides in within)
+        return Moments((means[0], means[1]), covariances, joint(self.cross, other.cross, *apart), total)
+
+    def whitening(self, side: int, ridge: float, rank: int | None = None) -> Tensor:
+        """[`inverse_square_root`] of a side's covariance; further ridges share its decomposition."""
+        matrix = self.covariances[side]
+        rank = _worthwhile(matrix, ridge, rank)
+        if (side, rank) not in self._spectra:
+            self._spectra[side, rank] = Spectrum.of(matrix, rank)
+        return self._spectra[side, rank].inverse_square_root(ridge)
+
+
+@dataclass
+class Spectrum:
+    """Eigenvalues of a covariance (D, D) and their directions.
+
+    Attributes:
+        values: (R,), rising.
+        vectors: (D, R); R is D, or less where the rest of the values are 0 and their directions are not known.
+        level: Mean of the covariance's diagonal.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    level: Tensor
+
+    @classmethod
+    def of(cls, matrix: Tensor, rank: int | None = None) -> "Spectrum":
+        """Decompose; of `rank` or less, a smaller matrix in place of the whole."""
+        matrix = (matrix + matrix.T) / 2
+        level = matrix.diagonal().mean()
+        if rank is None:
+            values, vectors = torch.linalg.eigh(matrix)
+            return cls(values, vectors, level)
+        drawn = torch.randn(len(matrix), rank, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype)
+        basis = torch.linalg.qr(matrix @ drawn.to(matrix.device))[0]  # (D, rank), spans all that the matrix maps to
+        values, turn = torch.linalg.eigh(basis.T @ matrix @ basis)
+        return cls(values, basis @ turn, level)
+
+    def inverse_square_root(self, ridge: float) -> Tensor:
+        """See the function of this name."""
+        values, rest = self.values.clamp_min(0) + ridge * self.level, (ridge * self.level).rsqrt()
+        if len(values) < len(self.vectors):
+            scale = values.rsqrt() - rest
+            return (self.vectors * scale) @ self.vectors.T + rest * torch.eye(len(self.vectors)).to(values)
+        keep = values > values.max() * len(values) * torch.finfo(values.dtype).eps
+        scale = torch.where(keep, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)
+        return (self.vectors * scale) @ self.vectors.T
 
 
 def _chunks(x: Tensor, rows: Tensor) -> Iterator[Tensor]:
@@ -130,18 +191,10 @@ def inverse_square_root(matrix: Tensor, ridge: float, rank: int | None = None) -
         >>> inverse_square_root(4 * torch.eye(1).double(), 0.0)
         tensor([[0.5000]], dtype=torch.float64)
     """
-    matrix = (matrix + matrix.T) / 2
-    mean = matrix.diagonal().mean()
-    if rank is not None and rank < len(matrix) and ridge >= _LEAST_RIDGE and mean > 0:
-        drawn = torch.randn(len(matrix), rank, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype)
-        basis = torch.linalg.qr(matrix @ drawn.to(matrix.device))[0]  # (D, rank), spans all that the matrix maps to
-        values, turn = torch.linalg.eigh(basis.T @ matrix @ basis)
-        level = ridge * mean
-        vectors, rest = basis @ turn, level.rsqrt()
-        scale = (values.clamp_min(0) + level).rsqrt() - rest
-        return (vectors * scale) @ vectors.T + rest * torch.eye(len(matrix)).to(matrix)
-    values, vectors = torch.linalg.eigh(matrix)
-    values = values.clamp_min(0) + ridge * mean
-    keep = values > values.max() * len(values) * torch.finfo(values.dtype).eps
-    scale = torch.where(keep, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)
-    return (vectors * scale) @ vectors.T
+    return Spectrum.of(matrix, _worthwhile(matrix, ridge, rank)).inverse_square_root(ridge)
+
+
+def _worthwhile(matrix: Tensor, ridge: float, rank: int | None) -> int | None:
+    """The rank, where decomposing less than the whole matrix gives the same result."""
+    smaller = rank is not None and rank < len(matrix) and ridge >= _LEAST_RIDGE
+    return rank if smaller and matrix.diagonal().mean() > 0 else None

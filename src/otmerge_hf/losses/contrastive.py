@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional as F
 
-from .points import check_choice, check_same_shape, connected_zero, cosines, in_float32, pair_rows
+from .points import check_choice, check_same_shape, connected_zero, in_float32, pair_rows, unit
 from .term import LossTerm
 
 
@@ -55,7 +55,7 @@ def contrastive_loss(
     count = len(context_embeds)
     if count == 0:
         return connected_zero(context_embeds, query_embeds)
-    logits = scale * cosines(context_embeds, query_embeds)  # (B, B)
+    logits = (scale * unit(context_embeds)) @ unit(query_embeds).T  # (B, B); scaled first: D < B in large batches
     own = torch.eye(count, dtype=torch.bool, device=logits.device)
     ignored = torch.zeros_like(own)
     if group_ids is not None:
@@ -63,7 +63,8 @@ def contrastive_loss(
             raise ValueError(f"`group_ids` has shape {tuple(group_ids.shape)}; expected ({count},).")
         ignored = (group_ids[:, None] == group_ids[None, :]) & ~own
     if variant == "infonce":
-        logits = logits.masked_fill(ignored, float("-inf"))
+        if group_ids is not None:
+            logits = logits.masked_fill_(ignored, float("-inf"))  # in place: nothing else reads these
         target = torch.arange(count, device=logits.device)
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     signed = torch.where(own, logits + bias, -(logits + bias))

@@ -3,13 +3,16 @@
 Every function raises ValueError if the embeddings or pairs are malformed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .neighbours import BLOCK_ROWS, Similarity, block_scores, check_similarity, check_vectors, normalise
+
+
+SHARED_SCORES = 2**24  # scores of both directions that are kept at once: 64 MiB in float32
 
 
 class Ranking(NamedTuple):
@@ -99,12 +102,15 @@ def rank_matches(
     pairs = check_pairs(pairs, len(searching), len(candidates)).to(searching.device)
     if similarity == "cosine":
         searching, candidates = normalise(searching), normalise(candidates)
+    return _rank(lambda rows: block_scores(searching[rows], candidates, similarity), len(searching), pairs)
+
+
+def _rank(scores: Callable[[slice], Tensor], count: int, pairs: Tensor) -> Ranking:
     parts = []
-    for start in range(0, len(searching), BLOCK_ROWS):
+    for start in range(0, count, BLOCK_ROWS):
         own = pairs[(pairs[:, 0] >= start) & (pairs[:, 0] < start + BLOCK_ROWS)]
         if len(own):
-            scores = block_scores(searching[start : start + BLOCK_ROWS], candidates, similarity)
-            parts.append(_rank_block(scores, own, start))
+            parts.append(_rank_block(scores(slice(start, start + BLOCK_ROWS)), own, start))
     return Ranking(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
@@ -187,6 +193,15 @@ def _both_directions(context: Tensor, query: Tensor, pairs: object, similarity: 
     context = check_vectors("context", context)
     query = check_vectors("query", query, dim=context.shape[1])
     matches = check_pairs(pairs, len(context), len(query))
+    if len(context) * len(query) <= SHARED_SCORES:
+        check_similarity(similarity)
+        if similarity == "cosine":
+            context, query = normalise(context), normalise(query)
+        scores, matches = block_scores(context, query, similarity), matches.to(context.device)
+        return {
+            "context_to_query": _rank(lambda rows: scores[rows], len(context), matches),
+            "query_to_context": _rank(lambda rows: scores.T[rows], len(query), matches.flip(1).unique(dim=0)),
+        }
     return {
         "context_to_query": rank_matches(context, query, matches, similarity=similarity),
         "query_to_context": rank_matches(query, context, matches.flip(1), similarity=similarity),

@@ -48,7 +48,7 @@ def refine_alignment(
     *,
     steps: int = 96,
     learning_rate: float = 0.09,
-    batch_size: int = 2048,
+    batch_size: int = 1536,
     dropout: tuple[float, float] = (0.6, 0.0),
     seed: int = 0,
 ) -> Refinement:
