@@ -9,7 +9,7 @@ from otmerge_hf.alignment import (
     SinkhornProcrustes,
     WassersteinProcrustes,
 )
-from otmerge_hf.alignment.choice import choose_fit
+from otmerge_hf.alignment.choice import choose_and_refit, choose_fit
 
 
 def sides(rows, seed=0, noise=0.7):
@@ -57,16 +57,24 @@ def test_equals_the_fit_made_directly(kind, direct):
 def test_a_refit_is_the_fit_of_all_rows(kind):
     (x, y, _), validation = sides(200), sides(50, seed=1)
     pairs = torch.arange(150)[:, None].expand(-1, 2)  # the rest are unpaired
-    choice = choose_fit((x, y, pairs), validation, kind=kind)
-    kept = choice.fit.context_map_.weight.clone()
     more = torch.cat([pairs, 200 + torch.arange(50)[:, None].expand(-1, 2)])
     rows = torch.cat([x, validation[0]]), torch.cat([y, validation[1]]), more
-    found = choice.refit(rows, validation)
+    asked = []
+    choice, found = choose_and_refit((x, y, pairs), validation, lambda: asked.append(0) or rows, kind=kind)
+    alone = choose_fit((x, y, pairs), validation, kind=kind)
+    assert choice.candidates == alone.candidates
+    torch.testing.assert_close(choice.fit.context_map_.weight, alone.fit.context_map_.weight)
+    assert len(asked) == (kind == "sinkhorn_procrustes"), "closed forms read no row twice"
     expected = type(choice.fit)(**choice.fit.get_params()).fit(*rows)
     torch.testing.assert_close(found.context_map_.weight.abs(), expected.context_map_.weight.abs())
     torch.testing.assert_close(found.query_map_.bias.abs(), expected.query_map_.bias.abs(), rtol=1e-4, atol=1e-5)
     assert found.n_pairs_ == 200
-    torch.testing.assert_close(choice.fit.context_map_.weight, kept)
+
+
+def test_a_refit_keeps_the_precision_of_the_training_rows():
+    x, y, _ = sides(100)
+    choice, found = choose_and_refit((x.double(), y.double(), None), sides(50, seed=1), lambda: None, kind="cca")
+    assert found.context_map_.weight.dtype == choice.fit.context_map_.weight.dtype == torch.float64
 
 
 def test_pairs_out_of_order_and_several_texts_per_image():

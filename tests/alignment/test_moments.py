@@ -1,5 +1,7 @@
 """Moments of pairs, against sums by hand, where rows come often and where they come in chunks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,6 +38,10 @@ def test_ridges_share_a_decomposition_and_give_what_each_gives_alone():
         for side in (0, 1):
             alone = inverse_square_root(made.covariances[side], ridge)
             torch.testing.assert_close(made.whitening(side, ridge), alone)
-    # another rank is another decomposition, not the one that lies there
+    assert len(made._spectra) == 2
     few = paired_moments(x, y, torch.arange(3)[:, None].expand(-1, 2))
-    torch.testing.assert_close(few.whitening(0, 0.1), few.whitening(0, 0.1, rank=3))
+    for ridge in (0.1, 0.0, 0.1):  # without a ridge the decomposition of few rows will not do
+        alone = inverse_square_root(few.covariances[0], ridge)
+        torch.testing.assert_close(few.whitening(0, ridge, rank=3), alone, rtol=1e-4, atol=1e-6)
+    changed = replace(made, covariances=tuple(4 * torch.eye(len(side)).to(side) for side in made.covariances))
+    torch.testing.assert_close(changed.whitening(0, 0.0), torch.eye(6).double() / 2)

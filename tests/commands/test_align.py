@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -104,8 +105,15 @@ def test_saves_a_merge_that_retrieves_as_the_table_says(folders, capsys):
     assert results["test"]["query_to_context_recall@5"] > 0.6, "colours survive random encoders"
 
 
-def test_second_run_reuses_the_features_and_gives_the_same_model(folders, caplog):
+def test_an_output_that_is_a_file_is_named_before_the_data_are_read(folders, capsys):
+    (folders / "merge").write_text("mine")
+    assert align(folders, pairs="gone") == 2
+    assert re.search(r"--output '.*merge': '.*merge' is a file; expected a folder", capsys.readouterr().err)
+
+
+def test_second_run_reuses_the_features_and_gives_the_same_model(folders, caplog, capsys):
     assert align(folders) == 0
+    assert "holds a merge already" not in capsys.readouterr().out
     first = (folders / "merge" / "model.safetensors").read_bytes()
     caplog.clear()
     assert align(folders) == 0

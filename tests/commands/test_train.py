@@ -183,9 +183,12 @@ def test_a_bad_settings_file_is_one_line(folders, capsys, text, line):
 def test_finished_stages_are_not_done_again_and_other_settings_start_anew(folders, monkeypatch):
     assert cli.main(words(folders)) == 0
     first = (folders / "merge" / "model.safetensors").read_bytes()
+    took = json.loads((folders / "merge" / "results.json").read_text())["seconds"]["answers"]
     monkeypatch.setattr("otmerge_hf.training.growth.train_fuser", None)  # would fail if it were called
     assert cli.main(words(folders)) == 0
     assert (folders / "merge" / "model.safetensors").read_bytes() == first
+    again = json.loads((folders / "merge" / "results.json").read_text())["seconds"]["answers"]
+    assert again == pytest.approx(took, abs=1e-3), "what a finished stage took is what it took when it was made"
     monkeypatch.undo()
     assert cli.main([*words(folders), "--seed", "1"]) == 0
     assert (folders / "merge" / "model.safetensors").read_bytes() != first

@@ -64,3 +64,16 @@ def test_captions_of_the_same_images_are_left_out_by_content_and_by_name(tmp_pat
     rest, count = without_images(split, sorted((tmp_path / "again").iterdir()))
     assert count == 2
     assert rest.pairs.tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "asks"),
+    [
+        (["what ?", "color ?"], True),
+        (["what is on the desk", "How many chairs are there"], True),
+        (["A man walks .", "an island in the sea"], False),
+    ],
+)
+def test_questions_are_told_from_statements_with_and_without_their_mark(splits, images, texts, asks):
+    part = Questions(images[:1], texts, [0, 0], [0, 1], [("red",), ("blue",)])
+    assert QuestionSplits(part, part, part, splits.answers).asks is asks

@@ -111,6 +111,12 @@ CHOICES = [
 ]
 
 
+def test_joined_layers(answers_all_ways, processor, pictures, tmp_path, runtime):
+    model = answers_all_ways(query_tokens="0+-1", adapter_type="linear")
+    exported = Exported(runtime, export_onnx(model, tmp_path / "onnx", processor))
+    assert_same(exported, model, processor(images=pictures[:2], text=QUESTIONS[-2:], return_tensors="pt"), 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CHOICES, ids=lambda config: ",".join(map(str, config.values())))
 def test_every_choice(answers_all_ways, processor, pictures, tmp_path, runtime, config):

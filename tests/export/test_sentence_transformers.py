@@ -128,6 +128,8 @@ def test_what_their_modules_cannot_express_is_refused(
     merge, processor, tokenizer, feature_extractor, tmp_path, library
 ):
     flow, sound = merge(adapter_type="coupling"), merge("wav2vec2", adapter_type="linear")
+    with pytest.raises(ValueError, match=r"`query_tokens` is 0\+-1: their Transformer hands out one hidden layer"):
+        merge(query_tokens="0+-1", adapter_type="linear").export_sentence_transformers(tmp_path / "joined", processor)
     with pytest.raises(ValueError, match="an adapter of type `coupling` is no chain"):
         flow.export_sentence_transformers(tmp_path / "st", processor)
     hears = OTMergeAudioProcessor(feature_extractor("wav2vec2"), tokenizer)

@@ -5,6 +5,8 @@ import re
 from html import escape
 
 import pytest
+import torch
+from card_results import ALIGNMENT
 from PIL import Image
 
 from otmerge_hf.analysis import write_report
@@ -12,6 +14,7 @@ from otmerge_hf.hub import write_card
 from otmerge_hf.hub.facts import CardPicture
 from otmerge_hf.hub.model_card import _picture
 from otmerge_hf.hub.pictures import describe_png, without_pictures
+from otmerge_hf.hub.save import save_merge
 from otmerge_hf.hub.write import write_hub_card
 from otmerge_hf.model.modeling_otmerge import OTMergeModel
 
@@ -36,6 +39,21 @@ def test_the_card_shows_what_the_report_left_in_the_folder(save, merge):
     assert re.search(r"context: from \d", found[1][0])
     assert "Singular values of the adapters' Jacobians" in section
     assert without_pictures(card) == before
+
+
+def test_pictures_of_another_merge_do_not_stay_for_the_card(save, merge, processor):
+    folder, model = save("mine", answers=False), merge(cls=OTMergeModel, adapter_type="linear")
+    save_merge(folder, model, processor, ALIGNMENT)
+    write_report(folder / "report", model, None)
+    (folder / "report" / "mine.txt").write_text("a note")
+    save_merge(folder, model, processor, ALIGNMENT)  # the same weights: the pictures are still of them
+    assert "spectra.png" in (folder / "README.md").read_text()
+    with torch.no_grad():
+        model.context_adapter.map.weight += 1
+    save_merge(folder, model, processor, ALIGNMENT)
+    assert "## Pictures" not in (folder / "README.md").read_text()
+    assert not (folder / "report" / "spectra.png").exists()
+    assert (folder / "report" / "mine.txt").exists()
 
 
 def test_words_of_a_picture_are_shown_as_they_are(save):

@@ -106,3 +106,11 @@ def test_refusals(pairs):
         contrastive_loss(*pairs, variant="clip")
     with pytest.raises(ValueError, match="`group_ids` has shape"):
         contrastive_loss(*pairs, group_ids=torch.zeros(3))
+
+
+def test_a_scale_is_one_number():
+    x, y = torch.randn(4, 3), torch.randn(4, 3)
+    expected = contrastive_loss(x, y, 5.0)
+    torch.testing.assert_close(contrastive_loss(x, y, torch.tensor([5.0], dtype=torch.float64)), expected)
+    with pytest.raises(ValueError, match=r"`scale` has shape \(3,\); expected one number"):
+        contrastive_loss(x, y, torch.ones(3))

@@ -98,9 +98,16 @@ def test_both_directions_may_share_their_scores(monkeypatch, similarity):
     pairs = torch.stack(
         [torch.randint(30, (60,), generator=generator), torch.randint(50, (60,), generator=generator)], 1
     )
-    shared = retrieval(context, query, pairs, similarity=similarity)
-    monkeypatch.setitem(retrieval.__globals__, "SHARED_SCORES", 0)
-    assert retrieval(context, query, pairs, similarity=similarity) == pytest.approx(shared)
+    query[:5] = query[5:10]  # ties
+    monkeypatch.setitem(retrieval.__globals__, "BLOCK_ROWS", 8)
+    measured = []
+    for shared in (2**23, 0):
+        monkeypatch.setitem(retrieval.__globals__, "_SHARED_SCORES", shared)
+        found = retrieval(context, query, pairs, similarity=similarity)
+        measured.append(found | {"foscttm": foscttm(context, query, pairs, similarity=similarity)})
+        with pytest.raises(ValueError, match="similarity must be 'cosine' or 'euclidean', got 'dot'"):
+            retrieval(context, query, pairs, similarity="dot")
+    assert measured[0] == pytest.approx(measured[1])
 
 
 def test_collapsed_space_is_no_success():

@@ -65,6 +65,7 @@ def test_text_config_is_the_query():
         ({"adapter_type": "lineer"}, "`adapter_type` is 'lineer'; expected one of linear, mlp"),
         ({"fuser_type": "attention"}, "`fuser_type` is 'attention'; expected one of cross_attention"),
         ({"context_positions": "2d"}, "`context_positions` is '2d'; expected one of auto"),
+        ({"query_tokens": "0+3+0"}, r"`query_tokens` is '0\+3\+0'; expected .* or different ones joined"),
         ({"context_tokens": "first"}, "`context_tokens` is 'first'; expected one of last_hidden_state"),
         ({"shared_dim": 0}, "`shared_dim` is 0; expected a positive integer"),
         ({"adapter_hidden_size": -1}, "`adapter_hidden_size` is -1"),

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from ..metrics.retrieval import retrieval
 from ..model.modality import SIDES
 from ..model.modeling_otmerge import OTMergeModel
 from .base import Alignment, unpaired_rows
-from .choice import NEED_UNPAIRED, UNPAIRED_FITS, Candidate, check_choice, check_fit_name, choose_fit
+from .choice import NEED_UNPAIRED, UNPAIRED_FITS, Candidate, check_choice, check_fit_name, choose_and_refit, choose_fit
 from .encoder_pair import EncoderPair, TokenChoice
 from .gaussian_monge import GaussianMonge
 from .preflight import PreflightReport, preflight
@@ -125,11 +126,15 @@ def align_encoders(
 
     started = time.perf_counter()
     train, validation = _rows(means, splits, ["train"]), _rows(means, splits, ["validation"], unpaired=False)
-    choice = choose_fit(train, validation, kind=fit, shared_dim=shared_dim)
+    if refit:
+        both = partial(_rows, means, splits, ["train", "validation"])
+        choice, refitted = choose_and_refit(train, validation, both, kind=fit, shared_dim=shared_dim)
+    else:
+        choice = choose_fit(train, validation, kind=fit, shared_dim=shared_dim)
+        refitted = choice.fit
     best: Alignment = choice.fit
     before = retrieval(best.transform_context(validation[0]), best.transform_query(validation[1]), validation[2])
-    if refit:
-        best = choice.refit(_rows(means, splits, ["train", "validation"]), validation)
+    best = refitted
     seconds["fit"] = time.perf_counter() - started
     notes += _unused_rows(choice.candidates, splits["train"], len(unpaired_images), len(unpaired_texts))
 

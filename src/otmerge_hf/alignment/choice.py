@@ -1,6 +1,6 @@
 """Several fits on the training rows, the best by retrieval on validation pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -32,6 +32,7 @@ SINKHORN_PAIR_WEIGHTS = (0.1, 0.3)
 WASSERSTEIN = {"restarts": 5, "iterations": 15, "batch_size": 600}
 MONGE_REGULARIZATIONS = (1e-6, 1e-2)
 WIDTHS = (64, 128, 256, 512)
+Rows = tuple[Tensor, Tensor, Any]  # features of both sides, (N, Dc) and (M, Dq), and pairs (P, 2) or None
 
 
 class Candidate(NamedTuple):
@@ -51,36 +52,15 @@ class Candidate(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What [`choose_fit`] found.
-
-    Attributes:
-        fit: The best, fitted on the training rows.
-        candidates: All that were tried, best first.
-        moments: Of the training pairs.
-    """
+    """The best fit, fitted on the training rows, and all that were tried, best first."""
 
     fit: Alignment
     candidates: list[Candidate]
-    moments: Moments
-
-    def refit(self, rows: tuple[Tensor, Tensor, Any], added: tuple[Tensor, Tensor, Any]) -> Alignment:
-        """Fit the best anew, on more rows.
-
-        Args:
-            rows: All: what [`choose_fit`] had as `train`, and what is added to it.
-            added: Those that are added; none of their pairs is a training pair.
-        """
-        fresh = type(self.fit)(**self.fit.get_params())
-        if not isinstance(fresh, MomentFit):
-            return fresh.fit(*rows)
-        context, query, pairs = check_fit("refit", *added, 1)  # the training rows need not be read again
-        moments = self.moments.joined(paired_moments(context, query, pairs))
-        return fresh.fit_moments(moments, torch.promote_types(context.dtype, query.dtype))
 
 
 def choose_fit(
-    train: tuple[Tensor, Tensor, Any],
-    validation: tuple[Tensor, Tensor, Any],
+    train: Rows,
+    validation: Rows,
     *,
     kind: FitName = "auto",
     shared_dim: int | None = None,
@@ -109,6 +89,33 @@ def choose_fit(
         >>> choice.candidates[0].recall
         1.0
     """
+    return _choose(train, validation, kind, shared_dim)[0]
+
+
+def choose_and_refit(
+    train: Rows, validation: Rows, both: Callable[[], Rows], *, kind: FitName = "auto", shared_dim: int | None = None
+) -> tuple[Choice, Alignment]:
+    """[`choose_fit`], and the best one fitted once more, on the rows of both splits; arguments as there.
+
+    Closed forms read the training rows once: the moments of validation's pairs are added to theirs.
+
+    Args:
+        train, validation: They share no pair.
+        kind, shared_dim: See [`choose_fit`].
+        both: Gives the rows of both as one, for fits that read rows.
+    """
+    choice, moments = _choose(train, validation, kind, shared_dim)
+    fresh = type(choice.fit)(**choice.fit.get_params())
+    if not isinstance(fresh, MomentFit):
+        return choice, fresh.fit(*both())
+    context, query, pairs = check_fit("choose_and_refit", *validation, 1)
+    device = moments.cross.device
+    joined = moments.joined(paired_moments(context.to(device), query.to(device), pairs))
+    return choice, fresh.fit_moments(joined, choice.fit.context_map_.weight.dtype)
+
+
+def _choose(train: Rows, validation: Rows, kind: FitName, shared_dim: int | None) -> tuple[Choice, Moments]:
+    """The choice, and the moments of the training pairs."""
     context, query, pairs = check_fit("choose_fit", *train, 2)
     dims = context.shape[1], query.shape[1]
     check_choice(kind, shared_dim, *dims)
@@ -132,7 +139,7 @@ def choose_fit(
     best = tried[0][1]
     if isinstance(best, MomentFit):
         best.fit_moments(moments, dtype)
-    return Choice(best, [candidate for candidate, _ in tried], moments)
+    return Choice(best, [candidate for candidate, _ in tried]), moments
 
 
 def check_fit_name(fit: str, **unpaired: object) -> None:

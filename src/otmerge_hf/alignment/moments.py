@@ -29,7 +29,9 @@ class Moments:
     covariances: tuple[Tensor, ...]
     cross: Tensor
     count: int
-    _spectra: dict[tuple[int, int | None], "Spectrum"] = field(default_factory=dict, repr=False, compare=False)
+    _spectra: dict[tuple[int, int | None], "_Spectrum"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def joined(self, other: "Moments") -> "Moments":
         """Moments of both samples' pairs together, where both are `moments_from="pairs"` and share no pair."""
@@ -46,16 +48,16 @@ class Moments:
         return Moments((means[0], means[1]), covariances, joint(self.cross, other.cross, *apart), total)
 
     def whitening(self, side: int, ridge: float, rank: int | None = None) -> Tensor:
-        """[`inverse_square_root`] of a side's covariance; further ridges share its decomposition."""
+        """[`inverse_square_root`] of a side's covariance; ridges share a decomposition, so it must not change."""
         matrix = self.covariances[side]
         rank = _worthwhile(matrix, ridge, rank)
         if (side, rank) not in self._spectra:
-            self._spectra[side, rank] = Spectrum.of(matrix, rank)
+            self._spectra[side, rank] = _Spectrum.of(matrix, rank)
         return self._spectra[side, rank].inverse_square_root(ridge)
 
 
 @dataclass
-class Spectrum:
+class _Spectrum:
     """Eigenvalues of a covariance (D, D) and their directions.
 
     Attributes:
@@ -69,7 +71,7 @@ class Spectrum:
     level: Tensor
 
     @classmethod
-    def of(cls, matrix: Tensor, rank: int | None = None) -> "Spectrum":
+    def of(cls, matrix: Tensor, rank: int | None = None) -> "_Spectrum":
         """Decompose; of `rank` or less, a smaller matrix in place of the whole."""
         matrix = (matrix + matrix.T) / 2
         level = matrix.diagonal().mean()
@@ -82,7 +84,7 @@ class Spectrum:
         return cls(values, basis @ turn, level)
 
     def inverse_square_root(self, ridge: float) -> Tensor:
-        """See the function of this name."""
+        """[`inverse_square_root`] of the covariance; where R < D, `ridge` must not be 0."""
         values, rest = self.values.clamp_min(0) + ridge * self.level, (ridge * self.level).rsqrt()
         if len(values) < len(self.vectors):
             scale = values.rsqrt() - rest
@@ -191,7 +193,7 @@ def inverse_square_root(matrix: Tensor, ridge: float, rank: int | None = None) -
         >>> inverse_square_root(4 * torch.eye(1).double(), 0.0)
         tensor([[0.5000]], dtype=torch.float64)
     """
-    return Spectrum.of(matrix, _worthwhile(matrix, ridge, rank)).inverse_square_root(ridge)
+    return _Spectrum.of(matrix, _worthwhile(matrix, ridge, rank)).inverse_square_root(ridge)
 
 
 def _worthwhile(matrix: Tensor, ridge: float, rank: int | None) -> int | None:

@@ -1,13 +1,11 @@
 """What aligning two encoders gave: a merge that retrieves, and how it was chosen and how well it does."""
 
-import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..hub.run_facts import count_parameters
-from ..hub.write import write_card
+from ..hub.save import save_merge
 from ..model.modality import IMAGE, modality_of
 from ..model.modeling_otmerge import OTMergeModel
 from ..model.processing_otmerge import OTMergeProcessor
@@ -64,10 +62,7 @@ class AlignmentResult:
         Raises:
             OSError: If the folder cannot be written.
         """
-        self.model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-        (Path(folder) / "results.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")
-        write_card(folder)
+        save_merge(folder, self.model, self.processor, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the model and its processor, as plain values: what `results.json` holds."""

@@ -11,7 +11,14 @@ from ..alignment import align_encoders
 from ..alignment.choice import FIT_NAMES, check_fit_name
 from ..data import load_images, load_pair_splits, load_texts
 from ..training import refine_alignment
-from ._arguments import add_encoder_arguments, add_pair_arguments, check_encoders, pair_options, positive
+from ._arguments import (
+    add_encoder_arguments,
+    add_pair_arguments,
+    check_encoders,
+    check_output,
+    pair_options,
+    positive,
+)
 from ._logging import show_features_only
 
 
@@ -41,6 +48,7 @@ def run(arguments: Namespace) -> int:
     show_features_only()
     datasets.disable_progress_bars()
     unpaired = {name: getattr(arguments, name) for name in ("unpaired_images", "unpaired_texts")}
+    check_output(arguments.output)
     check_encoders(arguments)
     check_fit_name(arguments.fit, **unpaired)  # before the data are read
     splits = load_pair_splits(arguments.pairs, **pair_options(arguments))
@@ -50,6 +58,8 @@ def run(arguments: Namespace) -> int:
     if images or texts:
         print(f"unpaired: {len(images):,} images, {len(texts):,} texts")
     arguments.output.mkdir(parents=True, exist_ok=True)  # before the work, not after
+    if (arguments.output / "results.json").is_file():
+        print(f"{arguments.output} holds a merge already; the new one will take its place.")
     names = ("context_tokens", "query_tokens", "image_size", "fit", "shared_dim", "refit", "cache_dir", "batch_size")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in (*names, "device", "seed")}
     options |= {"unpaired_images": images, "unpaired_texts": texts}

@@ -1,11 +1,17 @@
 """Questions about images, of any source: every image and every text once, and which of them a row is about."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .answers import Answers
 from .question_images import kind_of
+
+
+_ASKS = re.compile(  # questions are often written without their mark
+    r"(what|which|who|whose|where|when|why|how|is|are|was|were|do|does|did|can|could|has|have|will)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,9 @@ class QuestionSplits:
 
     @property
     def asks(self) -> bool:
-        """Whether most of the training texts are questions; others are statements, or there are none."""
+        """Whether most of the training texts are questions, by mark or first word; others are statements, or none."""
         texts = self.train.texts
-        return 2 * sum(text.rstrip().endswith("?") for text in texts) >= len(texts)
+        return 2 * sum(text.rstrip().endswith("?") or bool(_ASKS.match(text)) for text in texts) >= len(texts)
 
     def __str__(self) -> str:
         parts = [f"{name}: {getattr(self, name)}" for name in ("train", "validation", "test")]

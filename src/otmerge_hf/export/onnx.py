@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -94,10 +95,14 @@ def export_onnx(model: Any, directory: str | os.PathLike, processor: Any, int8: 
         raise ValueError(f"the model is in {model.dtype}; expected float32: `model.float()`.")
     model.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    with _plain_adapters(base):
-        parts = _write_parts(model, base, folder, processor)
-    if int8:
-        _quantise(folder, parts)
+    try:
+        with _plain_adapters(base):
+            parts = _write_parts(model, base, folder, processor)
+        if int8:
+            _quantise(folder, parts)
+    except BaseException:
+        shutil.rmtree(folder)  # it was new or empty, and half an export would be in the way of the next try
+        raise
     (folder / "onnx.json").write_text(json.dumps(parts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     processor.save_pretrained(folder)
     return folder

@@ -35,8 +35,8 @@ def export_sentence_transformers(
 
     Raises:
         ImportError: If sentence-transformers is missing.
-        ValueError: If their modules cannot express a side (an adapter `coupling`, sounds), or compute another thing of
-            its encoder.
+        ValueError: If their modules cannot express a side (an adapter `coupling`, sounds, joined layers), or compute
+            another thing of its encoder.
     """
     base, folder = getattr(model, "otmerge", model), new_folder(directory)
     if not sides or not set(sides) <= set(SIDES):
@@ -45,6 +45,11 @@ def export_sentence_transformers(
     processor.check_model(model)
     if "context" in sides:
         check_no_sound(base)
+    for side in sides:
+        if "+" in str(tokens := getattr(base.config, f"{side}_tokens")):
+            raise ValueError(
+                f"`{side}_tokens` is {tokens}: their Transformer hands out one hidden layer, not several joined."
+            )
     if (kind := base.config.adapter_type) not in ("linear", "mlp", "monge", "orthogonal"):
         raise ValueError(
             f"an adapter of type `{kind}` is no chain of their Dense modules; expected `linear` or `mlp`."

@@ -55,6 +55,10 @@ def contrastive_loss(
     count = len(context_embeds)
     if count == 0:
         return connected_zero(context_embeds, query_embeds)
+    if isinstance(scale, torch.Tensor):
+        if scale.numel() != 1:
+            raise ValueError(f"`scale` has shape {tuple(scale.shape)}; expected one number.")
+        scale = scale.reshape(()).to(context_embeds.dtype)
     logits = (scale * unit(context_embeds)) @ unit(query_embeds).T  # (B, B); scaled first: D < B in large batches
     own = torch.eye(count, dtype=torch.bool, device=logits.device)
     ignored = torch.zeros_like(own)

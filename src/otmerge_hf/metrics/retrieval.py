@@ -12,7 +12,7 @@ from torch import Tensor
 from .neighbours import BLOCK_ROWS, Similarity, block_scores, check_similarity, check_vectors, normalise
 
 
-SHARED_SCORES = 2**24  # scores of both directions that are kept at once: 64 MiB in float32
+_SHARED_SCORES = 2**23  # as many both directions share: 32 MiB in float32, about three times that at the peak
 
 
 class Ranking(NamedTuple):
@@ -193,7 +193,7 @@ def _both_directions(context: Tensor, query: Tensor, pairs: object, similarity: 
     context = check_vectors("context", context)
     query = check_vectors("query", query, dim=context.shape[1])
     matches = check_pairs(pairs, len(context), len(query))
-    if len(context) * len(query) <= SHARED_SCORES:
+    if len(context) * len(query) <= _SHARED_SCORES:
         check_similarity(similarity)
         if similarity == "cosine":
             context, query = normalise(context), normalise(query)

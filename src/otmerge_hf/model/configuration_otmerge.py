@@ -272,8 +272,9 @@ class OTMergeConfig(PreTrainedConfig):
                 raise ValueError(f"`linear_path` holds {name!r}; expected some of {', '.join(LINEAR_PATHS)}.")
         for name in ("context_tokens", "query_tokens"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not (value in TOKEN_SELECTIONS or hidden_layers(value)):
-                expected = f"one of {', '.join(TOKEN_SELECTIONS)}, a layer's index, or several joined as in 0+3+6"
+            layers = hidden_layers(value)
+            if isinstance(value, bool) or not (value in TOKEN_SELECTIONS or layers) or len({*layers}) < len(layers):
+                expected = f"one of {', '.join(TOKEN_SELECTIONS)}, a layer's index, or different ones joined, 0+3+6"
                 raise ValueError(f"`{name}` is {value!r}; expected {expected}.")
         optional = ("adapter_hidden_size", "context_feature_dim", "query_feature_dim")
         for name in ("shared_dim", "fuser_num_layers", "fuser_num_heads", *optional):

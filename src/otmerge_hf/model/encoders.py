@@ -165,7 +165,8 @@ def select_tokens(
     if len(numbers) > 1:
         parts = [select_tokens(encoder, outputs, number, mask) for number in numbers]
         counts = [hidden.shape[1] for hidden, _ in parts]
-        if len(set(counts)) > 1:
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # a count is then a tensor of its own
+        if not traced and len(set(counts)) > 1:
             raise NoSuchTokensError(
                 f"Hidden layers {tokens} were asked for, joined; those of this `{encoder.config.model_type}` encoder "
                 f"have {', '.join(map(str, counts))} tokens: choose layers of as many."

@@ -260,7 +260,7 @@ class OTMergeModel(OTMergePreTrainedModel):
         query = self.embed_side("query", *query_inputs)  # tokens (B_q, S_q, D_q), shared (B_q, S_q, D)
 
         directions = [nn.functional.normalize(side.embeds, dim=-1) for side in (query, context)]
-        logits_per_text = self.logit_scale(directions[0]) @ directions[1].T  # (B_q, B_c); scaled first: fewer numbers
+        logits_per_text = self.logit_scale(directions[0] @ directions[1].T)  # (B_q, B_c)
         outputs = OTMergeOutput(
             logits_per_image=logits_per_text.T,
             logits_per_text=logits_per_text,

@@ -1,13 +1,11 @@
 """What training a merge on one's own questions gave, and how good it is beside what needs no image."""
 
-import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..hub.run_facts import count_parameters
-from ..hub.write import write_card
+from ..hub.save import save_merge
 from ..model.modality import IMAGE, modality_of
 from ..model.modeling_otmerge import OTMergeForQuestionAnswering
 from ..model.processing_otmerge import OTMergeProcessor
@@ -112,10 +110,7 @@ class MergeResult:
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write model, processor, `results.json` and a model card, `README.md`, unless somebody else wrote one."""
-        self.model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-        (Path(folder) / "results.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")
-        write_card(folder)
+        save_merge(folder, self.model, self.processor, self.to_dict())
 
 
 _PARTS = {
