@@ -107,7 +107,7 @@ def _aligned(choices: Mapping[str, Any], pair: EncoderPair, rows: dict[str, Tens
         train, validation = (
             (rows[f"{name}.context"], rows[f"{name}.query"], rows[f"{name}.pairs"]) for name in ("train", "validation")
         )
-        refine_alignment(model, train, validation, scratch, seed=choices["seed"])
+        refine_alignment(model, train, validation, scratch, batch_size=2048, seed=choices["seed"])
     if scale is None:
         return model
     completed = build("linear", whole)

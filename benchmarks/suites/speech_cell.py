@@ -138,7 +138,8 @@ def _refined(fit: Alignment, sides: Mapping[str, tuple[Tensor, Tensor]], place: 
     model = OTMergeModel(OTMergeConfig.from_encoder_configs(*configs, **options))
     model.load_alignment(fit, standardized=True)
     folder = place.cache / "speech" / "refined"
-    made = refine_alignment(model, (*sides["train"], None), (*sides["validation"], None), folder)
+    train, validation = ((*sides[name], None) for name in ("train", "validation"))
+    made = refine_alignment(model, train, validation, folder, batch_size=2048)
     shutil.rmtree(folder, ignore_errors=True)
     adapters: tuple[Any, Any] = (model.context_adapter, model.query_adapter)
     with torch.no_grad():
