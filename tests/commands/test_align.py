@@ -134,12 +134,18 @@ def test_fit_and_width_asked_for_are_used(folders, fit, name):
 
 def test_several_layers_are_compared_and_the_best_is_used(folders, capsys):
     choices = ["--context-tokens", "0", "2", "--query-tokens", "0", "last_hidden_state"]
-    assert align(folders, *choices, "--fit", "procrustes") == 0
+    assert align(folders, *choices, "--fit", "procrustes", "--shared-dim", "2") == 0  # so narrow that layers differ
     results = json.loads((folders / "merge" / "results.json").read_text())
     config = AutoModel.from_pretrained(folders / "merge").config
     assert (config.context_tokens, config.query_tokens) == tuple(results["tokens"].values())
-    recommended = f"context {config.context_tokens}, query {config.query_tokens}"
-    assert f"Recommended layers: {recommended}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    (told,) = re.findall(r"Layers by the best fit's Recall@1 on validation: (.*)", printed)
+    reached = [(name, float(recall)) for name, recall in (each.rsplit(" ", 1) for each in told.split("; "))]
+    assert len(reached) == 4
+    assert reached == sorted(reached, key=lambda each: -each[1])
+    assert reached[0][0] == f"context {config.context_tokens}, query {config.query_tokens}"
+    assert reached[0][1] == pytest.approx(results["validation"]["mean_recall@1"], abs=1e-4)
+    assert len({recall for _, recall in reached}) > 1
 
 
 def test_a_source_with_one_split_is_divided_by_image(folders, capsys):

@@ -16,7 +16,7 @@ from ..features.keys import digest
 
 _TOKENS = (
     "last_hidden_state, cls, pooled, a hidden layer's index or several joined, 0+3+6; "
-    "of several choices the pre-flight check chooses"
+    "of several choices validation's retrieval decides"
 )
 CAPTION_NAMES = (
     "preset", "image_folder", "limit", "image_column", "text_column", "group_column", "split_column",
