@@ -39,3 +39,8 @@ def test_no_merge_there_is_one_line(tmp_path, capsys, made):
         (tmp_path / "mine").mkdir()
     assert cli.main(["card", "--model", str(tmp_path / "mine")]) == 2
     assert "is no folder of a saved merge: it has no config.json" in capsys.readouterr().err
+
+
+def test_a_name_that_no_repository_has_is_refused(folder, capsys):
+    assert cli.main(["card", "--model", str(folder), "--name", "bad name!"]) == 2
+    assert "--name 'bad name!' is no name of a repository, owner/name" in capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_no_gain_over_the_words_is_said(merge, merged, words, said):
     made.model = merge()
     assert made.warnings == said
     assert all(line in str(made) for line in said)
-    assert "(kept: what lowers the loss" in str(made)
+    assert "(each row stands on the kept rows above it" in str(made)
 
 
 def test_that_nothing_was_learnt_is_said():

@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
 from ..hub import write_card
 
 
@@ -25,8 +27,14 @@ def run(arguments: Namespace) -> int:
     """Write the card; see [`write_card`] for what it raises.
 
     Raises:
-        ValueError: If there is no such folder, or its README is not ours and no other file is named.
+        ValueError: If there is no such folder, its README is not ours and no other file is named, or `--name` cannot
+            be a repository's.
     """
+    if arguments.name is not None:
+        try:
+            validate_repo_id(arguments.name)
+        except HFValidationError as error:
+            raise ValueError(f"--name {arguments.name!r} is no name of a repository, owner/name: {error}") from error
     if not (arguments.model / "config.json").is_file():
         raise ValueError(f"--model {str(arguments.model)!r} is no folder of a saved merge: it has no config.json")
     written = write_card(arguments.model, arguments.output, arguments.name)

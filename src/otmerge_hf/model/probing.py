@@ -65,8 +65,8 @@ def measure_width(side: str, encoder: PreTrainedModel, tokens: str | int, stated
     try:
         width = _probe(encoder, tokens).shape[-1]
         return None if of_text and width == getattr(encoder.config, "hidden_size", None) else width
-    except NoSuchTokensError:
-        raise
+    except NoSuchTokensError as error:
+        raise NoSuchTokensError(f"`{side}_tokens` is {tokens}: {error}") from error
     except Exception as error:  # of any kind: remote code may raise what it likes
         cause = error.__cause__ or error  # without the shapes of the trial
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]

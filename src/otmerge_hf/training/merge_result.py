@@ -130,10 +130,11 @@ def _growth_table(growth: Growth) -> list[str]:
     for name, loss in growth.linear.losses.items():
         kept = name == "bias" or name in growth.linear.strengths
         lines.append(f"{_PARTS[name]:34}{loss:18.4f}  {'yes' if kept else 'no'}")
-    share = f"yes, {growth.shares.fuser:g} of it" if growth.shares.fuser else "no"
+    share = f"yes, its logits times {growth.shares.fuser:g}" if growth.shares.fuser else "no"
     lines.append(f"{'and a fuser, as far as it helps':34}{growth.mixed_loss:18.4f}  {share}")
     return [
         *lines,
-        "(kept: what lowers the loss by more than a standard error of the mean over validation's rows)",
+        "(each row stands on the kept rows above it, and is kept if it lowers the loss by more than a standard error",
+        "of the mean over validation's rows)",
         "",
     ]
