@@ -83,12 +83,13 @@ def _table(task: str, methods: dict[str, dict[int, Record]]) -> str:
             differences.append(interval(difference, sign=True))
         with_wups = [cell["wups"] for cell in cells.values() if "wups" in cell]  # not on machines without WordNet
         scores = [sum(each[t] for each in with_wups) / len(with_wups) for t in (with_wups or [{}])[0]]
+        few = f" ({len(with_wups)} of {len(cells)})" if len(with_wups) < len(cells) else ""
         row = (
             f"`{method}`",
             str(len(cells)),
             interval(estimate(list(values.values()))),
             *differences,
-            " / ".join(f"{100 * score:.1f}" for score in scores) or "-",
+            " / ".join(f"{100 * score:.1f}" for score in scores) + few if scores else "-",
             _kept(list(cells.values())),
             _seconds(sum(c["compute"]["cpu_seconds"] for c in cells.values()) / len(cells)),
             f"{sum(c['compute']['flops'] for c in cells.values()) / len(cells) / 1e12:.3g}",

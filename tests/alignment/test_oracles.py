@@ -9,7 +9,7 @@ import torch
 from sklearn.cross_decomposition import CCA as SklearnCCA
 
 from otmerge_hf.alignment import CCA, GaussianMonge, Procrustes, Ridge
-from otmerge_hf.alignment.moments import inverse_square_root
+from otmerge_hf.alignment.moments import Moments
 
 
 @pytest.mark.parametrize("target", ["query", "context"])
@@ -187,9 +187,10 @@ def test_few_rows_whiten_as_the_whole_matrix_does(rows, ridge):
     x[-1] = x[0]
     covariance = torch.cov(x.T, correction=0)
     whole = covariance + ridge * covariance.diagonal().mean() * torch.eye(40, dtype=torch.float64)
-    found = inverse_square_root(covariance, ridge, rank=rows)
+    moments = Moments((x.mean(0), x.mean(0)), (covariance, covariance), covariance, rows)
+    found = moments.whitening(0, ridge, rank=rows)
     torch.testing.assert_close(found @ whole @ found, torch.eye(40, dtype=torch.float64), rtol=0, atol=1e-9)
-    torch.testing.assert_close(found, inverse_square_root(covariance, ridge), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found, moments.whitening(1, ridge), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -48,7 +48,17 @@ class Moments:
         return Moments((means[0], means[1]), covariances, joint(self.cross, other.cross, *apart), total)
 
     def whitening(self, side: int, ridge: float, rank: int | None = None) -> Tensor:
-        """[`inverse_square_root`] of a side's covariance; ridges share a decomposition, so it must not change."""
+        r"""Symmetric $(C + \lambda \bar c I)^{-1/2}$ of a side's covariance (D, D); $\bar c$ is its diagonal's mean.
+
+        Directions without variance are dropped (pseudo-inverse) when `ridge`, $\lambda$, is 0. `rank` is what the
+        matrix has at most, where fewer than D rows made it: then a smaller matrix is decomposed, with the same
+        result. Ridges share a decomposition, so covariances must not change afterwards.
+
+        Example:
+            >>> x = torch.tensor([[-2.0], [2.0]])
+            >>> paired_moments(x, x, torch.tensor([[0, 0], [1, 1]])).whitening(0, 0.0)
+            tensor([[0.5000]], dtype=torch.float64)
+        """
         matrix = self.covariances[side]
         rank = _worthwhile(matrix, ridge, rank)
         if (side, rank) not in self._spectra:
@@ -84,7 +94,7 @@ class _Spectrum:
         return cls(values, basis @ turn, level)
 
     def inverse_square_root(self, ridge: float) -> Tensor:
-        """[`inverse_square_root`] of the covariance; where R < D, `ridge` must not be 0."""
+        """As of [`Moments.whitening`]; where R < D, `ridge` must not be 0."""
         values, rest = self.values.clamp_min(0) + ridge * self.level, (ridge * self.level).rsqrt()
         if len(values) < len(self.vectors):
             scale = values.rsqrt() - rest
@@ -181,19 +191,6 @@ def paired_moments(
     wanted = zip(used, means, strict=True) if covariances else ()
     within = tuple(covariance_of(side, mean, rows) for (side, rows), mean in wanted)
     return Moments(means, within, cross_covariance_of((context, query), means, pairs), len(pairs))
-
-
-def inverse_square_root(matrix: Tensor, ridge: float, rank: int | None = None) -> Tensor:
-    r"""Symmetric $(C + \lambda \bar c I)^{-1/2}$ of a covariance (D, D); $\bar c$ is the mean of its diagonal.
-
-    Directions without variance are dropped (pseudo-inverse) when `ridge`, $\lambda$, is 0. `rank` is what the
-    matrix has at most, where fewer than D rows made it: then a smaller matrix is decomposed, with the same result.
-
-    Example:
-        >>> inverse_square_root(4 * torch.eye(1).double(), 0.0)
-        tensor([[0.5000]], dtype=torch.float64)
-    """
-    return _Spectrum.of(matrix, _worthwhile(matrix, ridge, rank)).inverse_square_root(ridge)
 
 
 def _worthwhile(matrix: Tensor, ridge: float, rank: int | None) -> int | None:

@@ -101,7 +101,9 @@ def export_onnx(model: Any, directory: str | os.PathLike, processor: Any, int8: 
         if int8:
             _quantise(folder, parts)
     except BaseException:
-        shutil.rmtree(folder)  # it was new or empty, and half an export would be in the way of the next try
+        shutil.rmtree(
+            folder, ignore_errors=True
+        )  # it was new or empty, and half an export would be in the way of the next try
         raise
     (folder / "onnx.json").write_text(json.dumps(parts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     processor.save_pretrained(folder)

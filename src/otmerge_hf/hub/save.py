@@ -29,8 +29,8 @@ def save_merge(folder: str | os.PathLike, model: Any, processor: Any, results: M
     processor.save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     if before is not None and _digests(folder) != before:
-        logger.warning("Pictures in %s are of the merge that was there before: deleted.", folder / FOLDER)
         for picture in find_pictures(folder):
+            logger.warning("%s is of the merge that was there before: deleted.", folder / picture.path)
             (folder / picture.path).unlink()
     write_card(folder)
 

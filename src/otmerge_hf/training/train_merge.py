@@ -142,9 +142,10 @@ def train_merge(
         probe = encoders.probe(tokens)
         keys = [side_key(probe, encoders.processor, side) for side in SIDES]
         key = digest({**{k: str(v) for k, v in options.items()}, "captions": _captions_key(captions), "of": keys})
-        with _timed(seconds, "align", stages / key[:16]):
+        kept = Kept(stages / key[:16])
+        with _timed(seconds, "align", kept):
             options |= encoding | {"device": device}
-            start = align_start(context, query, captions, Kept(stages / key[:16]), **options)
+            start = align_start(context, query, captions, kept, **options)
 
     set_seed(seed)
     aligned_width = UNALIGNED_WIDTH if start is None else len(start.maps["query"].bias)
@@ -177,7 +178,7 @@ def train_merge(
     answers_key = digest({"of": asked, "rows": _rows_key(rows, train, answers.names, start)})
     folder, size = stages / answers_key[:16], arguments.per_device_eval_batch_size
     growth: Growth | None = None
-    with _timed(seconds, "answers", folder):
+    with _timed(seconds, "answers", Kept(folder)):
         if lora:
             inputs = Chained([getattr(questions, name).images for name in PARTS] + [part.images for part in more])
             collator = RawCollator(inputs, rows.texts, encoders.processor, len(answers.names))
@@ -222,17 +223,17 @@ def _told(questions: QuestionSplits, captions: Mapping[str, PairSplit] | None, c
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str, folder: Path | None = None) -> Iterator[None]:
-    """Note what a stage takes; one that is kept in `folder` took what it took when it was made."""
+def _timed(seconds: dict[str, float], name: str, kept: Kept | None = None) -> Iterator[None]:
+    """Note what a stage takes; one that is kept took what it took when it was made."""
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
-    if folder is not None:
-        file = folder / f"{name}.seconds"
-        earlier = float(file.read_text()) if file.is_file() else 0.0
-        seconds[name] = max(seconds[name], earlier)
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{seconds[name]:.3f}")
+    if kept is not None:
+        earlier = kept.read(f"{name}-seconds")
+        if earlier is None or earlier[1]["seconds"] < seconds[name]:
+            kept.write(f"{name}-seconds", {}, {"seconds": seconds[name]})
+        else:
+            seconds[name] = earlier[1]["seconds"]
 
 
 @torch.no_grad()
